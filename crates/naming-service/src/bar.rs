@@ -8,17 +8,15 @@ use std::time::Duration;
 use betanet_bar::{Client, Method, status};
 use betanet_log::SignedHead;
 use betanet_naming::{Alias, HeadFault, Reject};
-use betanet_session::{Call, CallBody, Reply, Service, ServiceFuture};
+use betanet_session::{Call, CallBody, Part, Reply, Room, Service, ServiceFuture};
 use betanet_wire::{Code, cbor};
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
+use crate::arithmetic::Arithmetic;
 use crate::body::{BODY_MAX, LIST_MAX, Proposal, RefusalBody, SignatureBody, WaitsBody};
 use crate::proposer::may_propose;
 use crate::rates::Rates;
-use crate::room::{Part, Room};
 use crate::shared::Shared;
-use crate::sign;
 use crate::state::{Answer, Ask};
 
 /// Seconds after which a refused client may ask again.
@@ -33,7 +31,7 @@ pub(crate) struct Api {
     /// Room of the nodes that the operator named, which strangers cannot fill.
     pub(crate) reserved: Room,
     pub(crate) rates: Rates,
-    pub(crate) arithmetic: Arc<Semaphore>,
+    pub(crate) arithmetic: Arc<Arithmetic>,
     /// Refusals by code.
     pub(crate) refused: Mutex<BTreeMap<Code, u64>>,
     pub(crate) requests: AtomicU64,
@@ -231,7 +229,7 @@ impl Api {
         let keys = self.shared.facts().borrow().signers.clone();
         let signers = betanet_log::Signers::from_bytes(&keys);
         let signers = signers.map_err(|_| Refused::unavailable())?;
-        let verified = sign::verify(&self.arithmetic, signers, records).await;
+        let verified = Arc::clone(&self.arithmetic).verify(signers, records).await;
         verified.ok_or_else(odd)
     }
 

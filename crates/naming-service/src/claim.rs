@@ -108,7 +108,6 @@ impl Claim {
         let mut trust = Trust::new(genesis);
         let followed = trust.follow(self.rotations.iter().map(AsRef::as_ref));
         followed.map_err(|_| ClaimError::Signers)?;
-        let mut ledger = Ledger::new(genesis)?;
         let mut records = Vec::new();
         for proof in self.history.iter().rev() {
             let verified = trust.verify(proof, Some(self.alias()));
@@ -116,23 +115,8 @@ impl Claim {
                 crate::ClientError::Proof(error) => ClaimError::Proof(error),
                 _ => ClaimError::History,
             })?;
-            records.push((finalized.record().ts, proof.record().clone()));
+            records.push(*finalized);
         }
-        let mut records = records.into_iter().peekable();
-        let mut rotations = self.rotations.iter();
-        loop {
-            // Records count under the signers of their time. The oldest that is kept may build on one that is not: it counts nowhere.
-            while let Some((ts, record)) = records.peek()
-                && ledger.apply(*ts, record.clone()).is_ok()
-            {
-                records.next();
-            }
-            match rotations.next() {
-                Some(rotation) => drop(ledger.apply(0, rotation.clone())),
-                None if records.next().is_none() => break,
-                None => {}
-            }
-        }
-        Ok(ledger)
+        Ok(Ledger::of_alias(genesis, trust.sets(), &records)?)
     }
 }

@@ -10,10 +10,11 @@ use betanet_naming::message::KIND;
 use betanet_session::{PeerSession, Substream};
 use betanet_wire::NodeId;
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+use crate::arithmetic::Arithmetic;
 use crate::peers::Peers;
 use crate::shared::Shared;
 use crate::state::{Answer, Ask};
@@ -72,7 +73,7 @@ pub(crate) struct Runner {
     pub(crate) peers: Arc<Peers>,
     pub(crate) heard: mpsc::Receiver<Heard>,
     pub(crate) back: Taker,
-    pub(crate) arithmetic: Arc<Semaphore>,
+    pub(crate) arithmetic: Arc<Arithmetic>,
 }
 
 /// Streams and sessions of one instance of the state.
@@ -80,7 +81,27 @@ pub(crate) struct Runner {
 struct Streams {
     instance: u64,
     sends: BTreeMap<ExchangeId, (Sends, AbortHandle)>,
-    strangers: BTreeMap<NodeId, PeerSession>,
+    strangers: Strangers<PeerSession>,
+}
+
+/// Sessions of peers that nobody named, and that opened a stream. They are asked in return.
+struct Strangers<S>(BTreeMap<NodeId, S>);
+
+impl<S> Default for Strangers<S> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<S> Strangers<S> {
+    /// Takes a session, if its peer has none yet and there is room.
+    fn take(&mut self, peer: NodeId, session: S) -> bool {
+        let room = self.0.len() < STRANGERS_MAX && !self.0.contains_key(&peer);
+        if room {
+            self.0.insert(peer, session);
+        }
+        room
+    }
 }
 
 impl Runner {
@@ -123,7 +144,7 @@ impl Runner {
                     }
                     Heard::Input(..) => {}
                     Heard::Over(peer) => {
-                        if streams.strangers.remove(&peer).is_some() {
+                        if streams.strangers.0.remove(&peer).is_some() {
                             inputs.push(Input::Unlinked { peer });
                         }
                     }
@@ -166,12 +187,10 @@ impl Runner {
         session: PeerSession,
     ) -> Option<Input> {
         let peer = session.peer().node_id();
-        let known = streams.strangers.contains_key(&peer) || self.peers.has(peer);
-        if known || streams.strangers.len() >= STRANGERS_MAX {
+        let (over, back) = (session.over(), self.back.clone());
+        if self.peers.has(peer) || !streams.strangers.take(peer, session) {
             return None;
         }
-        let (over, back) = (session.over(), self.back.clone());
-        streams.strangers.insert(peer, session);
         tasks.spawn(async move {
             over.await;
             let _ = back.0.send(Heard::Over(peer)).await;
@@ -186,7 +205,7 @@ impl Runner {
                 peer,
                 data,
             } => {
-                let way = match streams.strangers.get(&peer) {
+                let way = match streams.strangers.0.get(&peer) {
                     Some(session) => Way::Back(session.clone()),
                     None => Way::Dial(Arc::clone(&self.peers), peer),
                 };
@@ -209,8 +228,7 @@ impl Runner {
                 let arithmetic = Arc::clone(&self.arithmetic);
                 tasks.spawn(async move {
                     let exchange = work.exchange;
-                    let _turn = arithmetic.acquire().await;
-                    let done = tokio::task::spawn_blocking(|| work.run()).await;
+                    let done = arithmetic.run(work).await;
                     let input = done.map_or(Input::Ended { exchange }, Input::Checked);
                     let _ = back.0.send(Heard::Input(instance, input)).await;
                 });
@@ -329,5 +347,24 @@ impl Back {
             }
         }
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_that_are_asked_in_return_are_64() {
+        let mut strangers = Strangers::default();
+        let peer = |n: u8| NodeId([n; 20]);
+        for n in 0..70 {
+            assert_eq!(strangers.take(peer(n), n), n < 64, "{n}");
+            // Of one peer, the first session.
+            assert!(!strangers.take(peer(n), 100 + n));
+        }
+        assert_eq!(strangers.0.get(&peer(3)), Some(&3));
+        strangers.0.remove(&peer(3));
+        assert!(strangers.take(peer(80), 80) && !strangers.take(peer(81), 81));
     }
 }

@@ -9,7 +9,10 @@
 //!
 //! - Requests have the prefix [`PREFIX`] and bodies in DET-CBOR ([`mod@body`]); streams are ALIAS_GOSSIP.
 //! - Final records are kept in memory, about 500 bytes each, and in the journal.
+//! - Signatures are verified on all processors before a record reaches the ordered state, each by itself.
 //! - A proposer signs last: one whom nobody follows is bound to nothing.
+//!
+//! `cargo run --release -p betanet-naming-service --example sync` measures a node that takes a million records from another one.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -43,6 +46,7 @@
 //! # Ok(()) }
 //! ```
 
+mod arithmetic;
 mod bar;
 pub mod body;
 mod claim;

@@ -9,22 +9,21 @@ use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_naming::{Genesis, Ledger};
 use betanet_runtime::{Extension, Node, SessionConfig};
 use betanet_session::{Service, StreamType, Streams};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::Error;
+use crate::arithmetic::Arithmetic;
 use crate::bar::{Api, BarService};
 use crate::gossip::{Heard, Runner, Taker};
 use crate::http::AdminFace;
 use crate::peers::Peers;
 use crate::rates::Rates;
-use crate::room::Room;
+use crate::room;
 use crate::shared::Shared;
 use crate::sign;
 use crate::state::{Counts, Facts, Names, Setup};
 
-/// Threads that verify signatures at once.
-const ARITHMETIC: usize = 2;
 /// Records of the journal after which a snapshot is saved.
 const SNAPSHOT_EVERY: u64 = 20_000;
 
@@ -101,10 +100,10 @@ impl NameService {
             settings,
             api: Arc::new(Api {
                 shared: Arc::new(Shared::new(setup, told)),
-                room: Room::default(),
-                reserved: Room::default(),
+                room: room::room(),
+                reserved: room::room(),
                 rates: Rates::default(),
-                arithmetic: Arc::new(Semaphore::new(ARITHMETIC)),
+                arithmetic: Arc::new(Arithmetic::new()),
                 refused: Mutex::default(),
                 requests: AtomicU64::new(0),
             }),

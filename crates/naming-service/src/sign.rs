@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use betanet_bar::status;
 use betanet_log::{SignedHead, Signers};
-use betanet_naming::{Verified, Verifier};
+use betanet_naming::Verifier;
 use betanet_wire::cbor;
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -74,9 +74,8 @@ async fn round(
     let Some(signers) = current(shared) else {
         return none;
     };
-    let verifier = Verifier::new(&signers, prefix.len());
-    let prefix = prefix.iter().map(|r| verifier.verify(r.clone()));
-    let asked = shared.ask(Ask::Propose(prefix.collect())).await;
+    let prefix = Verifier::new(&signers, prefix.len()).verify_all(prefix);
+    let asked = shared.ask(Ask::Propose(prefix)).await;
     let Ok(Answer::Proposed(Some(proposal))) = asked else {
         return none;
     };
@@ -186,18 +185,4 @@ pub(crate) async fn forward(shared: Arc<Shared>, peers: Arc<Peers>, node: betane
             return;
         }
     }
-}
-
-/// Verifies records outside the executor's threads.
-pub(crate) async fn verify(
-    arithmetic: &tokio::sync::Semaphore,
-    signers: Signers,
-    records: Vec<Bytes>,
-) -> Option<Vec<Verified>> {
-    let _turn = arithmetic.acquire().await.ok()?;
-    let run = move || {
-        let verifier = Verifier::new(&signers, records.len());
-        records.into_iter().map(|r| verifier.verify(r)).collect()
-    };
-    tokio::task::spawn_blocking(run).await.ok()
 }

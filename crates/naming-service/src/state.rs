@@ -7,7 +7,6 @@ mod pool;
 mod signing;
 mod snapshot;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use betanet_log::{Signature, SignedHead, Signers};
 use betanet_machine::{Machine as _, Rng, Seed};
 use betanet_naming::gossip::{Event, Gossip, Input, Transmit};
 use betanet_naming::signer::{Memory, Signer};
-use betanet_naming::{Accepted, Alias, Entry, Genesis, HeadFault, Ledger, Reject, Verified};
+use betanet_naming::{Accepted, Alias, Genesis, HeadFault, Ledger, Reject, Verified, Verifier};
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -138,9 +137,8 @@ pub(crate) struct Names {
     gossip: Gossip,
     /// Bytes of the final records, by index.
     records: Vec<Bytes>,
-    aliases: BTreeSet<Alias>,
-    /// Indices of the records that put other signers in force.
-    rotations: Vec<u64>,
+    /// For records of the journal, while it is read.
+    verifier: Option<Verifier>,
     pool: Pool,
     memory: Memory,
     signer: Option<Signer>,
@@ -166,8 +164,7 @@ impl Names {
             instance,
             gossip: Gossip::new(ledger, &rng.seed()),
             records: Vec::new(),
-            aliases: BTreeSet::new(),
-            rotations: Vec::new(),
+            verifier: None,
             pool: Pool::default(),
             memory: Memory::default(),
             signer: None,
@@ -193,26 +190,6 @@ impl Names {
         self.signer = identity.map(|identity| Signer::new(identity, self.memory.clone()));
     }
 
-    /// Keeps the bytes of final records.
-    fn keep(&mut self, records: impl IntoIterator<Item = Bytes>) {
-        for record in records {
-            let index = self.records.len() as u64;
-            match Entry::from_bytes(&record) {
-                Ok(Entry::Alias(finalized)) => {
-                    self.aliases.insert(finalized.record().alias.clone());
-                }
-                Ok(_) => {
-                    let hash = |size| self.ledger().signers_at(size).map(|s| *s.hash());
-                    if hash(index) != hash(index + 1) {
-                        self.rotations.push(index);
-                    }
-                }
-                Err(_) => {}
-            }
-            self.records.push(record);
-        }
-    }
-
     /// Takes the machine's events, journals what changed, and tells the facts.
     fn settle(&mut self, now: Now, out: &mut Vec<Record>) {
         let grew = self.events(out);
@@ -235,7 +212,7 @@ impl Names {
             match event {
                 Event::Final { records, .. } => {
                     journaled::finals(out, &records);
-                    self.keep(records);
+                    self.records.extend(records);
                     grew = true;
                 }
                 Event::Head(head) => out.extend(journaled::head(&head)),
@@ -288,7 +265,7 @@ impl Names {
             instance: self.instance,
             size: ledger.final_size(),
             head_ms: ledger.head().map(|h| h.head().ts),
-            aliases: self.aliases.len() as u64,
+            aliases: ledger.names() as u64,
             rivals: (ledger.rivals().len() + ledger.rival_rotations().len()) as u64,
             split: ledger.split().is_some(),
             pool: self.pool.len(),

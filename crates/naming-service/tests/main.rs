@@ -12,5 +12,6 @@ mod all {
     mod gossip;
     mod restart;
     mod signing;
+    mod turnover;
     pub(crate) mod world;
 }

@@ -143,6 +143,8 @@ pub enum Transmit {
 pub struct Work {
     /// ID of the exchange.
     pub exchange: ExchangeId,
+    /// Index of the first record.
+    pub from: u64,
     /// The records.
     pub records: Vec<Bytes>,
     /// The signers in force.
@@ -154,6 +156,8 @@ pub struct Work {
 pub struct Done {
     /// ID of the exchange.
     pub exchange: ExchangeId,
+    /// Index of the first record.
+    pub from: u64,
     /// The records, with what their signatures show.
     pub records: Vec<Verified>,
 }
@@ -170,11 +174,11 @@ impl Work {
     #[must_use]
     pub fn run_with(self, kept: &mut Option<Verifier>) -> Done {
         let fits = kept.take().filter(|v| *v.signers() == self.signers);
-        let verifier = fits.unwrap_or_else(|| Verifier::new(&self.signers, usize::MAX));
-        let records = self.records.into_iter();
+        let mut verifier = fits.unwrap_or_else(|| Verifier::new(&self.signers, usize::MAX));
         let done = Done {
             exchange: self.exchange,
-            records: records.map(|record| verifier.verify(record)).collect(),
+            from: self.from,
+            records: verifier.verify_all(&self.records),
         };
         *kept = Some(verifier);
         done
@@ -453,6 +457,7 @@ impl Gossip {
         for id in late {
             self.fault(now, id, Code::STALLED);
         }
+        self.resume(now);
         self.forget_peers(now);
         while self.has_room() {
             let due = |(node, peer): (&NodeId, &Peer)| peer.is_due(now.mono).then_some(*node);
@@ -470,6 +475,10 @@ impl Gossip {
 
     fn plan(&mut self, now: Now) {
         let at = |at: Option<Time>, why| at.map(|at| Wake { at, why });
+        let paced = |x: &Exchange| match x.stage {
+            Stage::Paced { at, .. } => Some(at),
+            _ => None,
+        };
         let wake = Wake::earliest([
             at(
                 self.exchanges
@@ -477,6 +486,10 @@ impl Gossip {
                     .map(|x| x.until.min(x.longest))
                     .min(),
                 "naming: exchange",
+            ),
+            at(
+                self.exchanges.values().filter_map(paced).min(),
+                "naming: put off",
             ),
             at(
                 self.peers.values().filter_map(Peer::due).min(),
@@ -508,7 +521,7 @@ impl Gossip {
                 Stage::Hello => self.greeted(now, id, &cbor),
                 Stage::Link(head) => self.connected(now, id, &cbor, &head),
                 Stage::Records(head) => self.answered(now, id, &cbor, head),
-                Stage::Checking(_) | Stage::Loading { .. } => {
+                Stage::Checking(_) | Stage::Paced { .. } | Stage::Loading { .. } => {
                     return self.fault(now, id, Code::MALFORMED_FRAME);
                 }
                 Stage::ServeHello => self.serve_hello(now, id, &cbor),
@@ -539,7 +552,7 @@ impl Gossip {
                 self.end(id);
             }
             // A last request may still be answered.
-            Stage::Loading { .. } => x.last = true,
+            Stage::Paced { .. } | Stage::Loading { .. } => x.last = true,
             // This node has all that it needs from the peer.
             Stage::Checking(_) => {}
             _ => self.fault(now, id, Code::MALFORMED_FRAME),

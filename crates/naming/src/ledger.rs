@@ -1,6 +1,7 @@
 //! The ledger of names: records in order, the state that they give, and the heads that make them final.
 
 mod heads;
+mod offline;
 mod replay;
 mod snapshot;
 mod state;
@@ -8,6 +9,7 @@ mod state;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::hash::{Hash as StdHash, Hasher};
+use core::ops::Bound;
 
 use betanet_keys::{Common, PublicKey};
 use betanet_log::{Hash, Head, Log, Memory, SignedHead, Signers, Split, Witness};
@@ -128,6 +130,8 @@ pub struct Ledger {
     /// Number of final records.
     fixed: u64,
     waiting: Vec<Waiting>,
+    /// Bytes of the records that wait.
+    waiting_bytes: usize,
     /// Final histories of aliases that waiting records changed.
     shadow: BTreeMap<Alias, Option<History>>,
     /// The head that the waiting records came with, where they are not this node's own.
@@ -157,6 +161,7 @@ impl Ledger {
             state: State::new(genesis.signers.clone(), maintainers),
             fixed: 0,
             waiting: Vec::new(),
+            waiting_bytes: 0,
             shadow: BTreeMap::new(),
             follows: None,
             witness: Witness::default(),
@@ -214,7 +219,9 @@ impl Ledger {
         }
         let index = self.log.size();
         let change = self.state.decide(index, record, &self.log)?;
-        self.log.append(record.bytes()).map_err(|_| Reject::Full)?;
+        self.log
+            .append_leaf(record.leaf())
+            .map_err(|_| Reject::Full)?;
         let (effect, undo) = self.state.commit(index, change);
         self.wait(record.bytes().clone(), undo);
         Ok((index, effect))
@@ -222,15 +229,16 @@ impl Ledger {
 
     /// Whether so many more records, of so many bytes, may wait.
     fn has_room(&self, records: usize, bytes: usize) -> bool {
-        let held: usize = self.waiting.iter().map(|w| w.bytes.len()).sum();
-        self.waiting.len() + records <= WAITING_MAX && held + bytes <= WAITING_BYTES
+        self.waiting.len() + records <= WAITING_MAX && self.waiting_bytes + bytes <= WAITING_BYTES
     }
 
     /// Appends a record of a log that signers vouch for: one that does not count stands in the log and changes nothing.
     fn follow(&mut self, record: &Verified) -> Result<Effect, Reject> {
         let index = self.log.size();
         let decided = self.state.decide(index, record, &self.log);
-        self.log.append(record.bytes()).map_err(|_| Reject::Full)?;
+        self.log
+            .append_leaf(record.leaf())
+            .map_err(|_| Reject::Full)?;
         let (effect, undo) = match decided {
             Ok(change) => {
                 let (effect, undo) = self.state.commit(index, change);
@@ -248,6 +256,7 @@ impl Ledger {
         {
             self.shadow.insert(alias.clone(), before.clone());
         }
+        self.waiting_bytes += bytes.len();
         self.waiting.push(Waiting { bytes, undo });
     }
 
@@ -258,6 +267,7 @@ impl Ledger {
             let Some(waiting) = self.waiting.pop() else {
                 break;
             };
+            self.waiting_bytes -= waiting.bytes.len();
             self.state.revert(waiting.undo);
         }
         // The memory holds every hash up to its size.
@@ -272,7 +282,8 @@ impl Ledger {
     fn fix(&mut self, size: u64) {
         let n = usize::try_from(size.saturating_sub(self.fixed)).unwrap_or(usize::MAX);
         let n = n.min(self.waiting.len());
-        self.waiting.drain(..n);
+        let done = self.waiting.drain(..n);
+        self.waiting_bytes -= done.map(|w| w.bytes.len()).sum::<usize>();
         self.fixed += n as u64;
         if self.waiting.is_empty() {
             self.follows = None;
@@ -501,6 +512,26 @@ impl Ledger {
     #[must_use]
     pub fn names(&self) -> usize {
         self.state.names.len()
+    }
+
+    /// Aliases with a final record, in order, from the one after this.
+    pub fn aliases<'a>(
+        &'a self,
+        after: Option<&Alias>,
+    ) -> impl Iterator<Item = &'a Alias> + use<'a> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let all = self.state.names.range::<Alias, _>((from, Bound::Unbounded));
+        // One whose only records wait is not final.
+        let has = |alias: &&Alias| self.shadow.get(*alias).is_none_or(Option::is_some);
+        all.map(|(alias, _)| alias).filter(has)
+    }
+
+    /// Indices of the final records that put other signers in force, in order.
+    pub fn turns(&self) -> impl Iterator<Item = u64> {
+        let later = self.state.turns.iter().skip(1);
+        later
+            .map(|t| t.from.saturating_sub(1))
+            .filter(|at| *at < self.fixed)
     }
 
     /// Proves the latest final record of an alias by its inclusion under the newest head. `record` gives the bytes of a record.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use betanet_keys::{Identity, PreparedKey, PublicKey, hash};
+use betanet_keys::{Equation, Identity, PreparedKeys, PublicKey, hash};
 use betanet_log::{Signature, Signers};
 use betanet_wire::{NodeId, cbor, message};
 
@@ -90,13 +90,11 @@ impl AliasRecord {
         self.node == NOBODY
     }
 
-    fn verify(&self, key: &[u8; 32], sig: &[u8; 64]) -> bool {
-        let Ok(key) = PublicKey::from_bytes(key) else {
-            return false;
-        };
+    /// The digest that nodes sign.
+    fn digest(&self) -> [u8; 32] {
         let (seq, ts) = (self.seq.to_be_bytes(), self.ts.to_be_bytes());
-        let text: [&[u8]; 4] = [self.alias.as_str().as_bytes(), &self.node.0, &seq, &ts];
-        key.verify(LABEL, &text, sig).is_ok()
+        let alias = self.alias.as_str().as_bytes();
+        hash(&[LABEL.as_bytes(), alias, &self.node.0, &seq, &ts])
     }
 }
 
@@ -234,12 +232,27 @@ impl Finalized {
     /// retires its alias has to be compared with the alias's owner.
     #[must_use]
     pub fn is_signed_by_its_nodes(&self) -> bool {
+        let nodes = self.nodes(|key| PublicKey::from_bytes(key).ok());
+        nodes.is_some_and(|nodes| Equation::hold(&nodes).into_iter().all(|holds| holds))
+    }
+
+    /// The equations of the signatures of the node and of the node before it: all have to hold. `None` if a key is not the node's or
+    /// invalid, or a signature cannot be valid.
+    pub(crate) fn nodes(
+        &self,
+        mut checked: impl FnMut(&[u8; 32]) -> Option<PublicKey>,
+    ) -> Option<Vec<Equation>> {
         let record = &self.record;
-        let own = record.is_retirement() || self.owner() == record.node;
-        own && record.verify(&self.key, &record.sig)
-            && record
-                .prev
-                .is_none_or(|prev| record.verify(&prev.signer, &prev.sig))
+        if !record.is_retirement() && self.owner() != record.node {
+            return None;
+        }
+        let digest = record.digest();
+        let own = Equation::of(&checked(&self.key)?, &digest, &record.sig)?;
+        let mut equations = Vec::from([own]);
+        if let Some(prev) = &record.prev {
+            equations.push(Equation::of(&checked(&prev.signer)?, &digest, &prev.sig)?);
+        }
+        Some(equations)
     }
 
     /// Positions, in the set, of the signers with a valid signature. It costs at most as many verifications as there are
@@ -255,16 +268,24 @@ impl Finalized {
         of.keys().iter().enumerate().filter_map(valid).collect()
     }
 
-    /// As [`Finalized::signers`], by tables of the set's keys.
-    pub(crate) fn signers_by_tables(&self, of: &[PreparedKey]) -> Vec<usize> {
+    /// Positions of this set's signers and the equations of their signatures, in the order of the positions. One that holds stands
+    /// for its signer.
+    pub(crate) fn signed(
+        &self,
+        of: &Signers,
+        tables: Option<&PreparedKeys>,
+    ) -> Vec<(usize, Equation)> {
         let digest = self.digest();
-        let valid = |(at, table): (usize, &PreparedKey)| {
-            let key = table.key().as_bytes();
-            let mut own = self.sigs.iter().filter(|s| s.signer == *key);
-            let stands = own.any(|s| table.verify_digest(&digest, &s.sig).is_ok());
-            stands.then_some(at)
-        };
-        of.iter().enumerate().filter_map(valid).collect()
+        let mut all = Vec::new();
+        for (at, key) in of.keys().iter().enumerate() {
+            let own = self.sigs.iter().filter(|s| s.signer == *key.as_bytes());
+            let equation = |s: &Signature| match tables {
+                Some(tables) => tables.equation(at, &digest, &s.sig),
+                None => Equation::of(key, &digest, &s.sig),
+            };
+            all.extend(own.filter_map(equation).map(|equation| (at, equation)));
+        }
+        all
     }
 
     /// Checks the record by itself: its nodes' signatures, and finality under this set. The ledger checks its place among others.

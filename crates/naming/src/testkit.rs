@@ -11,8 +11,8 @@ use bytes::Bytes;
 use crate::message::{Answer, Ask, Hello};
 use crate::signer::{Memory, Signer};
 use crate::{
-    Alias, AliasRecord, DOMAIN, Entry, Finalized, Genesis, Ledger, Look, Proof, RotateMaintainers,
-    Uri, Verified,
+    ADVANCE, Advance, Alias, AliasRecord, DOMAIN, Entry, Finalized, Genesis, Ledger, Look, Proof,
+    RotateMaintainers, Uri, Verified,
 };
 
 /// A time to begin at, in UNIX milliseconds.
@@ -147,6 +147,53 @@ impl Network {
             envelope.sign(maintainer);
         }
         envelope.to_bytes().into()
+    }
+
+    /// An emergency advance of this `seq` and key after a carried head, signed by all maintainers. `rest` fills in what it does.
+    ///
+    /// # Panics
+    ///
+    /// The common keys and those of the type make no map.
+    #[must_use]
+    #[allow(clippy::expect_used, reason = "a test has nothing else to say")]
+    pub fn advance<'a>(
+        &self,
+        head: &'a [u8],
+        ts: u64,
+        (seq, key): (u64, &[u8]),
+        rest: impl FnOnce(&mut Advance<'a>),
+    ) -> Bytes {
+        let mut form = Advance {
+            ts,
+            new: None,
+            rec: None,
+            head,
+            owner: None,
+        };
+        rest(&mut form);
+        let body = |list: [u8; 32]| {
+            // The common keys and those of the type, in one map.
+            let mut entries = Vec::from([
+                (cbor::Value::Text("ts"), cbor::Value::Unsigned(form.ts)),
+                (cbor::Value::Text("key"), cbor::Value::Bytes(key)),
+                (cbor::Value::Text("seq"), cbor::Value::Unsigned(seq)),
+                (cbor::Value::Text("head"), cbor::Value::Bytes(form.head)),
+                (cbor::Value::Text("list"), cbor::Value::Bytes(&list)),
+                (cbor::Value::Text("type"), cbor::Value::Text(ADVANCE)),
+            ]);
+            if let Some(new) = &form.new {
+                let keys = new.iter().map(|k| cbor::Value::Bytes(k)).collect();
+                entries.insert(2, (cbor::Value::Text("new"), cbor::Value::Array(keys)));
+            }
+            if let Some(rec) = form.rec {
+                entries.insert(2, (cbor::Value::Text("rec"), cbor::Value::Bytes(rec)));
+            }
+            if let Some(owner) = &form.owner {
+                entries.push((cbor::Value::Text("owner"), cbor::Value::Bytes(owner)));
+            }
+            cbor::Value::Map(entries).to_vec().expect("a map")
+        };
+        self.envelope(body, self.maintainers.len())
     }
 
     /// A registry record with the common keys only, signed by all maintainers.

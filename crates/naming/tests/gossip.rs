@@ -460,6 +460,113 @@ fn a_wrong_proof_or_record_stops_nobody_but_its_sender() {
 }
 
 #[test]
+fn records_come_while_others_are_verified_and_count_in_their_order() {
+    let network = Network::new(3, 0);
+    let most = usize::try_from(RECORDS_MAX).unwrap();
+    let all = 4 + 6 * most;
+    let (longer, records) = grown(&network, &names("n", all), 2048);
+    let newest = longer.head().unwrap().clone();
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]] {
+        let (ledger, _) = grown(&network, &names("n", 4), 4);
+        let mut node = Played::new(ledger);
+        let exchange = node.begun(1);
+        node.send(exchange, hello(Some(newest.clone())));
+        let (mut works, mut from) = (Vec::new(), 4);
+        let mut answer = |node: &mut Played, n: usize| {
+            let proof = longer.log().consistency((from + n) as u64, all as u64);
+            let answer = message::Answer {
+                records: records[from..from + n].to_vec(),
+                root: None,
+                proof: proof.unwrap(),
+            };
+            from += n;
+            node.send(exchange, answer.to_bytes());
+        };
+        answer(&mut node, 0);
+        node.out();
+        let mut asked = 1;
+        for n in 1..=4 {
+            answer(&mut node, most);
+            for transmit in node.out() {
+                match transmit {
+                    Transmit::Check(work) => works.push(work),
+                    Transmit::Send { .. } => asked += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            // The next request goes out before these are verified, until four wait.
+            assert_eq!((works.len(), asked), (n, (n + 1).min(4)));
+        }
+        let mut done = Vec::new();
+        for at in order {
+            node.input(Input::Checked(works[at].clone().run()));
+            done.push(at);
+            let first = (0..4).take_while(|n| done.contains(n)).count();
+            assert_eq!(
+                node.machine.get().ledger().final_size(),
+                (4 + first * most) as u64
+            );
+        }
+        // Twice they count once.
+        node.input(Input::Checked(works[0].clone().run()));
+        node.out();
+        answer(&mut node, most);
+        answer(&mut node, most);
+        for transmit in node.out() {
+            if let Transmit::Check(work) = transmit {
+                node.input(Input::Checked(work.run()));
+            }
+        }
+        assert_eq!(
+            node.machine.get().ledger().log().root(),
+            longer.log().root()
+        );
+        assert!(
+            node.events()
+                .iter()
+                .all(|e| matches!(e, Event::Final { .. } | Event::Head(_)))
+        );
+    }
+}
+
+#[test]
+fn records_that_another_way_brought_first_are_no_fault_of_their_sender() {
+    let network = Network::new(3, 0);
+    let (ledger, _) = grown(&network, &names("n", 4), 4);
+    let (longer, records) = grown(&network, &names("n", 8), 4);
+    let newest = longer.head().unwrap().clone();
+    let mut node = Played::new(ledger);
+    let exchange = node.begun(1);
+    node.send(exchange, hello(Some(newest.clone())));
+    for part in [&[][..], &records[4..]] {
+        let proof = longer.log().consistency(4 + part.len() as u64, 8).unwrap();
+        let answer = message::Answer {
+            records: part.to_vec(),
+            root: None,
+            proof,
+        };
+        node.send(exchange, answer.to_bytes());
+    }
+    let work = node.out().into_iter().find_map(|t| match t {
+        Transmit::Check(work) => Some(work),
+        _ => None,
+    });
+    // Its own records, and a head of them, while those are verified.
+    for record in &records[4..] {
+        let submitted = node
+            .machine
+            .handle_command(node.now, Command::Submit(record.clone()));
+        assert!(matches!(submitted, Ok(Answer::Submitted(Ok(_)))));
+    }
+    let taken = node.machine.handle_command(node.now, Command::Head(newest));
+    assert_eq!(taken, Ok(Answer::Head(Ok(Accepted::Extends))));
+    node.events();
+    node.input(Input::Checked(work.unwrap().run()));
+    assert_eq!(node.machine.get().ledger().final_size(), 8);
+    assert!(node.events().is_empty());
+}
+
+#[test]
 fn heads_that_do_not_count_are_faults() {
     let network = Network::new(3, 0);
     let (ledger, _) = grown(&network, &names("n", 4), 4);
@@ -592,7 +699,7 @@ fn exchanges_requests_and_peers_are_few() {
     node.pass(Duration::from_secs(31));
     node.out();
     node.events();
-    // 256 requests at once of one peer, 32 more a second.
+    // 256 requests at once of one peer, 128 more a second.
     let exchange = PEERS_EXCHANGES + 1000;
     node.input(Input::Opened {
         exchange,
@@ -606,10 +713,30 @@ fn exchanges_requests_and_peers_are_few() {
         node.send(exchange, Ask { from: 4, n: 0 }.to_bytes());
         match node.out()[..] {
             [Transmit::Send { .. }] => answered += 1,
-            _ => break,
+            [] => break,
+            ref other => panic!("{other:?}"),
         }
     }
     assert_eq!(answered, 256);
+    // The next one is put off, and not refused.
+    node.pass(Duration::from_millis(7));
+    assert!(node.out().is_empty());
+    let mut answered = 0;
+    for _ in 0..1000 {
+        node.pass(Duration::from_millis(1));
+        match node.out()[..] {
+            [] => {}
+            [Transmit::Send { .. }] => {
+                answered += 1;
+                node.send(exchange, Ask { from: 4, n: 0 }.to_bytes());
+            }
+            ref other => panic!("{other:?}"),
+        }
+    }
+    assert!((128..=129).contains(&answered), "{answered}");
+    // Until then, its peer asks for nothing else.
+    node.send(exchange, Ask { from: 4, n: 0 }.to_bytes());
+    assert!(matches!(node.out()[..], [Transmit::Abort { .. }]));
     // 16 exchanges at once of one peer, and one more every four seconds.
     let mut opened = 0;
     for n in 0..20 {

@@ -1,5 +1,15 @@
 //! A ledger of names on a test network: from a claim to a file that is fetched by its alias.
 
+use std::sync::Arc;
+
+use betanet_journal::{Journal, Kind, Lead, MemoryStore, Record};
+use betanet_log::Split;
+use betanet_naming::DOMAIN;
+use betanet_naming::testkit::{Network, T0, owner};
+use betanet_naming_service::{NameService, PREFIX, Running, Settings};
+use betanet_runtime::{Gateway, GatewayConfig};
+use betanet_wire::cbor;
+
 use super::updown::Net;
 use super::*;
 
@@ -106,4 +116,159 @@ fn an_alias_is_claimed_signed_published_resolved_and_fetched_from() {
     assert_eq!(audited["split"], Value::Bool(false));
     assert_eq!(audited["nodes"].as_array().map(Vec::len), Some(3));
     assert_eq!(code(&net.run(&["network", "down", "net"])), 0);
+}
+
+/// Claims an alias with these arguments, lets two signers sign, and publishes it.
+fn bind(net: &Net, claim: &[&str]) -> Value {
+    let name = |args: &[&str]| {
+        let network = ["--network", "net/NETWORK.toml"];
+        json(&net.run(&[&["name"], args, &network, &["--json"]].concat()))
+    };
+    name(&[&["claim", "files.example", "-o", "f.claim"], claim].concat());
+    for n in [1, 2] {
+        let (key, memory) = (format!("net/keys/signer{n}.pem"), format!("memory{n}"));
+        name(&["sign", "f.claim", "--signer", &key, "--memory", &memory]);
+    }
+    name(&["publish", "f.claim"])
+}
+
+#[test]
+fn an_alias_moves_with_the_key_of_its_node_and_is_found_over_the_mix() {
+    let net = Net::with(&["--relays", "1", "--mixnodes", "3", "--signers", "3"]);
+    assert_eq!(code(&net.run(&["network", "up", "net", "--detach"])), 0);
+    let network = ["--network", "net/NETWORK.toml"];
+    let (old, new) = ("net/relay1/node.pem", "net/seed5/node.pem");
+    assert_eq!(bind(&net, &["--key", old])["final"], Value::Bool(true));
+    // Without the old node's signature, nobody signs for the new one.
+    let claim = [
+        "name",
+        "claim",
+        "files.example",
+        "-o",
+        "g.claim",
+        "--key",
+        new,
+    ];
+    assert_eq!(code(&net.run(&[&claim[..], &network].concat())), 0);
+    let sign = [
+        "name",
+        "sign",
+        "g.claim",
+        "--signer",
+        "net/keys/signer1.pem",
+    ];
+    let sign = [&sign[..], &["--memory", "memory1"], &network].concat();
+    let refused = net.run(&sign);
+    assert_eq!(code(&refused), 3);
+    assert!(text(&refused.stderr).contains("not signed"));
+    let moved = bind(&net, &["--key", new, "--prev-key", old]);
+    assert_eq!(moved["final"], Value::Bool(true));
+    let shown = json(&net.run(&["id", "show", "--key", new, "--json"]));
+    let asked = |more: &[&str]| {
+        let args = [
+            &["name", "resolve", "files.example", "--json"],
+            more,
+            &network,
+        ];
+        json(&net.run(&args.concat()))
+    };
+    for way in [&[][..], &["--mix", "2"]] {
+        let found = asked(way);
+        assert_eq!(
+            (&found["status"], found["seq"].as_u64()),
+            (&"bound".into(), Some(2))
+        );
+        assert_eq!(found["node"], shown["name"], "{way:?}");
+    }
+    let history = ["name", "history", "files.example", "--json", "--mix", "2"];
+    let history = json(&net.run(&[&history[..], &network].concat()));
+    assert_eq!(history["records"].as_array().map(Vec::len), Some(2));
+    assert_eq!(code(&net.run(&["network", "down", "net"])), 0);
+}
+
+/// A ledger node that has these names as its whole history, final by the first two signers.
+async fn historian(home: &Path, network: &Network, names: &[&str]) -> (Gateway, Running) {
+    let mut ledger = network.ledger();
+    for name in names {
+        let record = network.bound(name, &owner(1), 1, T0);
+        ledger.apply(T0, record).unwrap();
+    }
+    let records: Vec<&[u8]> = ledger.waiting().map(AsRef::as_ref).collect();
+    let (finals, head) = (cbor::to_vec(&records), network.head(&ledger, T0, &[0, 1]));
+    let journal: Arc<dyn Journal> = Arc::new(MemoryStore::new().open("one"));
+    let Ok(Lead::Leads(term)) = journal.lead().await else {
+        panic!("nobody else has it")
+    };
+    let record = |kind, body| Record::new(Kind::new(kind).unwrap(), body);
+    let kept = vec![record("final", finals), record("head", head.to_bytes())];
+    journal.append(term.epoch, kept).await.unwrap();
+    journal.resign(term.epoch).await.unwrap();
+    let mut config = GatewayConfig::in_state(home.join("state"));
+    config.listener.listen = vec!["127.0.0.1:0".into()];
+    let identity = betanet_runtime::load_or_new_identity(&config.node.key).unwrap();
+    let service = NameService::new(Settings::new(network.genesis())).unwrap();
+    let gateway = Gateway::builder(identity.clone(), &config)
+        .service(PREFIX, service.service())
+        .stream_type(NameService::STREAMS, service.streams())
+        .start()
+        .await
+        .unwrap();
+    let running = service
+        .start(&identity, journal, |node| node)
+        .await
+        .unwrap();
+    running.leads().await;
+    (gateway, running)
+}
+
+#[test]
+fn an_audit_of_nodes_that_show_two_histories_keeps_the_evidence() {
+    let home = tempfile::tempdir().unwrap();
+    let network = Network::new(3, 0);
+    let signers = network.genesis().signers;
+    let keys: Vec<String> = signers.keys().iter().map(ToString::to_string).collect();
+    let file = home.path().join("signers");
+    std::fs::write(&file, keys.join("\n")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let start = |name: &str, names: &[&str]| {
+        runtime.block_on(historian(&home.path().join(name), &network, names))
+    };
+    let nodes = [
+        start("1", &["a", "b"]),
+        start("2", &["a", "x", "c"]),
+        start("3", &["a"]),
+    ];
+    let peer = |n: usize| nodes[n].0.listening().peer().to_string();
+    let evidence = home.path().join("evidence");
+    let audit = |of: [usize; 2]| {
+        let mut command = Command::new(BETANET);
+        command
+            .args(["name", "audit", "--json", "--signers"])
+            .arg(&file);
+        command.arg("--evidence").arg(&evidence);
+        for n in of {
+            command.args(["--from", &peer(n)]);
+        }
+        command.current_dir(home.path()).output().unwrap()
+    };
+    // One history is the beginning of the other.
+    let fine = json(&audit([0, 2]));
+    assert_eq!(fine["split"], Value::Bool(false), "{fine}");
+    assert!(!evidence.exists());
+    let split = audit([0, 1]);
+    assert_eq!(code(&split), 6, "{}", text(&split.stderr));
+    let told: Value = serde_json::from_slice(&split.stdout).unwrap();
+    assert_eq!(told["split"], Value::Bool(true));
+    assert_eq!(told["evidence"].as_array().map(Vec::len), Some(3));
+    let kept = std::fs::read(evidence.join("names-split.cbor")).unwrap();
+    let kept = Split::from_bytes(&kept).unwrap();
+    assert_eq!(kept.check(DOMAIN, &signers, &signers), Ok(()));
+    assert_eq!((kept.older().head().size, kept.newer().head().size), (2, 3));
+    assert_eq!(kept.culprits(DOMAIN, &signers, &signers).len(), 2);
+    runtime.block_on(async {
+        for (gateway, running) in nodes {
+            running.stop().await;
+            gateway.shutdown().await;
+        }
+    });
 }

@@ -61,6 +61,19 @@ pub(crate) struct TrustArgs {
     pub(crate) signers: Option<PathBuf>,
 }
 
+/// The keys that verify a file, without a network connection.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OfflineArgs {
+    /// Network file with the first signers.
+    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
+    pub(crate) network: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// The ledger nodes, and the keys that verify their answers.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LedgerArgs {
@@ -112,14 +125,8 @@ pub(crate) struct SignNameArgs {
     /// Create the memory of a key that has never signed before; the file must not exist.
     #[arg(long)]
     pub(crate) new_memory: bool,
-    /// Network file with the first signers.
-    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
-    pub(crate) network: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) trust: TrustArgs,
-    /// Print one line of JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) offline: OfflineArgs,
 }
 
 #[derive(Debug, Args)]
@@ -154,30 +161,19 @@ pub(crate) struct AliasArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProveArgs {
-    /// Alias.
-    pub(crate) alias: String,
+    #[command(flatten)]
+    pub(crate) of: AliasArgs,
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    #[command(flatten)]
-    pub(crate) ledger: LedgerArgs,
-    /// Print one line of JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyNameArgs {
     /// File of the proof.
     pub(crate) file: PathBuf,
-    /// Network file with the first signers.
-    #[arg(long, value_name = "FILE", env = "BETANET_NETWORK")]
-    pub(crate) network: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) trust: TrustArgs,
-    /// Print one line of JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) offline: OfflineArgs,
 }
 
 #[derive(Debug, Args)]

@@ -184,7 +184,10 @@ fn told(claim: &Claim, as_json: bool, file: &Path, signer: Option<&Identity>) {
 
 pub(super) fn sign(args: &SignNameArgs) -> Result<(), Fail> {
     let mut claim = read(&args.file)?;
-    let genesis = genesis(args.trust.signers.as_deref(), args.network.as_deref())?;
+    let genesis = genesis(
+        args.offline.trust.signers.as_deref(),
+        args.offline.network.as_deref(),
+    )?;
     let ledger = claim.ledger(&genesis);
     let ledger = ledger.map_err(|e| Fail::Local(format!("{}: {e}", args.file.display())))?;
     let identity = load_identity(&args.signer)?;
@@ -198,7 +201,7 @@ pub(super) fn sign(args: &SignNameArgs) -> Result<(), Fail> {
     held.write(signer.memory())?;
     claim.record.add(pending.stored());
     write(&args.file, &claim)?;
-    told(&claim, args.json, &args.file, Some(&identity));
+    told(&claim, args.offline.json, &args.file, Some(&identity));
     Ok(())
 }
 

@@ -144,8 +144,8 @@ pub(super) async fn history(args: &AliasArgs) -> Result<(), Fail> {
 }
 
 pub(super) async fn prove(args: &ProveArgs) -> Result<(), Fail> {
-    let alias = alias(&args.alias)?;
-    let mut ledgers = Ledgers::open(&args.ledger)?;
+    let alias = alias(&args.of.alias)?;
+    let mut ledgers = Ledgers::open(&args.of.ledger)?;
     let found = ledgers.resolve(&alias).await;
     ledgers.close().await;
     let (found, _) = found?;
@@ -155,7 +155,7 @@ pub(super) async fn prove(args: &ProveArgs) -> Result<(), Fail> {
         )));
     };
     disk::write_shared(&args.output, proof.to_bytes()).map_err(Fail::file(&args.output))?;
-    if args.json {
+    if args.of.json {
         let mut value = told(latest, proof, found.status);
         value["file"] = json!(args.output.display().to_string());
         say!("{value}");
@@ -167,7 +167,10 @@ pub(super) async fn prove(args: &ProveArgs) -> Result<(), Fail> {
 }
 
 pub(super) fn verify(args: &VerifyNameArgs) -> Result<(), Fail> {
-    let genesis = genesis(args.trust.signers.as_deref(), args.network.as_deref())?;
+    let genesis = genesis(
+        args.offline.trust.signers.as_deref(),
+        args.offline.network.as_deref(),
+    )?;
     let trust = Trust::new(&genesis);
     let bytes = disk::read_bounded(&args.file, PROOF_BYTES_MAX as u64);
     let bytes = bytes.map_err(Fail::file(&args.file))?;
@@ -177,7 +180,7 @@ pub(super) fn verify(args: &VerifyNameArgs) -> Result<(), Fail> {
     let finalized = trust.verify(&proof, None).map_err(|e| wrong(&e))?;
     warn(&finalized.record().alias);
     let status = client::condition(&finalized, now_ms());
-    if args.json {
+    if args.offline.json {
         say!("{}", told(&finalized, &proof, status));
     } else {
         lines(&finalized, &proof, status);

@@ -1,7 +1,5 @@
 //! Answers about names, heads and records.
 
-use std::ops::Bound;
-
 use betanet_log::{Hash, SignedHead};
 use betanet_naming::{Alias, Status};
 use betanet_wire::cbor;
@@ -38,7 +36,7 @@ impl Names {
 
     fn rotations(&self) -> Vec<Bytes> {
         // In the order of the log: an advance counts under the maintainers of its place.
-        let turns = self.rotations.iter().copied();
+        let turns = self.ledger().turns();
         let mut all: Vec<u64> = turns.chain(self.ledger().lists()).collect();
         all.sort_unstable();
         all.into_iter().filter_map(|at| self.record(at)).collect()
@@ -129,9 +127,7 @@ impl Names {
     }
 
     pub(super) fn names(&self, now_ms: u64, after: Option<Alias>, n: usize) -> Vec<Listed> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = self.aliases.range((from, Bound::Unbounded));
-        let listed = range.map(|alias| {
+        let listed = self.ledger().aliases(after.as_ref()).map(|alias| {
             let found = self.ledger().resolve(alias, now_ms);
             Listed {
                 alias: alias.clone(),

@@ -8,6 +8,7 @@ use betanet_wire::{cbor, message};
 use bytes::Bytes;
 
 use super::Names;
+use crate::arithmetic::verify_now;
 
 /// Bytes of final records in one record of the journal. One more record of the longest length still fits.
 const TOGETHER: usize = RECORD_MAX - betanet_naming::RECORD_MAX - 1024;
@@ -90,12 +91,14 @@ impl Names {
     /// Takes final records again.
     pub(super) fn replay(&mut self, records: Vec<Bytes>) -> Result<(), Unreadable> {
         let signers = self.ledger().signers().cloned().ok_or(Unreadable)?;
-        let verifier = Verifier::new(&signers, records.len());
-        for record in &records {
+        let kept = self.verifier.take().filter(|v| *v.signers() == signers);
+        let verifier = kept.unwrap_or_else(|| Verifier::new(&signers, usize::MAX));
+        for verified in verify_now(&verifier, &records) {
             // One that does not count stands in the log all the same.
-            let _ = self.gossip.replay(&verifier.verify(record.clone()));
+            let _ = self.gossip.replay(&verified);
         }
-        self.keep(records);
+        self.verifier = Some(verifier);
+        self.records.extend(records);
         let kept = self.records.len() as u64;
         (self.ledger().final_size() == kept)
             .then_some(())

@@ -7,7 +7,7 @@ use betanet_naming::Ledger;
 use betanet_naming::gossip::Gossip;
 use betanet_naming::signer::Memory;
 use betanet_wire::{cbor, message};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::Names;
 
@@ -34,9 +34,15 @@ message! {
 
 impl Names {
     pub(super) fn write_snapshot(&self) -> Vec<Vec<u8>> {
-        let mut ledger = self.ledger().clone();
-        ledger.drop_waiting();
-        let bytes = ledger.snapshot();
+        let ledger = self.ledger();
+        let bytes = match ledger.waiting().next() {
+            None => ledger.snapshot(),
+            Some(_) => {
+                let mut finals = ledger.clone();
+                finals.drop_waiting();
+                finals.snapshot()
+            }
+        };
         if let Err(error) = &bytes {
             tracing::error!(%error, "the ledger's snapshot is not written");
         }
@@ -67,8 +73,7 @@ impl Names {
         self.split = ledger.split().is_some();
         self.rivals = ledger.rival_rotations().len();
         self.gossip = Gossip::new(ledger, &seed);
-        let records = form.records.into_iter().map(Bytes::copy_from_slice);
-        self.keep(records.collect::<Vec<_>>());
+        self.records = together(&form.records);
         self.memory = Memory::from_bytes(form.memory).map_err(|_| Unreadable)?;
         self.recall();
         self.held = (
@@ -80,4 +85,14 @@ impl Names {
         }
         Ok(())
     }
+}
+
+/// Records in one piece of memory, instead of one each.
+fn together(records: &[&[u8]]) -> Vec<Bytes> {
+    let mut whole = BytesMut::with_capacity(records.iter().map(|r| r.len()).sum());
+    for record in records {
+        whole.extend_from_slice(record);
+    }
+    let mut whole = whole.freeze();
+    records.iter().map(|r| whole.split_to(r.len())).collect()
 }

@@ -1,6 +1,9 @@
+use betanet_naming::message::{Ask, Hello, KIND};
 use betanet_naming::testkit::{DAY, Network, owner};
 use betanet_naming::{AliasRecord, Finalized};
+use betanet_session::Substream;
 use betanet_wire::Code;
+use bytes::Bytes;
 
 use super::world::{Asker, Ledger, alias, now_ms, refusal};
 
@@ -142,5 +145,61 @@ async fn each_refusal_has_its_code_and_the_connection_lives_on() {
     // All on one session, which still answers.
     assert!(!asker.session.is_closed());
     assert!(asker.resolve("a").await.node().is_some());
+    node.stop().await;
+}
+
+/// Value of a counter among a node's metrics.
+fn counter(node: &Ledger, name: &str) -> u64 {
+    let metrics = node.gateway.render_metrics();
+    let is = |line: &&str| {
+        let series = line.split(' ').next().unwrap_or_default();
+        series.trim_end_matches("_total").ends_with(name)
+    };
+    let line = metrics.lines().find(is);
+    let line = line.unwrap_or_else(|| panic!("{metrics}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_in_gossip_ends_its_stream_and_the_connection_lives_on() {
+    let home = tempfile::tempdir().unwrap();
+    let network = Network::new(3, 0);
+    let node = Ledger::alone(home.path(), &network, None).await;
+    let mut asker = Asker::of(&node.peer, &network).await;
+    let ts = now_ms();
+    let view = |name: &str, by: &[usize]| {
+        let mut ledger = network.ledger();
+        let record = network.bound(name, &owner(1), 1, ts);
+        ledger.apply(ts, record.clone()).unwrap();
+        (record, network.head(&ledger, ts, by))
+    };
+    let (record, head) = view("a", &[0, 1]);
+    asker.make_final(&record, &head).await;
+    let hello = |head| Hello { head, split: None }.to_bytes().to_vec();
+    // Another view that one signer signed alone: ALIAS_SIG_INVALID.
+    let few = hello(Some(view("b", &[2]).1));
+    let beyond = Ask { from: 1, n: 1 }.to_bytes();
+    let cases = [
+        // MALFORMED_FRAME: no map, a message that is too long, and two at once.
+        vec![0, 0, 0, 1, 0x01],
+        vec![0, 2, 0, 0],
+        [hello(None), hello(None)].concat(),
+        few,
+        // POLICY_REJECTED: records beyond the head.
+        hello(None),
+    ];
+    for (n, case) in cases.into_iter().enumerate() {
+        let stream = asker.session.open_raw(KIND, Bytes::new()).await.unwrap();
+        let mut stream = Substream::new(stream);
+        stream.write(case.into()).await.unwrap();
+        if n == 4 {
+            assert!(stream.next().await.unwrap().is_some());
+            stream.write(beyond.clone()).await.unwrap();
+        }
+        assert!(stream.next().await.is_err(), "case {n}");
+        assert_eq!(counter(&node, "names_gossip_faults"), n as u64 + 1);
+        assert!(asker.resolve("a").await.node().is_some(), "case {n}");
+    }
+    assert!(!asker.session.is_closed());
     node.stop().await;
 }

@@ -111,15 +111,28 @@ impl Ledger {
 
 /// The signers' nodes of a network, of which some are started, each knowing all.
 pub(crate) async fn signers(home: &Path, network: &Network, up: &[usize]) -> Vec<Ledger> {
+    let of: Vec<Identity> = (0..network.signers.len())
+        .map(|at| signer_at(network, at).clone())
+        .collect();
+    nodes(home, network, &of, up).await
+}
+
+/// Nodes that sign with these keys, of which some are started, each knowing all.
+pub(crate) async fn nodes(
+    home: &Path,
+    network: &Network,
+    of: &[Identity],
+    up: &[usize],
+) -> Vec<Ledger> {
     let mut idle = Vec::new();
-    for at in 0..network.signers.len() {
-        let of = home.join(at.to_string());
-        idle.push(Idle::new(&of, network, Some(signer_at(network, at))).await);
+    for (at, signer) in of.iter().enumerate() {
+        let home = home.join(at.to_string());
+        idle.push(Idle::new(&home, network, Some(signer)).await);
     }
     let known: Vec<(PublicKey, Peer)> = idle
         .iter()
-        .enumerate()
-        .map(|(at, node)| (*signer_at(network, at).public(), node.peer.clone()))
+        .zip(of)
+        .map(|(node, signer)| (*signer.public(), node.peer.clone()))
         .collect();
     let mut all = Vec::new();
     for (at, mut node) in idle.into_iter().enumerate() {

@@ -1,18 +1,29 @@
 //! Exchanges that this node begins.
 
-use betanet_log::SignedHead;
+use alloc::vec::Vec;
+
+use betanet_log::{Proof, SignedHead};
 use betanet_machine::Now;
 use betanet_wire::{ChargeTo, Code, NodeId};
 use bytes::Bytes;
 
-use super::exchange::{Exchange, Rank, Stage};
-use super::{Done, Event, ExchangeId, Gossip, STALL, Transmit, UNSIGNED, Work};
+use super::exchange::{Check, Exchange, Rank, Stage};
+use super::{Done, Event, ExchangeId, Gossip, LONGEST, STALL, Transmit, UNSIGNED, Work};
 use crate::fault::DOMAIN;
 use crate::message::{ANSWER_FULL, Answer, Ask, Hello, RECORDS_MAX};
-use crate::{Accepted, HeadFault};
+use crate::{Accepted, HeadFault, Verified};
 
 /// Requests of one exchange. The rest comes with the next one.
-const BATCHES_MAX: u32 = 128;
+const BATCHES_MAX: u32 = 1024;
+/// Answers whose records are verified at once, while the next one comes.
+const CHECKS_MAX: usize = 4;
+
+/// Whether an exchange asks for nothing more: it has asked for much, or for half of its time.
+fn is_over(now: Now, x: &Exchange) -> bool {
+    // One under a head of unknown signers has no time to leave over.
+    let half = x.rank.signed && x.longest <= now.mono + LONGEST / 2;
+    x.batches >= BATCHES_MAX || half
+}
 
 impl Gossip {
     pub(super) fn begin(&mut self, now: Now, peer: NodeId) {
@@ -172,8 +183,29 @@ impl Gossip {
     fn fetch(&mut self, now: Now, id: ExchangeId, head: SignedHead) {
         // Records that wait belong to this head, or to nobody: `Ledger::extend` drops them then.
         let from = self.ledger.next_under(&head);
+        if from >= head.head().size {
+            // The ledger went on by another way meanwhile.
+            return self.finish(now, id);
+        }
+        if let Some(x) = self.exchanges.get_mut(&id) {
+            x.next = from;
+        }
+        self.fetch_more(now, id, head);
+    }
+
+    /// Asks for the next records, unless enough of them are being verified.
+    fn fetch_more(&mut self, now: Now, id: ExchangeId, head: SignedHead) {
+        let Some(x) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let from = x.next;
         let n = head.head().size.saturating_sub(from).min(RECORDS_MAX);
-        self.set(id, Stage::Records(head));
+        if n == 0 || x.checks.len() >= CHECKS_MAX || is_over(now, x) {
+            x.stage = Stage::Checking(head);
+            return;
+        }
+        x.batches += 1;
+        x.stage = Stage::Records(head);
         self.ask(now, id, Ask { from, n });
     }
 
@@ -195,7 +227,7 @@ impl Gossip {
         let Ok(answer) = Answer::from_cbor(cbor) else {
             return self.fault(now, id, Code::MALFORMED_FRAME);
         };
-        let from = self.ledger.next_under(&head);
+        let from = self.exchanges.get(&id).map_or(0, |x| x.next);
         let wanted = head.head().size.saturating_sub(from).min(RECORDS_MAX);
         let bytes: usize = answer.records.iter().map(Bytes::len).sum();
         let n = answer.records.len() as u64;
@@ -206,18 +238,20 @@ impl Gossip {
         let Some(signers) = self.ledger.signers().cloned() else {
             return self.end(id);
         };
+        let Answer { records, proof, .. } = answer;
         if let Some(x) = self.exchanges.get_mut(&id) {
-            x.stage = Stage::Checking(head);
-            x.proof = answer.proof;
+            x.next = from + n;
+            let done = None;
+            x.checks.push_back(Check { from, proof, done });
         }
-        self.transmit(
-            now,
-            Transmit::Check(Work {
-                exchange: id,
-                records: answer.records,
-                signers,
-            }),
-        );
+        let work = Work {
+            exchange: id,
+            from,
+            records,
+            signers,
+        };
+        self.transmit(now, Transmit::Check(work));
+        self.fetch_more(now, id, head);
     }
 
     pub(super) fn checked(&mut self, now: Now, done: Done) {
@@ -225,36 +259,63 @@ impl Gossip {
         let Some(x) = self.exchanges.get_mut(&id) else {
             return;
         };
-        let Stage::Checking(head) = x.stage.clone() else {
+        let (Stage::Checking(head) | Stage::Records(head)) = x.stage.clone() else {
             return;
         };
-        x.batches += 1;
+        let of_this = |c: &&mut Check| c.from == done.from && c.done.is_none();
+        let Some(check) = x.checks.iter_mut().find(of_this) else {
+            return;
+        };
+        check.done = Some(done.records);
         x.until = now.mono + STALL;
-        let (batches, proof) = (x.batches, core::mem::take(&mut x.proof));
-        let records = done.records;
-        let taken = self.change(now, &records, |ledger| {
-            ledger.extend(&records, &head, &proof)
-        });
-        match taken {
-            Ok(_) if self.ledger.size() >= head.head().size => {
-                let peer = self.exchanges.get(&id).map(|x| x.peer);
-                self.finish(now, id);
-                // There may be more, under other signers.
-                if let Some(peer) = peer {
-                    self.again(now, peer);
-                }
+        // Records count in their order, whichever were verified first.
+        while let Some((from, records, proof)) = self.next_checked(id) {
+            if self.ledger.next_under(&head) != from {
+                // The ledger went on by another way meanwhile.
+                return self.begin_anew(now, id);
             }
-            Ok(_) if batches >= BATCHES_MAX => {
-                self.finish(now, id);
-                self.spread(now);
+            let taken = self.change(now, &records, |ledger| {
+                ledger.extend(&records, &head, &proof)
+            });
+            match taken {
+                Ok(_) => {}
+                Err(
+                    HeadFault::Proof
+                    | HeadFault::UnknownSet
+                    | HeadFault::WrongSet
+                    | HeadFault::TooFar,
+                ) => return self.unproven(now, id, head),
+                Err(fault) => return self.fault(now, id, fault.code()),
             }
-            Ok(_) => self.fetch(now, id, head),
-            Err(HeadFault::Proof) => self.unproven(now, id, head),
-            Err(HeadFault::UnknownSet | HeadFault::WrongSet | HeadFault::TooFar) => {
-                self.unproven(now, id, head);
-            }
-            Err(fault) => self.fault(now, id, fault.code()),
         }
+        let Some(x) = self.exchanges.get(&id) else {
+            return;
+        };
+        let all = self.ledger.size() >= head.head().size;
+        let asks = matches!(x.stage, Stage::Records(_));
+        if all || (x.checks.is_empty() && !asks && is_over(now, x)) {
+            // There may be more, under this head or under other signers.
+            self.begin_anew(now, id);
+        } else if !asks {
+            self.fetch_more(now, id, head);
+        }
+    }
+
+    /// Ends an exchange in order, and begins another one with its peer at once.
+    fn begin_anew(&mut self, now: Now, id: ExchangeId) {
+        let peer = self.exchanges.get(&id).map(|x| x.peer);
+        self.finish(now, id);
+        if let Some(peer) = peer {
+            self.again(now, peer);
+        }
+    }
+
+    /// The first records of an exchange that did not count yet, if they are verified.
+    fn next_checked(&mut self, id: ExchangeId) -> Option<(u64, Vec<Verified>, Proof)> {
+        let checks = &mut self.exchanges.get_mut(&id)?.checks;
+        let records = checks.front_mut()?.done.take()?;
+        let Check { from, proof, .. } = checks.pop_front()?;
+        Some((from, records, proof))
     }
 
     /// A head that is not proven is told and not accepted: only evidence stops the ledger, or any peer could.

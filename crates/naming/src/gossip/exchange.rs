@@ -1,4 +1,6 @@
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 use betanet_log::{Proof, SignedHead};
 use betanet_machine::Time;
@@ -6,7 +8,8 @@ use betanet_wire::{ChargeTo, Code, NodeId, msg};
 use bytes::Bytes;
 
 use super::{LONGEST, STALL};
-use crate::message::{ANSWER_MAX, ASK_MAX, HELLO_MAX};
+use crate::Verified;
+use crate::message::{ANSWER_MAX, ASK_MAX, Ask, HELLO_MAX};
 
 /// The expected next step of an exchange.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -17,12 +20,21 @@ pub(super) enum Stage {
     Link(SignedHead),
     /// Records on the way to this head.
     Records(SignedHead),
-    /// Records are being verified.
+    /// Nothing, until records are verified.
     Checking(SignedHead),
     /// A peer's head.
     ServeHello,
     /// A peer's requests for records of this head; `None` where this node has no head.
     Serve(Option<SignedHead>),
+    /// A request is answered later: its peer has asked for much.
+    Paced {
+        /// The served head.
+        head: SignedHead,
+        /// The request.
+        ask: Ask,
+        /// Time of the answer.
+        at: Time,
+    },
     /// Records are being read.
     Loading {
         /// The served head.
@@ -41,7 +53,29 @@ impl Stage {
             Self::Link(_) => HELLO_MAX,
             Self::Records(_) => ANSWER_MAX,
             Self::Serve(_) => ASK_MAX,
-            Self::Checking(_) | Self::Loading { .. } => 0,
+            Self::Checking(_) | Self::Paced { .. } | Self::Loading { .. } => 0,
+        }
+    }
+}
+
+/// Records of one answer, which are being verified or wait for those before them.
+#[derive(Clone, Debug)]
+pub(super) struct Check {
+    /// Index of the first.
+    pub(super) from: u64,
+    /// Proof of the answer.
+    pub(super) proof: Proof,
+    /// The records, once they are verified.
+    pub(super) done: Option<Vec<Verified>>,
+}
+
+impl Hash for Check {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.from.hash(state);
+        self.proof.hash(state);
+        self.done.is_some().hash(state);
+        for verified in self.done.iter().flatten() {
+            verified.bytes().hash(state);
         }
     }
 }
@@ -71,8 +105,10 @@ pub(super) struct Exchange {
     pub(super) batches: u32,
     /// Whether the peer sends nothing more.
     pub(super) last: bool,
-    /// Proof of the records that are being verified.
-    pub(super) proof: Proof,
+    /// Index of the next records to ask for.
+    pub(super) next: u64,
+    /// Records that are being verified, in order.
+    pub(super) checks: VecDeque<Check>,
     buffer: Vec<u8>,
 }
 
@@ -87,7 +123,8 @@ impl Exchange {
             longest: now + LONGEST,
             batches: 0,
             last: false,
-            proof: Proof::default(),
+            next: 0,
+            checks: VecDeque::new(),
             buffer: Vec::new(),
         }
     }

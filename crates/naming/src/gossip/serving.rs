@@ -1,6 +1,7 @@
 //! Exchanges that peers begin, and what each peer may use.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use betanet_log::SignedHead;
 use betanet_machine::{Now, Time};
@@ -16,9 +17,9 @@ const SERVED_MAX: usize = 64;
 const SERVED_OF_ADDRESS: usize = 8;
 /// Most exchanges that one peer opens.
 const SERVED_OF_ONE: usize = 2;
-/// Requests of one payer at once, and per second.
+/// Requests of one payer at once, and per second. Further ones are answered later.
 const ASKS_AT_ONCE: u64 = 256;
-const ASKS_A_SECOND: u64 = 32;
+const ASKS_A_SECOND: u64 = 128;
 /// Exchanges of one payer at once. One more is allowed every four seconds.
 const OPENS_AT_ONCE: u64 = 16;
 const OPEN_COSTS: u64 = 4_000_000;
@@ -112,11 +113,15 @@ impl Payer {
         left.is_some()
     }
 
-    fn may_ask(&mut self, now: Time) -> bool {
+    /// Takes one request, or tells when there will be one.
+    fn may_ask(&mut self, now: Time) -> Result<(), Time> {
         self.refill(now);
-        let left = self.asks.checked_sub(ONE);
-        self.asks = left.unwrap_or(self.asks);
-        left.is_some()
+        let Some(left) = self.asks.checked_sub(ONE) else {
+            let micros = (ONE - self.asks).div_ceil(ASKS_A_SECOND);
+            return Err(now + Duration::from_micros(micros));
+        };
+        self.asks = left;
+        Ok(())
     }
 }
 
@@ -239,21 +244,42 @@ impl Gossip {
         let Some(head) = head.filter(within) else {
             return self.fault(now, id, Code::POLICY_REJECTED);
         };
-        let payer = self.exchanges.get(&id).map(|x| x.payer);
-        let payer = payer.and_then(|payer| self.payers.get_mut(&payer));
-        if !payer.is_some_and(|payer| payer.may_ask(now.mono)) {
-            self.stats.refused += 1;
-            return self.fault(now, id, Code::POLICY_REJECTED);
+        self.answer(now, id, head, ask);
+    }
+
+    /// Answers a request, or puts it off while its peer has asked for too much.
+    fn answer(&mut self, now: Now, id: ExchangeId, head: SignedHead, ask: Ask) {
+        let Some(x) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let Some(payer) = self.payers.get_mut(&x.payer) else {
+            return self.end(id);
+        };
+        if let Err(at) = payer.may_ask(now.mono) {
+            x.stage = Stage::Paced { head, ask, at };
+            return;
         }
         let Ask { from, n } = ask;
-        if let Some(x) = self.exchanges.get_mut(&id) {
-            x.stage = Stage::Loading { head, from };
-        }
+        x.stage = Stage::Loading { head, from };
         if n == 0 {
             return self.loaded(now, id, Vec::new());
         }
         let exchange = id;
         self.transmit(now, Transmit::Load { exchange, from, n });
+    }
+
+    /// Answers the requests that were put off until now.
+    pub(super) fn resume(&mut self, now: Now) {
+        let due = |(id, x): (&ExchangeId, &Exchange)| match &x.stage {
+            Stage::Paced { head, ask, at } if *at <= now.mono => Some((*id, head.clone(), *ask)),
+            _ => None,
+        };
+        let due: Vec<_> = self.exchanges.iter().filter_map(due).collect();
+        for (id, head, ask) in due {
+            if self.has_room() {
+                self.answer(now, id, head, ask);
+            }
+        }
     }
 
     pub(super) fn loaded(&mut self, now: Now, id: ExchangeId, mut records: Vec<Bytes>) {

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use betanet_keys::hash;
 use betanet_log::verify_consistency;
-use betanet_log::{Hash, Link, Proof as Path, SignedHead, Signers, Split, Verdict, leaf_hash};
+use betanet_log::{Hash, Link, Proof as Path, SignedHead, Signers, Split, Verdict};
 
 use super::{Effect, Ledger, WAITING_MAX};
 use crate::fault::{DOMAIN, HeadFault};
@@ -153,7 +153,7 @@ impl Ledger {
         let (from, to) = (self.log.size(), head.head().size);
         let mut edge = self.log.edge().clone();
         for record in records {
-            edge.append(leaf_hash(record.bytes()));
+            edge.append(record.leaf());
         }
         let connects = verify_consistency(edge.size(), to, &edge.root(), &head.head().root, proof);
         if !connects {

@@ -157,6 +157,7 @@ impl Ledger {
             log,
             state,
             waiting: Vec::new(),
+            waiting_bytes: 0,
             shadow: BTreeMap::new(),
             follows: None,
             witness: Witness::resume(newest, split.map(Box::new)),

@@ -264,7 +264,7 @@ impl State {
         self.bind(index, f, &[]).map(drop)
     }
 
-    fn held(&self, index: u64, f: &Finalized, signed: &[usize]) -> Held {
+    pub(super) fn held(&self, index: u64, f: &Finalized, signed: &[usize]) -> Held {
         let record = f.record();
         Held {
             index,
@@ -459,6 +459,10 @@ impl State {
         if let Some((alias, held)) = change.name {
             let history = self.names.get(&alias).cloned();
             let entry = self.names.entry(alias.clone()).or_default();
+            // Most aliases have one record: no room is taken for more.
+            if entry.held.is_empty() {
+                entry.held.reserve_exact(1);
+            }
             entry.held.insert(0, held);
             entry.held.truncate(KEPT);
             undo.name = Some((alias, history));
