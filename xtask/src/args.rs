@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{distinguish, fog, measured, no_std, replays, sim, x25519};
+use crate::{distinguish, fog, measured, money, no_std, replays, sim, x25519};
 
 /// Repository chores.
 #[derive(Debug, Parser)]
@@ -77,6 +77,11 @@ pub enum Chore {
         after_help = "Build it with --release.\n\nExample: cargo xtask replays 1000000 10000"
     )]
     Replays(replays::Arguments),
+    /// Kill a gateway while clients redeem and swap vouchers, and kill commands of wallets. Check that no money is lost or made.
+    #[command(
+        after_help = "The full form takes many minutes. The tests have a short one.\n\nExample: cargo xtask money --operations 10000 --points 1000"
+    )]
+    Money(money::Arguments),
     /// Run six nodes in network namespaces; kill one, cut one off, move one.
     #[command(
         after_help = "Run it as root, with iproute2 and python3.\n\nExample: cargo xtask netns"

@@ -9,6 +9,7 @@ pub mod distinguish;
 pub mod fog;
 pub mod layers;
 pub mod measured;
+pub mod money;
 pub mod netns;
 pub mod no_std;
 mod panics;

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Chore::X25519(args) => xtask::x25519::command(&args),
         Chore::Anonymity(args) => anonymity(&args.svg),
         Chore::Replays(args) => xtask::replays::command(&args),
+        Chore::Money(args) => xtask::money::run(&args),
         Chore::Netns => xtask::netns::run(),
         Chore::Distinguish(args) => xtask::distinguish::run(&args),
         Chore::Fog(args) => xtask::fog::run(&args),

@@ -26,7 +26,7 @@ use crate::args::{
 };
 use crate::fail::interruptible;
 use fit::fit;
-use flow::{abandoned, failed, go_on, known, unused};
+use flow::{abandoned, failed, go_on, known, swap, unused};
 use net::Net;
 pub(crate) use payer::Payer;
 use purse::{Purse, now_ms};
@@ -304,8 +304,7 @@ async fn exact(purse: &mut Purse, net: &mut Net, keyset: &Keyset, amount: u64) -
     match probe {
         Ok(()) => Ok(()),
         Err(WalletError::NoExact) => {
-            let id = purse.number();
-            purse.wallet.swap(keyset, &[amount], id).map_err(failed)?;
+            let id = swap(purse, keyset, &[amount])?;
             go_on(purse, net, &id, keyset).await.map(drop)
         }
         Err(error) => Err(failed(error)),
@@ -375,6 +374,20 @@ fn given(texts: &[String]) -> Result<Vec<Voucher>, Fail> {
     all.iter().enumerate().map(read).collect()
 }
 
+/// Swaps all vouchers of a keyset that others made. If some are spent, they are dropped, and the others are swapped without them.
+async fn renew(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<(), Fail> {
+    let number = swap(purse, keyset, &[])?;
+    let Err(refused) = go_on(purse, net, &number, keyset).await else {
+        return Ok(());
+    };
+    // An operation that has no answer yet holds its vouchers.
+    if purse.wallet.foreign().any(|v| v.keyset() == keyset.id()) {
+        let number = swap(purse, keyset, &[])?;
+        go_on(purse, net, &number, keyset).await?;
+    }
+    Err(refused)
+}
+
 async fn receive(args: ReceiveArgs) -> Result<(), Fail> {
     let ReceiveArgs {
         vouchers,
@@ -400,11 +413,7 @@ async fn receive(args: ReceiveArgs) -> Result<(), Fail> {
         for id in ids {
             let keyset = known(&purse, &id)?;
             let mut net = way(&purse, &keyset, &online)?;
-            let number = purse.number();
-            let swapped = match purse.wallet.swap(&keyset, &[], number) {
-                Ok(()) => interruptible(go_on(&mut purse, &mut net, &number, &keyset)).await,
-                Err(error) => Err(failed(error)),
-            };
+            let swapped = interruptible(renew(&mut purse, &mut net, &keyset)).await;
             net.close().await;
             swapped?;
         }

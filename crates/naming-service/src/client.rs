@@ -2,7 +2,7 @@
 
 use betanet_bar::{Headers, Method, Request};
 use betanet_log::{SignedHead, Split};
-use betanet_naming::{Alias, Finalized, LIFE_MS, Proof, ProofError, Status};
+use betanet_naming::{Alias, Finalized, LIFE_MS, Proof, Status};
 use betanet_session::Answer;
 use betanet_wire::{Code, NodeId, cbor};
 use bytes::Bytes;
@@ -11,58 +11,8 @@ use crate::body::{
     AliasBody, ConsistencyBody, EntriesBody, HeadBody, HistoryBody, RefusalBody, WaitsBody,
 };
 
+pub use crate::fault::{ClientError, Refusal};
 pub use crate::trust::Trust;
-
-/// A refusal of a node.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Refusal {
-    /// Status of the answer.
-    pub status: u16,
-    /// The wire code.
-    pub code: Code,
-    /// The reason, for people. Control characters are removed.
-    pub why: String,
-    /// Records that a signer holds to.
-    pub held: Vec<Bytes>,
-}
-
-/// Reason why there is no answer that counts.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClientError {
-    /// The node refused.
-    #[error("the node answered {} {}: {}", .0.status, .0.code, .0.why)]
-    Refused(Box<Refusal>),
-    /// The exchange broke off.
-    #[error("the exchange broke off")]
-    Exchange(#[source] betanet_session::ExchangeError),
-    /// A longer answer than there may be.
-    #[error("the node's answer is too long")]
-    TooLong,
-    /// The answer does not decode.
-    #[error("the node's answer does not decode: {0}")]
-    Form(#[from] cbor::Error),
-    /// A proof shows nothing.
-    #[error("the node's proof shows nothing: {0}")]
-    Proof(#[from] ProofError),
-    /// A head that enough signers did not sign.
-    #[error("the node's head does not count: {0}")]
-    Head(#[from] betanet_log::Error),
-    /// Records of other signers that do not follow from the network's first.
-    #[error("the node's signers do not follow from those of the network file")]
-    Signers,
-    /// A proof of another alias.
-    #[error("the node's proof is of another alias")]
-    OtherAlias,
-    /// The proof contradicts the condition that the node tells.
-    #[error("the node says {said}, and its proof shows {shown}")]
-    Contradiction {
-        /// The node's word.
-        said: String,
-        /// The condition that the proof shows.
-        shown: &'static str,
-    },
-}
 
 /// Reads the body of an answer with status 200 or 201. Others are refusals.
 ///

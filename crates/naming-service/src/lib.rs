@@ -52,6 +52,7 @@ pub mod body;
 mod claim;
 pub mod client;
 mod error;
+mod fault;
 mod gossip;
 mod http;
 mod measures;

@@ -11,7 +11,7 @@ use betanet_naming::{
 use betanet_wire::cbor;
 use bytes::Bytes;
 
-use crate::ClientError;
+use crate::fault::ClientError;
 
 /// Most records that a reader follows.
 const SETS_MAX: usize = 1024;

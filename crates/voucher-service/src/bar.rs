@@ -77,8 +77,8 @@ async fn answer(desk: &Arc<Desk>, call: Call) -> Result<Bytes, Refusal> {
         .unwrap_or_default();
     match (request.method, path) {
         (Method::Get, "/keysets") => return desk.keysets(by),
-        (Method::Post, "/redeem" | "/swap" | "/issue" | "/restore") => {}
-        (_, "/keysets" | "/redeem" | "/swap" | "/issue" | "/restore") => {
+        (Method::Post, "/redeem" | "/swap" | "/issue" | "/restore" | "/signed") => {}
+        (_, "/keysets" | "/redeem" | "/swap" | "/issue" | "/restore" | "/signed") => {
             return Err(Refusal::malformed());
         }
         _ => return Err(Refusal::elsewhere()),
@@ -95,6 +95,7 @@ async fn answer(desk: &Arc<Desk>, call: Call) -> Result<Bytes, Refusal> {
         "/redeem" => desk.redeem(by, body).await,
         "/swap" => desk.swap(by, body).await,
         "/issue" => desk.issue(by, body).await,
+        "/signed" => desk.report(by, &body).await,
         _ => desk.restore(by, body).await,
     };
     answered.map(Bytes::from)

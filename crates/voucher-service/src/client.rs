@@ -15,11 +15,13 @@ use betanet_runtime::Clock;
 use betanet_vouchers::message::{
     Answer, AnswerError, IssueAnswer, IssueRequest, MESSAGE_MAX, RestoreAnswer, SignedAnswer,
 };
-use betanet_vouchers::{Blinding, Keyset, Partials, Voucher, finish, is_good};
+use betanet_vouchers::{Blinding, Keyset, KeysetId, Partials, Voucher, finish, is_good};
+use betanet_wire::cbor;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use crate::desk::{LIST_MAX, Offered, read_keysets};
+use crate::reports::{self, Asked, REPORT_MAX, Signed};
 pub use error::{ClientError, Part};
 pub use link::{Connect, Connecting, Direct, Link, Mixed};
 
@@ -236,6 +238,27 @@ impl VoucherClient {
         };
         let read = tokio::task::spawn_blocking(move || RestoreAnswer::from_bytes(&bytes)).await;
         read.map_err(|_| wrong(()))?.map_err(|_| wrong(()))
+    }
+
+    /// Asks a mint how many points of each denomination it signed, and for the index of its share. It tells the keyset's spender
+    /// only, so the client dials as that node.
+    ///
+    /// # Errors
+    ///
+    /// The mint does not answer, or with something else.
+    pub async fn signed_points(
+        &self,
+        mint: &Peer,
+        keyset: &KeysetId,
+    ) -> Result<(u8, Signed), ClientError> {
+        let what = "ask for the counts";
+        let body = cbor::to_vec(&Asked { keyset: keyset.0 });
+        let asked = (Method::Post, "signed", &body[..]);
+        let bytes = self.send(what, mint, asked, REPORT_MAX).await?;
+        reports::read(&bytes).map_err(|_| ClientError::Answer {
+            what,
+            part: Part::Body,
+        })
     }
 
     /// Closes all sessions.

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::allowed::Allowed;
 use crate::payments::Payments;
+use crate::reports::{Reported, Watched};
 use crate::state::{Ask, Of, Said, View, VoucherState};
 pub use keysets::{LIST_MAX, Offered};
 pub(crate) use keysets::{Listed, read as read_keysets, word};
@@ -68,7 +69,12 @@ impl Refusal {
         Self::new(404, Code::UNSUPPORTED_FEATURE)
     }
 
-    const fn refused(code: Code) -> Self {
+    /// This mint has no share of the keyset.
+    pub(crate) const fn no_share() -> Self {
+        Self::new(404, Code::POLICY_REJECTED)
+    }
+
+    pub(crate) const fn refused(code: Code) -> Self {
         Self::new(403, code)
     }
 
@@ -126,6 +132,10 @@ pub(crate) struct Desk {
     pub(crate) alarm: Arc<AtomicBool>,
     /// The newest totals, for metrics.
     pub(crate) seen: Mutex<View>,
+    /// The mints that are asked for their counts.
+    pub(crate) watched: OnceLock<Watched>,
+    /// What they reported last.
+    pub(crate) reported: Mutex<BTreeMap<KeysetId, Reported>>,
 }
 
 impl Desk {
@@ -151,7 +161,7 @@ impl Desk {
     }
 
     /// Charges a request with so many vouchers or points.
-    fn charge(&self, by: Asker, vouchers: usize) -> Result<(), Refusal> {
+    pub(crate) fn charge(&self, by: Asker, vouchers: usize) -> Result<(), Refusal> {
         let within = self
             .limits
             .charge(self.clock.now().mono, by.charge, vouchers);
@@ -337,7 +347,7 @@ impl Desk {
     /// A keyset under which this mint signs now.
     fn signs(&self, id: &KeysetId) -> Result<&Keyset, Refusal> {
         let keyset = self.keysets.get(id).filter(|_| self.mints.contains_key(id));
-        let keyset = keyset.ok_or(Refusal::new(404, Code::POLICY_REJECTED))?;
+        let keyset = keyset.ok_or(Refusal::no_share())?;
         match keyset.phase(self.now_ms()) {
             Phase::Active | Phase::Retiring => Ok(keyset),
             Phase::Announced | Phase::Expired => Err(Refusal::refused(Code::POLICY_REJECTED)),
@@ -355,8 +365,22 @@ impl Desk {
         let Said::View(view) = self.ask(Ask::View).await? else {
             return Err(Refusal::failed());
         };
+        let mut view = *view;
+        {
+            let reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            for keyset in &mut view.keysets {
+                keyset.reported = reported.get(&keyset.id).cloned();
+                keyset.alarm |= keyset.reported.as_ref().is_some_and(|r| r.alarm);
+            }
+        }
         (*self.seen.lock().unwrap_or_else(PoisonError::into_inner)).clone_from(&view);
-        Ok(*view)
+        Ok(view)
+    }
+
+    /// Whether more was redeemed than issued, by this node's counts or by the reports of mints.
+    pub(crate) fn alarms(&self) -> bool {
+        let reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        self.alarm.load(Ordering::Relaxed) || reported.values().any(|r| r.alarm)
     }
 }
 

@@ -82,10 +82,13 @@ fn number(n: u128) -> Value {
 
 fn one(desk: &Desk, keyset: &Keyset, seen: Option<&KeysetView>, now_ms: u64) -> Value {
     let counts = seen.map_or(&[][..], |s| &s.counts);
+    let reported = seen.and_then(|s| s.reported.as_ref());
+    let most = reported.and_then(|r| r.most.as_ref());
     let denominations = counts.iter().map(|c| {
         json!({
             "e": c.denomination.exponent(),
             "issued": c.issued,
+            "most": most.and_then(|most| most.get(&c.denomination)),
             "redeemed": c.redeemed,
             "signed": c.signed,
         })
@@ -97,6 +100,7 @@ fn one(desk: &Desk, keyset: &Keyset, seen: Option<&KeysetView>, now_ms: u64) -> 
         "id": keyset.id().to_string(),
         "n": keyset.shares(),
         "not_before": keyset.not_before(),
+        "reported": reported.map(|r| &r.shares),
         "phase": crate::desk::word(keyset.phase(now_ms)),
         "share": desk.mints.get(&keyset.id()),
         "spends": keyset.spender() == desk.identity.public(),

@@ -95,6 +95,7 @@ mod http;
 mod measures;
 mod paid;
 mod payments;
+mod reports;
 mod room;
 mod service;
 mod state;
@@ -113,6 +114,7 @@ pub use paid::{
     Redeeming, RemoteRedeem, VOUCHER_HEADER, with_vouchers,
 };
 pub use payments::{Coupons, Either, Once, Payment, Payments, Swaps};
+pub use reports::{Reported, Signed};
 pub use service::{Running, Settings, VoucherService};
 pub use state::{COUPONS_MAX, Counts, KeysetView, View};
 

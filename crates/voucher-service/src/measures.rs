@@ -62,7 +62,12 @@ pub(crate) fn measures(desk: &Desk) -> Vec<Measure> {
         gauge(
             "voucher_alarm",
             "1 if more was redeemed of a denomination than was issued",
-            u64::from(desk.alarm.load(Ordering::Relaxed)),
+            u64::from(desk.alarms()),
+        ),
+        gauge(
+            "voucher_mints_silent",
+            "Mints that did not report their counts when they were asked last",
+            desk.silent(),
         ),
         counter("voucher_requests", "Requests", &desk.counted.requests),
         counter(
@@ -90,7 +95,10 @@ pub(crate) fn faults(desk: &Desk) -> Vec<Fault> {
         Some(_) => None,
     };
     all.extend(why.map(|why| Fault::new("vouchers", why)));
-    if desk.alarm.load(Ordering::Relaxed) {
+    for (id, why) in desk.unheard() {
+        all.push(Fault::new("vouchers", format!("keyset {id}: {why}")));
+    }
+    if desk.alarms() {
         let why = "more vouchers of a denomination were redeemed than issued: a key was stolen, or a mint does not report";
         all.push(Fault::new("vouchers", why.to_owned()));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use betanet_durable::{Durable, Role, Settings as DurableSettings, Unavailable};
 use betanet_journal::Journal;
-use betanet_keys::Identity;
+use betanet_keys::{Identity, Peer};
 use betanet_runtime::Extension;
 use betanet_session::{Clock, Service, Streams};
 use betanet_vouchers::mint::MintShares;
@@ -16,11 +16,13 @@ use tokio::sync::Semaphore;
 use crate::Error;
 use crate::allowed::{Allowed, over_mix};
 use crate::bar::BarService;
+use crate::client::VoucherClient;
 use crate::desk::{Desk, Listed};
 use crate::folder::MintFolder;
 use crate::http::AdminFace;
 use crate::paid::LocalRedeem;
 use crate::payments::{Coupons, Either, Payments, Swaps};
+use crate::reports::Watched;
 use crate::room;
 use crate::state::{Ask, Said, View, VoucherState};
 use crate::stream::RedeemStreams;
@@ -148,6 +150,8 @@ impl VoucherService {
             listed: Listed::default(),
             alarm: Default::default(),
             seen: Mutex::default(),
+            watched: OnceLock::new(),
+            reported: Mutex::default(),
         };
         Ok(Self {
             desk: Arc::new(desk),
@@ -179,6 +183,17 @@ impl VoucherService {
         LocalRedeem::new(Arc::clone(&self.desk))
     }
 
+    /// Has other mints asked, each minute, how many points they signed. More redeemed here than their counts allow raises the alarm.
+    /// The client dials as this node: mints tell their counts to the keyset's spender alone.
+    ///
+    /// # Errors
+    ///
+    /// The mints were named before.
+    pub fn watch(&self, client: VoucherClient, mints: Vec<Peer>) -> Result<(), Error> {
+        let set = self.desk.watched.set(Watched { client, mints });
+        set.map_err(|_| Error::Started)
+    }
+
     /// The keysets of this node.
     #[must_use]
     pub fn keysets(&self) -> &Keysets {
@@ -207,6 +222,7 @@ impl VoucherService {
                 // One that does not lead counts nothing.
                 let _ = now.ask(Ask::Sweep).await;
                 let _ = now.view().await;
+                let _ = now.compare().await;
                 drop(now);
                 tokio::time::sleep(LOOK).await;
             }
@@ -289,6 +305,15 @@ impl Running {
             Ok(Said::Counted(counted)) => Ok(counted),
             _ => Err(Unavailable),
         }
+    }
+
+    /// Asks the mints of [`VoucherService::watch`] now.
+    ///
+    /// # Errors
+    ///
+    /// The state does not lead.
+    pub async fn compare(&self) -> Result<(), Unavailable> {
+        self.desk.compare().await.map_err(|_| Unavailable)
     }
 
     /// A hash over the durable state: equal for equal states.

@@ -14,5 +14,6 @@ mod all {
     mod issue;
     mod paid;
     mod redeem;
+    mod reports;
     pub(crate) mod world;
 }

@@ -238,3 +238,52 @@ fn wallets_and_mints_that_are_not_there_are_named() {
         text(&served.stderr)
     );
 }
+
+/// The keysets at an admin address, once they are there.
+fn keysets_at(admin: std::net::SocketAddr) -> Option<Value> {
+    use std::io::Read as _;
+    let mut stream = std::net::TcpStream::connect(admin).ok()?;
+    // Of HTTP/1.0, so that the body comes as it is.
+    let request = format!("GET /vouchers/1/keysets HTTP/1.0\r\nhost: {admin}\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    serde_json::from_str(body).ok()
+}
+
+#[test]
+fn a_gateway_asks_the_other_mints_what_they_signed() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name).display().to_string();
+    let key = at("shop.pem");
+    let made = run(&["id", "new", "--key", &key], home.path(), b"");
+    assert_eq!(code(&made), 0);
+    let numbers = ["--threshold", "2", "--mints", "3", "--max", "1"];
+    let init = ["pay", "mint-init", &at("mint"), "--spender", &key];
+    let made = run(&[&init[..], &numbers].concat(), home.path(), b"");
+    assert_eq!(code(&made), 0, "{}", text(&made.stderr));
+    let others = ["mint/mint-2", "mint/mint-3"].map(|m| Serving::start(&["--mint", &at(m)]));
+    let peers = others.each_ref().map(|o| o.fact("peer"));
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = free.local_addr().unwrap();
+    drop(free);
+    let (folder, at_admin) = (at("mint/mint-1"), admin.to_string());
+    let own = ["--key", &key, "--mint", &folder, "--admin", &at_admin];
+    let asked = ["--mint-peer", peers[0], "--mint-peer", peers[1]];
+    let _shop = Serving::start(&[&own[..], &asked].concat());
+    let begun = std::time::Instant::now();
+    loop {
+        let seen = keysets_at(admin);
+        let reported = seen.as_ref().map(|s| &s["keysets"][0]["reported"]);
+        if reported == Some(&serde_json::json!([1, 2, 3])) {
+            break;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "{seen:?}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let none = ["serve", &at("mint"), "--mint-peer", peers[0]];
+    let none = run(&none, home.path(), b"");
+    assert_eq!(code(&none), 2);
+    assert!(text(&none.stderr).contains("need a keyset"), "{none:?}");
+}

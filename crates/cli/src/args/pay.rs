@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use betanet_keys::Peer;
 use clap::{Args, Subcommand};
 
 use super::DialArgs;
@@ -97,6 +98,16 @@ pub(crate) struct MintFlags {
         value_delimiter = ','
     )]
     pub(crate) mint: Vec<PathBuf>,
+    /// Another gateway with a share of the keysets that this one redeems, as a PEER. It is asked each minute how many points it
+    /// signed; if more is redeemed than that allows, the alarm is raised. May be repeated: name all of them.
+    #[arg(
+        long,
+        value_name = "PEER",
+        help_heading = "Vouchers",
+        env = "BETANET_MINT_PEER",
+        value_delimiter = ','
+    )]
+    pub(crate) mint_peer: Vec<Peer>,
     /// Units that each request for the folder costs. They are paid in vouchers that this gateway redeems, and go to its balance.
     #[arg(
         long,

@@ -2,11 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use betanet_carrier::client::Trust;
 use betanet_journal::Journal;
-use betanet_keys::{Identity, Name};
+use betanet_keys::{Identity, Name, Peer};
 use betanet_machine::Rng;
-use betanet_runtime::{Clock, GatewayBuilder, GatewayConfig, Problem, StreamType, seed};
+use betanet_runtime::{
+    Clock, Error, GatewayBuilder, GatewayConfig, Node, Problem, StreamType, seed,
+};
+use betanet_voucher_service::client::{Direct, Patience, VoucherClient};
 use betanet_voucher_service::{
     MintFolder, PREFIX, Paid, Price, Running, Settings as ServiceSettings, VoucherService,
 };
@@ -24,11 +29,19 @@ pub(crate) const TABLE: &str = "mint";
 /// Folder of the mint's journal in the state.
 const STATE: &str = "mint";
 
+/// Patience with mints that are asked for their counts: a silent one is asked again a minute later.
+const PATIENCE: Patience = Patience {
+    repeat: Duration::from_secs(10),
+    tries: 2,
+    answer: Duration::from_secs(10),
+};
+
 /// Settings of a gateway's mint.
 #[derive(Clone, Debug)]
 pub(crate) struct MintSettings {
     folders: Vec<PathBuf>,
     price: Option<u64>,
+    peers: Vec<Peer>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -36,6 +49,7 @@ pub(crate) struct MintSettings {
 struct Table {
     folders: Vec<PathBuf>,
     price: Option<u64>,
+    peers: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,11 +86,27 @@ pub(crate) fn read(
     if table.price.is_some() && table.folders.is_empty() {
         faults.say("price", "", "needs a keyset: name the mint's folder too");
     }
+    let mut peers = flags.mint_peer.clone();
+    if peers.is_empty() {
+        for text in &table.peers {
+            match text.parse() {
+                Ok(peer) => peers.push(peer),
+                Err(_) => faults.say("peers", text, "a PEER of a mint: bnp1…"),
+            }
+        }
+    }
+    if !peers.is_empty() && table.folders.is_empty() {
+        faults.say("peers", "", "need a keyset: name the mint's folder too");
+    }
     if !faults.found.is_empty() {
         return Err(faults.found);
     }
     let (folders, price) = (table.folders, table.price);
-    Ok((!folders.is_empty()).then_some(MintSettings { folders, price }))
+    Ok((!folders.is_empty()).then_some(MintSettings {
+        folders,
+        price,
+        peers,
+    }))
 }
 
 /// A mint that is ready to be served.
@@ -105,6 +135,16 @@ impl Mint {
             .map(|units| priced(units, &folders, me))
             .transpose()?;
         let service = VoucherService::new(me.clone(), folders, ServiceSettings::default())?;
+        if !settings.peers.is_empty() {
+            // They tell their counts to the spender alone, so it dials as itself.
+            let node = Node::new(Some(me.clone()), Default::default()).map_err(Error::from)?;
+            let mut node = node.with_source_address(config.node.dial_from);
+            if let Some(ca) = &config.tls.ca {
+                node = node.with_trust(Trust::roots_of(ca).map_err(Error::Certificate)?);
+            }
+            let client = VoucherClient::with_patience(Direct::new(Arc::new(node)), PATIENCE);
+            service.watch(client, settings.peers.clone())?;
+        }
         let name = Name::from(me.public().node_id()).to_string();
         let journal = crate::journal::open(&config.state().join(STATE), &name)?;
         Ok(Self {

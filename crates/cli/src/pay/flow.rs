@@ -239,6 +239,13 @@ async fn issued(
     )))
 }
 
+/// Begins a swap. Before it is sent, [`go_on`] gives it points that no other wallet of the phrase has used.
+pub(super) fn swap(purse: &mut Purse, keyset: &Keyset, give: &[u64]) -> Result<[u8; 16], Fail> {
+    let id = purse.number();
+    purse.wallet.swap(keyset, give, id).map_err(failed)?;
+    Ok(id)
+}
+
 /// Gives an issue up that no mint can sign any more. Returns whether the number was of one.
 pub(super) fn abandoned(purse: &mut Purse, id: &[u8; 16]) -> Result<bool, Fail> {
     let is_issue = purse.wallet.abandon(id).is_ok();

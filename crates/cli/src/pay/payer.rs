@@ -9,7 +9,7 @@ use betanet_wire::Code;
 use crate::Fail;
 use crate::args::{DialArgs, SpendArgs, WalletArgs};
 
-use super::flow::{failed, go_on, known};
+use super::flow::{failed, go_on, known, swap};
 use super::net::Net;
 use super::purse::Purse;
 
@@ -144,12 +144,11 @@ impl Payer {
                     "note: the wallet swaps and pays at once, and the mint can tell the payer by the time"
                 );
                 let mut net = Net::new(&mints, &self.dial)?;
-                let swap = self.purse.number();
-                let begun = self.purse.wallet.swap(&keyset, &[price.units], swap);
-                let done = match begun {
-                    Ok(()) => go_on(&mut self.purse, &mut net, &swap, &keyset).await,
-                    Err(error) => Err(failed(error)),
+                let work = async {
+                    let id = swap(&mut self.purse, &keyset, &[price.units])?;
+                    go_on(&mut self.purse, &mut net, &id, &keyset).await
                 };
+                let done = work.await;
                 net.close().await;
                 done?;
                 let again = self.purse.wallet.give(&keyset.id(), price.units, id);

@@ -84,6 +84,13 @@ fn hold(folder: &Path) -> Result<State, Fail> {
 impl Purse {
     /// Makes an empty wallet of a phrase in a folder that has none.
     pub(super) fn create(args: &WalletArgs, phrase: &Phrase) -> Result<Self, Fail> {
+        let mut purse = Self::begin(args, phrase)?;
+        purse.save()?;
+        Ok(purse)
+    }
+
+    /// The same, and nothing of the wallet is on disk yet.
+    pub(super) fn begin(args: &WalletArgs, phrase: &Phrase) -> Result<Self, Fail> {
         let password = password(args)?;
         let state = hold(&args.wallet)?;
         let found = state.load(WALLET, "wallet");
@@ -93,16 +100,14 @@ impl Purse {
         }
         let mut rng = rng()?;
         let key = WalletKey::new(&password, Cost::default(), &mut rng);
-        let mut purse = Self {
+        Ok(Self {
             state,
             key: key.map_err(|e| Fail::Local(e.to_string()))?,
             wallet: Wallet::new(phrase, ""),
             keysets: Keysets::default(),
             mints: BTreeMap::new(),
             rng,
-        };
-        purse.save()?;
-        Ok(purse)
+        })
     }
 
     /// Opens the wallet of a folder.

@@ -49,15 +49,24 @@ pub(super) async fn restore(args: RestoreWalletArgs) -> Result<(), Fail> {
         .map(|t| purse::mint(t))
         .collect::<Result<Vec<_>, _>>()?;
     let mut net = Net::new(&named, &args.online.dial)?;
-    let mut purse = Purse::create(&args.online.wallet, &phrase)?;
+    // Stored once it is whole: a wallet with half of its counters would use secrets again that the mints have signed.
+    let mut purse = Purse::begin(&args.online.wallet, &phrase)?;
     let work = async {
         let fetched = super::fetch(&mut purse, &mut net, &args.mints, &args.keyset).await;
         let (keysets, mut left) = fetched?;
-        let mut sums = Vec::new();
+        let mut found = Vec::new();
         for keyset in keysets {
             // One keyset that cannot be searched does not keep the others out.
             let done = search(&mut purse, &mut net, &keyset).await;
-            if let Some((found, spent)) = kept(done, &mut left)? {
+            if let Some(n) = kept(done, &mut left)? {
+                found.push((keyset, n));
+            }
+        }
+        purse.save()?;
+        let mut sums = Vec::new();
+        for (keyset, found) in found {
+            let dropped = drop_spent(&mut purse, &mut net, &keyset).await;
+            if let Some(spent) = kept(dropped, &mut left)? {
                 sums.push((keyset, found, spent));
             }
         }
@@ -94,8 +103,8 @@ pub(super) async fn restore(args: RestoreWalletArgs) -> Result<(), Fail> {
     }
 }
 
-/// Finds what mints have signed under a keyset, and drops what is spent.
-async fn search(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<(usize, usize), Fail> {
+/// Finds what mints have signed under a keyset. Returns the number of vouchers, some of which may be spent.
+async fn search(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<usize, Fail> {
     let (mints, _) = purse.mints_of(keyset)?;
     let need = usize::from(keyset.threshold());
     let mut restore = Restore::new(keyset);
@@ -130,7 +139,6 @@ async fn search(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<(us
                 answers.len()
             ))
         })?;
-        purse.save()?;
     }
     for share in restore.liars() {
         note!(
@@ -144,6 +152,5 @@ async fn search(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<(us
             keyset.id()
         );
     }
-    let spent = drop_spent(purse, net, keyset).await?;
-    Ok((found, spent))
+    Ok(found)
 }

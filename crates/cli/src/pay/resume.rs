@@ -1,5 +1,7 @@
 //! Operations that were cut off.
 
+use betanet_voucher_service::SignedCoupon;
+use betanet_vouchers::message::IssueRequest;
 use betanet_vouchers::wallet::WalletError;
 use betanet_vouchers::{Keyset, Phase};
 use serde_json::json;
@@ -10,7 +12,14 @@ use crate::fail::interruptible;
 
 use super::flow::{abandoned, drop_spent, failed, go_on};
 use super::purse::{Purse, now_ms};
-use super::way;
+use super::{renew, way};
+
+/// Whether an issue is paid with a coupon. One that is paid with vouchers is never given up: they are spent.
+fn is_coupon(purse: &Purse, id: &[u8; 16], keyset: &Keyset) -> bool {
+    let request = purse.wallet.request(id, keyset).ok();
+    let request = request.and_then(|r| IssueRequest::from_bytes(&r.bytes).ok());
+    request.is_some_and(|r| SignedCoupon::from_bytes(&r.pay).is_ok())
+}
 
 pub(super) async fn resume(online: OnlineArgs) -> Result<(), Fail> {
     let mut purse = Purse::open(&online.wallet)?;
@@ -48,7 +57,11 @@ pub(super) async fn resume(online: OnlineArgs) -> Result<(), Fail> {
             Err(failed) => Err(failed),
         };
         let is_over = keyset.phase(now_ms()) == Phase::Expired;
-        if done.is_err() && is_over && abandoned(&mut purse, &id)? {
+        // A coupon that was used before: by an operation that had ended, when its command was cut off.
+        let is_used = matches!(done, Err(Fail::Coded(..))) && is_coupon(&purse, &id, keyset);
+        if is_used && abandoned(&mut purse, &id)? {
+            ended += 1;
+        } else if done.is_err() && is_over && abandoned(&mut purse, &id)? {
             left.push(format!(
                 "an issue under keyset {} came to nothing: its time is over",
                 keyset.id()
@@ -64,7 +77,15 @@ pub(super) async fn resume(online: OnlineArgs) -> Result<(), Fail> {
         }
         let dropped = match way(&purse, keyset, &online) {
             Ok(mut net) => {
-                let dropped = interruptible(drop_spent(&mut purse, &mut net, keyset)).await;
+                let work = async {
+                    let dropped = drop_spent(&mut purse, &mut net, keyset).await?;
+                    // Such as those beside which one was spent when they were received.
+                    if purse.wallet.foreign().any(|v| v.keyset() == keyset.id()) {
+                        renew(&mut purse, &mut net, keyset).await?;
+                    }
+                    Ok(dropped)
+                };
+                let dropped = interruptible(work).await;
                 net.close().await;
                 dropped
             }

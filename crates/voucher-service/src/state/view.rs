@@ -4,6 +4,8 @@ use betanet_vouchers::bank::Bank;
 use betanet_vouchers::mint::Mint;
 use betanet_vouchers::{Denomination, KeysetId, Keysets};
 
+use crate::reports::Reported;
+
 /// Numbers of vouchers of one denomination.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Counts {
@@ -26,6 +28,8 @@ pub struct KeysetView {
     pub counts: Vec<Counts>,
     /// Whether more was redeemed of one of them than was issued.
     pub alarm: bool,
+    /// The last reports of its mints, if they are asked.
+    pub reported: Option<Reported>,
 }
 
 /// Totals of a state.
@@ -56,6 +60,7 @@ impl View {
                 id,
                 counts: counts.collect(),
                 alarm: alarms.contains(&id),
+                reported: None,
             });
             let unit = keyset.unit();
             if !view.balances.contains_key(unit) {

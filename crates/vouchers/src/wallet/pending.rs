@@ -8,6 +8,7 @@ use betanet_machine::Rng;
 use betanet_wire::{Code, NodeId};
 use zeroize::Zeroizing;
 
+use super::restore::SAME;
 use super::{Coin, Place, SAME_MAX, Wallet, WalletError, place};
 use crate::message::{
     Answer, AnswerError, Blinded, IssueRequest, Op, PAY_MAX, RedeemRequest, SwapRequest,
@@ -94,16 +95,21 @@ impl Wallet {
         Ok(())
     }
 
-    /// The points of an issue, which its payment names by [`crate::message::blinded_hash`].
+    /// The points of an issue, which its payment names by [`crate::message::blinded_hash`], or of a swap.
     ///
     /// # Errors
     ///
-    /// The wallet was not stored since, or the number is of no issue.
+    /// The wallet was not stored since, or the number is of neither.
     pub fn points(&self, id: &[u8; 16], keyset: &Keyset) -> Result<Vec<Blinded>, WalletError> {
         match &self.begun(id)?.state {
             State::Issue {
                 keyset: of, items, ..
-            } if *of == keyset.id() => self.blinded(keyset, items),
+            }
+            | State::Swap { keyset: of, items }
+                if *of == keyset.id() =>
+            {
+                self.blinded(keyset, items)
+            }
             _ => Err(WalletError::Id),
         }
     }
@@ -436,6 +442,31 @@ impl Wallet {
             }
             _ => Err(WalletError::Id),
         }
+    }
+
+    /// Gives up a swap that was never sent: its vouchers are free again. Mints have signed points of these denominations for another
+    /// wallet of the same phrase, so their secrets are passed over. Those of the other denominations are used by the next operation.
+    ///
+    /// # Errors
+    ///
+    /// The number is of no swap.
+    pub fn forgo(&mut self, id: &[u8; 16], signed: &[Denomination]) -> Result<(), WalletError> {
+        let (keyset, items) = match self.pending.get(id).map(|p| &p.state) {
+            Some(State::Swap { keyset, items }) => (*keyset, items.clone()),
+            _ => return Err(WalletError::Id),
+        };
+        for (e, counter) in items {
+            let next = self.counters.entry((keyset, e)).or_default();
+            *next = match signed.contains(&e) {
+                true => (*next).max(counter.saturating_add(SAME)),
+                false => (*next).min(counter),
+            };
+        }
+        self.pending.remove(id);
+        let held = self.coins.values_mut().filter(|c| c.held == Some(*id));
+        held.for_each(|c| c.held = None);
+        self.revision += 1;
+        Ok(())
     }
 
     /// An operation, once the wallet that has it is stored.
