@@ -4,6 +4,7 @@ mod audit;
 mod claim;
 mod find;
 mod ledgers;
+mod memory;
 mod show;
 
 use std::path::Path;

@@ -1,18 +1,19 @@
 //! `betanet pay`: vouchers, from the mint's keys to a wallet.
 
+mod fit;
 mod flow;
 mod mint;
 mod net;
 mod payer;
 mod purse;
 mod restore;
+mod resume;
 
 use std::io::{BufRead as _, Read as _};
 
 use betanet_keys::Name;
 use betanet_store::disk;
 use betanet_voucher_service::SignedCoupon;
-use betanet_vouchers::message::IssueRequest;
 use betanet_vouchers::wallet::{Phrase, WalletError};
 use betanet_vouchers::{Keyset, Phase, Voucher};
 use serde_json::json;
@@ -24,10 +25,12 @@ use crate::args::{
     ReceiveArgs, RedeemArgs, WalletArgs,
 };
 use crate::fail::interruptible;
-use flow::{drop_spent, failed, go_on, known, swap};
+use fit::fit;
+use flow::{abandoned, failed, go_on, known, swap, unused};
 use net::Net;
 pub(crate) use payer::Payer;
 use purse::{Purse, now_ms};
+use resume::kept;
 
 /// Most vouchers of one `receive`, and the longest text that is read for them.
 const RECEIVE_MAX: usize = 1024;
@@ -44,7 +47,7 @@ pub(crate) async fn pay(args: PayArgs) -> Result<(), Fail> {
         PayCommand::Send(args) => send(args).await,
         PayCommand::Receive(args) => receive(args).await,
         PayCommand::Redeem(args) => redeem(args).await,
-        PayCommand::Resume(args) => resume(args).await,
+        PayCommand::Resume(args) => resume::resume(args).await,
         PayCommand::Backup(args) => backup(&args),
         PayCommand::Restore(args) => restore::restore(args).await,
     }
@@ -72,31 +75,38 @@ fn new(args: &NewArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Fetches the keysets of mints into a wallet.
+/// Fetches the keysets of mints into a wallet, those in `only` if it names any. Gives them, and why mints gave none.
 async fn fetch(
     purse: &mut Purse,
     net: &mut Net,
     mints: &[String],
-    only: Option<&str>,
-) -> Result<Vec<Keyset>, Fail> {
-    let mut learned: Vec<Keyset> = Vec::new();
+    only: &[String],
+) -> Result<(Vec<Keyset>, Vec<String>), Fail> {
+    let (mut learned, mut left): (Vec<Keyset>, _) = (Vec::new(), Vec::new());
     for text in mints {
         let mint = purse::mint(text)?;
-        for keyset in net.keysets(&mint, &mut purse.rng).await? {
-            if only.is_some_and(|only| !keyset.id().to_string().eq_ignore_ascii_case(only.trim())) {
+        let offered = net.keysets(&mint, &mut purse.rng).await;
+        for keyset in kept(offered, &mut left)?.unwrap_or_default() {
+            let id = keyset.id().to_string();
+            let is_named = |only: &String| id.eq_ignore_ascii_case(only.trim());
+            if !only.is_empty() && !only.iter().any(is_named) {
                 continue;
             }
-            if learned.iter().all(|k| k.id() != keyset.id()) {
-                learned.push(keyset.clone());
+            let known = purse.learn(keyset.clone(), std::slice::from_ref(text));
+            let is_known = kept(known, &mut left)?.is_some();
+            if is_known && learned.iter().all(|k| k.id() != keyset.id()) {
+                learned.push(keyset);
             }
-            purse.learn(keyset, std::slice::from_ref(text))?;
         }
     }
-    if learned.is_empty() {
-        let which = only.map_or_else(String::new, |only| format!(" {only}"));
-        return Err(Fail::Peer(format!("no mint named has the keyset{which}")));
+    if learned.is_empty() && !left.is_empty() {
+        return Err(Fail::Peer(left.join("; ")));
     }
-    Ok(learned)
+    if learned.is_empty() {
+        let which = only.join(" or ");
+        return Err(Fail::Peer(format!("no mint named has the keyset {which}")));
+    }
+    Ok((learned, left))
 }
 
 async fn learn(args: LearnMintArgs) -> Result<(), Fail> {
@@ -111,9 +121,10 @@ async fn learn(args: LearnMintArgs) -> Result<(), Fail> {
         .map(|t| purse::mint(t))
         .collect::<Result<Vec<_>, _>>()?;
     let mut net = Net::new(&named, &online.dial)?;
-    let learned = interruptible(fetch(&mut purse, &mut net, &mints, keyset.as_deref())).await;
+    let learned = interruptible(fetch(&mut purse, &mut net, &mints, keyset.as_slice())).await;
     net.close().await;
-    for keyset in learned? {
+    let (learned, left) = learned?;
+    for keyset in learned {
         let (mints, spender) = purse.mints_of(&keyset)?;
         let json = json!({
             "keyset": keyset.id().to_string(),
@@ -145,7 +156,10 @@ async fn learn(args: LearnMintArgs) -> Result<(), Fail> {
             );
         }
     }
-    Ok(())
+    match left.is_empty() {
+        true => Ok(()),
+        false => Err(Fail::Peer(left.join("; "))),
+    }
 }
 
 fn phase(keyset: &Keyset) -> &'static str {
@@ -177,23 +191,45 @@ fn way(purse: &Purse, keyset: &Keyset, online: &OnlineArgs) -> Result<Net, Fail>
 }
 
 async fn issue(args: IssueArgs) -> Result<(), Fail> {
-    let IssueArgs { coupon, online } = args;
+    let IssueArgs {
+        coupon,
+        any_keyset,
+        online,
+    } = args;
     let coupon: SignedCoupon = coupon
         .trim()
         .parse()
         .map_err(|e| Fail::Usage(format!("the coupon: {e}")))?;
     let promise = *coupon.unverified();
-    let (mut purse, mut net, keyset) = open(&online, |purse| known(purse, &promise.keyset))?;
+    let (mut purse, mut net, keyset) = open(&online, |purse| {
+        let keyset = known(purse, &promise.keyset)?;
+        if !any_keyset {
+            fit(&keyset, purse.keysets.iter(), now_ms())?;
+        }
+        Ok(keyset)
+    })?;
     // The coupon's own number: an issue that was cut off and one that is typed again are the same.
     let id = promise.id;
-    let bought = match purse.wallet.buy(&keyset, promise.value, id) {
-        Ok(()) | Err(WalletError::Id) => purse.wallet.paid(&id, &coupon.to_bytes()),
-        Err(error) => Err(error),
+    let work = async {
+        match purse.wallet.buy(&keyset, promise.value, id) {
+            Ok(()) | Err(WalletError::Id) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        purse.save()?;
+        // Not if it was paid for already: then mints may have signed for this very coupon.
+        if purse.wallet.probe(&id, &keyset).is_ok() {
+            let points = unused(&mut purse, &mut net, &id, &keyset).await;
+            if points.is_err() {
+                // Nothing was sent: the coupon is as good as before.
+                abandoned(&mut purse, &id)?;
+            }
+            points?;
+        }
+        let paid = purse.wallet.paid(&id, &coupon.to_bytes());
+        paid.map_err(failed)?;
+        go_on(&mut purse, &mut net, &id, &keyset).await
     };
-    let done = match bought {
-        Ok(()) => interruptible(go_on(&mut purse, &mut net, &id, &keyset)).await,
-        Err(error) => Err(failed(error)),
-    };
+    let done = interruptible(work).await;
     net.close().await;
     if let Err(Fail::Coded(_, why)) = &done {
         purse.wallet.abandon(&id).map_err(failed)?;
@@ -268,7 +304,7 @@ async fn exact(purse: &mut Purse, net: &mut Net, keyset: &Keyset, amount: u64) -
     match probe {
         Ok(()) => Ok(()),
         Err(WalletError::NoExact) => {
-            let id = swap(purse, net, keyset, &[amount]).await?;
+            let id = swap(purse, keyset, &[amount])?;
             go_on(purse, net, &id, keyset).await.map(drop)
         }
         Err(error) => Err(failed(error)),
@@ -340,13 +376,13 @@ fn given(texts: &[String]) -> Result<Vec<Voucher>, Fail> {
 
 /// Swaps all vouchers of a keyset that others made. If some are spent, they are dropped, and the others are swapped without them.
 async fn renew(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<(), Fail> {
-    let number = swap(purse, net, keyset, &[]).await?;
+    let number = swap(purse, keyset, &[])?;
     let Err(refused) = go_on(purse, net, &number, keyset).await else {
         return Ok(());
     };
     // An operation that has no answer yet holds its vouchers.
     if purse.wallet.foreign().any(|v| v.keyset() == keyset.id()) {
-        let number = swap(purse, net, keyset, &[]).await?;
+        let number = swap(purse, keyset, &[])?;
         go_on(purse, net, &number, keyset).await?;
     }
     Err(refused)
@@ -417,84 +453,6 @@ async fn redeem(args: RedeemArgs) -> Result<(), Fail> {
         say!("redeemed {value} {} to {to}", keyset.unit());
     }
     Ok(())
-}
-
-/// Whether an issue is paid with a coupon. One that is paid with vouchers is never given up: they are spent.
-fn is_coupon(purse: &Purse, id: &[u8; 16], keyset: &Keyset) -> bool {
-    let request = purse.wallet.request(id, keyset).ok();
-    let request = request.and_then(|r| IssueRequest::from_bytes(&r.bytes).ok());
-    request.is_some_and(|r| SignedCoupon::from_bytes(&r.pay).is_ok())
-}
-
-async fn resume(online: OnlineArgs) -> Result<(), Fail> {
-    let mut purse = Purse::open(&online.wallet)?;
-    let open: Vec<[u8; 16]> = purse.wallet.open().copied().collect();
-    let keysets: Vec<Keyset> = purse.keysets.iter().cloned().collect();
-    let (mut ended, mut left) = (0_u32, Vec::new());
-    for id in open {
-        // An operation answers to its own keyset alone; a redemption to the one whose service takes it.
-        let Some(keyset) = keysets
-            .iter()
-            .find(|k| purse.wallet.request(&id, k).is_ok())
-        else {
-            if purse.wallet.given(&id).is_ok() {
-                purse.wallet.take_back(&id).map_err(failed)?;
-                purse.save()?;
-                ended += 1;
-            }
-            continue;
-        };
-        let mut net = way(&purse, keyset, &online)?;
-        let done = interruptible(go_on(&mut purse, &mut net, &id, keyset)).await;
-        net.close().await;
-        match done {
-            Ok(_) => ended += 1,
-            // A coupon that was used before: by an operation that had ended, when its command was cut off.
-            Err(Fail::Coded(..)) if is_coupon(&purse, &id, keyset) => {
-                purse.wallet.abandon(&id).map_err(failed)?;
-                purse.save()?;
-                ended += 1;
-            }
-            Err(Fail::Peer(why) | Fail::Coded(_, why)) => left.push(why),
-            Err(other) => return Err(other),
-        }
-    }
-    let mut spent = 0;
-    for keyset in &keysets {
-        if !purse.wallet.vouchers().any(|v| v.keyset() == keyset.id()) {
-            continue;
-        }
-        let mut net = way(&purse, keyset, &online)?;
-        let work = async {
-            let dropped = drop_spent(&mut purse, &mut net, keyset).await?;
-            // Such as those beside which one was spent when they were received.
-            if purse.wallet.foreign().any(|v| v.keyset() == keyset.id()) {
-                renew(&mut purse, &mut net, keyset).await?;
-            }
-            Ok(dropped)
-        };
-        let dropped = interruptible(work).await;
-        net.close().await;
-        match dropped {
-            Ok(n) => spent += n,
-            Err(Fail::Peer(why)) => left.push(why),
-            Err(other) => return Err(other),
-        }
-    }
-    if online.wallet.json {
-        say!(
-            "{}",
-            json!({ "ended": ended, "spent": spent, "left": left })
-        );
-    } else {
-        say!(
-            "{ended} operations have ended; {spent} vouchers were spent elsewhere, and are dropped"
-        );
-    }
-    match left.into_iter().next() {
-        Some(why) => Err(Fail::Peer(why)),
-        None => Ok(()),
-    }
 }
 
 fn backup(args: &BackupArgs) -> Result<(), Fail> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use betanet_bar::{Client, Method, status};
 use betanet_log::SignedHead;
@@ -13,16 +14,23 @@ use bytes::Bytes;
 
 use crate::arithmetic::Arithmetic;
 use crate::body::{BODY_MAX, LIST_MAX, Proposal, RefusalBody, SignatureBody, WaitsBody};
+use crate::proposer::may_propose;
+use crate::rates::Rates;
 use crate::shared::Shared;
 use crate::state::{Answer, Ask};
 
 /// Seconds after which a refused client may ask again.
 const RETRY_AFTER: &str = "1";
+/// Longest that a body is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What answers requests.
 pub(crate) struct Api {
     pub(crate) shared: Arc<Shared>,
     pub(crate) room: Room,
+    /// Room of the nodes that the operator named, which strangers cannot fill.
+    pub(crate) reserved: Room,
+    pub(crate) rates: Rates,
     pub(crate) arithmetic: Arc<Arithmetic>,
     /// Refusals by code.
     pub(crate) refused: Mutex<BTreeMap<Code, u64>>,
@@ -136,12 +144,23 @@ impl Api {
             Client::Direct(_) => Some(call.from.charge),
             Client::Anonymous => None,
         };
-        let part = self.room.part(charge);
+        let named = match call.client {
+            Client::Direct(node) => self.shared.is_named(node),
+            Client::Anonymous => false,
+        };
+        let part = match named {
+            true => self.reserved.part(charge),
+            false => self.room.part(charge),
+        };
         let mut part = part.ok_or_else(|| Refused::crowded("too many requests are under way"))?;
         let target = call.request.target.clone();
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         let path = path.strip_prefix(crate::PREFIX).unwrap_or_default();
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let now = tokio::time::Instant::now();
+        if call.request.method == Method::Post && !named && !self.rates.take(charge, now) {
+            return Err(Refused::crowded("too many requests of this address"));
+        }
         match (call.request.method, segments.as_slice()) {
             (Method::Get, ["alias", name]) => self.body(Ask::Alias(alias(name)?)).await,
             (Method::Get, ["history", name]) => self.body(Ask::History(alias(name)?)).await,
@@ -249,9 +268,10 @@ impl Api {
             error => Refused::malformed(error),
         })?;
         // Strangers are refused before anything is verified for them.
-        let signers = self.shared.facts().borrow().signers.clone();
-        let rotates = || proposal.records().iter().any(|r| is_rotation(r));
-        if !signers.contains(proposal.by()) && !rotates() {
+        let facts = self.shared.facts().borrow().clone();
+        let signers = betanet_log::Signers::from_bytes(&facts.fixed);
+        let signers = signers.map_err(|_| Refused::unavailable())?;
+        if !may_propose(&proposal, signers, &facts.maintainers) {
             let why = "the proposer is none of the signers";
             return Err(Refused::new(
                 status::FORBIDDEN,
@@ -277,11 +297,6 @@ impl Api {
     }
 }
 
-fn is_rotation(record: &[u8]) -> bool {
-    let entry = betanet_naming::Entry::from_bytes(record);
-    entry.is_ok_and(|e| !matches!(e, betanet_naming::Entry::Alias(_)))
-}
-
 fn odd() -> Refused {
     tracing::error!("the ledger answered something else than it was asked");
     Refused::new(
@@ -303,8 +318,13 @@ fn number(query: &str, key: &str) -> Result<u64, Refused> {
     number.ok_or_else(|| Refused::malformed(format!("{key} is a number")))
 }
 
-/// Reads a body of bounded length.
-async fn read(mut body: CallBody, part: &mut Part) -> Result<Vec<u8>, Refused> {
+/// Reads a body of bounded length, in bounded time.
+async fn read(body: CallBody, part: &mut Part) -> Result<Vec<u8>, Refused> {
+    let read = tokio::time::timeout(PATIENCE, read_all(body, part)).await;
+    read.map_err(|_| Refused::malformed("the body is not whole after 30 s"))?
+}
+
+async fn read_all(mut body: CallBody, part: &mut Part) -> Result<Vec<u8>, Refused> {
     let mut all = Vec::new();
     while let Some(bytes) = body.chunk().await.map_err(Refused::malformed)? {
         if all.len() + bytes.len() > BODY_MAX {

@@ -200,9 +200,9 @@ pub fn resolved(
     };
     let (latest, rival) = (read(body.proof)?, read(body.rival)?);
     let head = body.head.map(SignedHead::from_bytes).transpose()?;
-    if let Some(head) = &head {
-        trust.check(head)?;
-    }
+    let proofs = latest.iter().chain(&rival).map(|(_, proof)| proof.head());
+    let heads: Vec<SignedHead> = proofs.chain(&head).cloned().collect();
+    trust.see(&heads)?;
     let conflicts = |(a, _): &(Box<Finalized>, Proof), (b, _): &(Box<Finalized>, Proof)| {
         a.record().seq == b.record().seq && a.digest() != b.digest()
     };
@@ -242,7 +242,10 @@ pub fn history(
         let proof = Proof::from_bytes(bytes)?;
         Ok((trust.verify(&proof, Some(alias))?, proof))
     });
-    each.collect()
+    let all: Vec<(Box<Finalized>, Proof)> = each.collect::<Result<_, ClientError>>()?;
+    let heads: Vec<SignedHead> = all.iter().map(|(_, proof)| proof.head().clone()).collect();
+    trust.see(&heads)?;
+    Ok(all)
 }
 
 /// The newest head of a node.
@@ -265,9 +268,7 @@ pub fn newest(bytes: &[u8], trust: &mut Trust) -> Result<Newest, ClientError> {
     let body: HeadBody<'_> = cbor::from_slice(bytes)?;
     trust.follow(body.rotations.iter().copied())?;
     let head = body.head.map(SignedHead::from_bytes).transpose()?;
-    if let Some(head) = &head {
-        trust.check(head)?;
-    }
+    trust.see(head.as_slice())?;
     let split = body.split.map(Split::from_bytes).transpose()?;
     if let Some(split) = &split {
         trust.check_split(split)?;

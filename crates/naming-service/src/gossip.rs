@@ -131,7 +131,7 @@ impl Runner {
                 inputs = self
                     .peers
                     .nodes()
-                    .map(|peer| Input::Linked { peer })
+                    .flat_map(|peer| [Input::Named { peer }, Input::Linked { peer }])
                     .collect();
             }
             for heard in heard {
@@ -150,11 +150,15 @@ impl Runner {
                     }
                     Heard::Opened(opened) => {
                         let (session, stream) = *opened;
-                        let peer = session.peer().node_id();
+                        let (peer, charge) = (session.peer().node_id(), session.charge());
                         let exchange = NEXT.fetch_add(1, Ordering::Relaxed);
                         self.carry(&mut tasks, &mut streams, exchange, Way::Open(stream));
                         inputs.extend(self.meet(&mut tasks, &mut streams, session));
-                        inputs.push(Input::Opened { exchange, peer });
+                        inputs.push(Input::Opened {
+                            exchange,
+                            peer,
+                            charge,
+                        });
                     }
                 }
             }

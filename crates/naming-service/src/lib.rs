@@ -57,6 +57,8 @@ mod gossip;
 mod http;
 mod measures;
 mod peers;
+mod proposer;
+mod rates;
 mod room;
 mod round;
 mod service;

@@ -18,6 +18,7 @@ use crate::bar::{Api, BarService};
 use crate::gossip::{Heard, Runner, Taker};
 use crate::http::AdminFace;
 use crate::peers::Peers;
+use crate::rates::Rates;
 use crate::room;
 use crate::shared::Shared;
 use crate::sign;
@@ -100,6 +101,8 @@ impl NameService {
             api: Arc::new(Api {
                 shared: Arc::new(Shared::new(setup, told)),
                 room: room::room(),
+                reserved: room::room(),
+                rates: Rates::default(),
                 arithmetic: Arc::new(Arithmetic::new()),
                 refused: Mutex::default(),
                 requests: AtomicU64::new(0),
@@ -156,6 +159,8 @@ impl NameService {
         let peers = Peers::new(node, me, &self.settings.peers, &self.settings.signers);
         let peers = Arc::new(peers);
         let shared = Arc::clone(&self.api.shared);
+        // It was not started before, so nothing stands there.
+        let _ = shared.named.set(peers.nodes().collect());
         let setup = Arc::clone(&shared.setup);
         let keeping = Keeping {
             snapshot_every: self.settings.snapshot_every.max(1),

@@ -1,9 +1,11 @@
 //! The way to the state, shared by faces and tasks.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use betanet_durable::{Handle, Role, Unavailable};
+use betanet_wire::NodeId;
 use tokio::sync::watch;
 
 use crate::state::{Answer, Ask, Facts, Names, Setup};
@@ -15,6 +17,8 @@ pub(crate) struct Shared {
     pub(crate) setup: Arc<Setup>,
     /// The state, once it has started.
     pub(crate) handle: OnceLock<Handle<Names>>,
+    /// The other nodes that the operator named, once it has started.
+    pub(crate) named: OnceLock<BTreeSet<NodeId>>,
     facts: watch::Receiver<Facts>,
 }
 
@@ -23,8 +27,13 @@ impl Shared {
         Self {
             setup,
             handle: OnceLock::new(),
+            named: OnceLock::new(),
             facts,
         }
+    }
+
+    pub(crate) fn is_named(&self, node: NodeId) -> bool {
+        self.named.get().is_some_and(|named| named.contains(&node))
     }
 
     pub(crate) fn facts(&self) -> watch::Receiver<Facts> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use betanet_bar::status;
 use betanet_log::{SignedHead, Signers};
 use betanet_naming::Verifier;
 use betanet_wire::cbor;
@@ -164,7 +165,14 @@ pub(crate) async fn forward(shared: Arc<Shared>, peers: Arc<Peers>, node: betane
                 done = now.pooled;
             }
             for (number, record) in list {
-                if peers.post(node, "records", record.to_vec()).await.is_none() {
+                let later = match peers.post(node, "records", record.to_vec()).await {
+                    None => true,
+                    Some(Err(ClientError::Refused(refusal))) => {
+                        matches!(refusal.status, status::TOO_MANY | status::UNAVAILABLE)
+                    }
+                    Some(_) => false,
+                };
+                if later {
                     // It is asked again, with what still waits.
                     tokio::time::sleep(PAUSE * 2).await;
                     break;

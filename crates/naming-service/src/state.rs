@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use betanet_durable::{Now, State, Unreadable};
 use betanet_journal::Record;
-use betanet_keys::Identity;
-use betanet_log::{Signature, SignedHead};
+use betanet_keys::{Identity, PublicKey};
+use betanet_log::{Signature, SignedHead, Signers};
 use betanet_machine::{Machine as _, Rng, Seed};
 use betanet_naming::gossip::{Event, Gossip, Input, Transmit};
 use betanet_naming::signer::{Memory, Signer};
@@ -73,6 +73,9 @@ pub(crate) struct Facts {
     pub(crate) pooled: u64,
     /// Keys of the signers, ascending.
     pub(crate) signers: Vec<[u8; 32]>,
+    /// Keys of the signers behind the final records, ascending, and of the maintainers.
+    pub(crate) fixed: Vec<[u8; 32]>,
+    pub(crate) maintainers: Vec<PublicKey>,
 }
 
 /// A request.
@@ -254,7 +257,10 @@ impl Names {
 
     fn tell(&self) {
         let ledger = self.ledger();
-        let signers = ledger.signers().map(|s| s.keys());
+        let bytes = |signers: Option<&Signers>| -> Vec<[u8; 32]> {
+            let keys = signers.map(Signers::keys).unwrap_or_default();
+            keys.iter().map(|k| *k.as_bytes()).collect()
+        };
         let facts = Facts {
             instance: self.instance,
             size: ledger.final_size(),
@@ -264,11 +270,9 @@ impl Names {
             split: ledger.split().is_some(),
             pool: self.pool.len(),
             pooled: self.pool.last(),
-            signers: signers
-                .unwrap_or_default()
-                .iter()
-                .map(|k| *k.as_bytes())
-                .collect(),
+            signers: bytes(ledger.signers()),
+            fixed: bytes(ledger.signers_at(ledger.final_size())),
+            maintainers: ledger.maintainers().to_vec(),
         };
         self.setup.facts.send_if_modified(|old| {
             let changed = *old != facts;

@@ -1,24 +1,48 @@
 //! The keys that a reader trusts: a network's first signers and maintainers, and the signers that follow from them.
 
+use std::collections::BTreeMap;
+
 use betanet_keys::{Common, Envelope, Maintainers, PublicKey};
-use betanet_log::{SignedHead, Signers, Split};
+use betanet_log::{Hash, SignedHead, Signers, Split};
 use betanet_naming::{
-    ADVANCE, ADVANCE_AFTER_MS, Advance, Alias, DOMAIN, Entry, Finalized, Genesis, Proof,
+    ADVANCE, ADVANCE_AFTER_MS, Advance, Alias, DOMAIN, Entry, Finalized, Genesis, MAINTAINERS,
+    Proof, new_maintainers,
 };
 use betanet_wire::cbor;
 use bytes::Bytes;
 
 use crate::fault::ClientError;
 
-/// Most sets of signers that a reader follows.
+/// Most records that a reader follows.
 const SETS_MAX: usize = 1024;
 
 /// The sets of signers of a network, from the first on.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    sets: Vec<Signers>,
     rotations: Vec<Bytes>,
-    maintainers: Vec<PublicKey>,
+    chain: Chain,
+    /// Size of the largest head that was seen of each set.
+    seen: BTreeMap<Hash, u64>,
+}
+
+/// Signers and maintainers that follow from the first ones.
+#[derive(Clone, Debug)]
+struct Chain {
+    sets: Vec<Signers>,
+    /// Lists of maintainers, oldest first.
+    lists: Vec<Vec<PublicKey>>,
+    advances: Vec<Advanced>,
+}
+
+/// An emergency advance that put signers in force.
+#[derive(Clone, Copy, Debug)]
+struct Advanced {
+    /// Its position in the chain.
+    at: usize,
+    /// Sets before it.
+    sets: usize,
+    /// Size of the head that it names.
+    size: u64,
 }
 
 impl Trust {
@@ -26,13 +50,17 @@ impl Trust {
     #[must_use]
     pub fn new(genesis: &Genesis) -> Self {
         Self {
-            sets: vec![genesis.signers.clone()],
             rotations: Vec::new(),
-            maintainers: genesis.maintainers.clone(),
+            chain: Chain {
+                sets: vec![genesis.signers.clone()],
+                lists: vec![genesis.maintainers.clone()],
+                advances: Vec::new(),
+            },
+            seen: BTreeMap::new(),
         }
     }
 
-    /// Follows records that put other signers in force. Each has to be signed as the one before it asks.
+    /// Follows records that put other signers or maintainers in force. Each has to be signed as those before it ask.
     ///
     /// A shorter list than before changes nothing, if the last one begins with it.
     ///
@@ -50,54 +78,41 @@ impl Trust {
         if self.rotations.starts_with(&rotations) {
             return Ok(());
         }
-        let first = self.sets.first().cloned().ok_or(ClientError::Signers)?;
-        let mut sets = vec![first];
-        for bytes in &rotations {
-            let entry = Entry::from_bytes(bytes).map_err(|_| ClientError::Signers)?;
-            let next = self.next(&sets, &entry).ok_or(ClientError::Signers)?;
-            sets.push(next);
+        let chain = self.chain.anew(&rotations).ok_or(ClientError::Signers)?;
+        if chain.refuted(&self.seen).is_some() {
+            return Err(ClientError::Signers);
         }
-        (self.sets, self.rotations) = (sets, rotations);
+        (self.chain, self.rotations) = (chain, rotations);
         Ok(())
     }
 
-    fn next(&self, sets: &[Signers], entry: &Entry) -> Option<Signers> {
-        let last = sets.last()?;
-        match entry {
-            Entry::Rotation(rotation) => {
-                let signed = rotation.signed_by(last).ok()?;
-                let counts = rotation.is_from(last) && signed.len() >= last.threshold();
-                rotation.signers().ok().filter(|_| counts)
-            }
-            Entry::Registry(envelope) => {
-                let (common, advance) = self.advance(sets, envelope)?;
-                let new = Signers::from_bytes(&advance.new?).ok()?;
-                (common.key == last.hash()).then_some(new)
-            }
-            Entry::Alias(_) => None,
+    /// Checks heads that a node shows. An advance that does not name the last head of its signers does not count, nor what follows it:
+    /// a larger one is the evidence.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Signers`] or [`ClientError::Head`]. The heads before the one at fault were seen.
+    pub fn see(&mut self, heads: &[SignedHead]) -> Result<(), ClientError> {
+        for head in heads {
+            self.check(head)?;
+            let largest = self.seen.entry(head.head().set).or_default();
+            *largest = head.head().size.max(*largest);
         }
+        while let Some(at) = self.chain.refuted(&self.seen) {
+            self.rotations.truncate(at);
+            let chain = self.chain.anew(&self.rotations);
+            self.chain = chain.ok_or(ClientError::Signers)?;
+        }
+        // The node's own heads may be those of signers who do not follow.
+        heads.iter().try_for_each(|head| self.check(head))
     }
 
-    /// An emergency advance that the maintainers of the network file signed, 14 days after a head of these signers. Whether that head
-    /// was the last one, only a ledger can tell.
-    fn advance<'a>(
-        &self,
-        sets: &[Signers],
-        envelope: &'a Envelope,
-    ) -> Option<(Common<'a>, Advance<'a>)> {
-        let common: Common<'_> = cbor::from_slice(envelope.record()).ok()?;
-        let advance: Advance<'_> = cbor::from_slice(envelope.record()).ok()?;
-        envelope.check(&Maintainers::new(&self.maintainers)).ok()?;
-        let head = SignedHead::from_bytes(advance.head).ok()?;
-        let set = sets.iter().find(|s| *s.hash() == head.head().set)?;
-        head.check(DOMAIN, set).ok()?;
-        let old = advance.ts >= head.head().ts.saturating_add(ADVANCE_AFTER_MS);
-        (old && common.ty == ADVANCE).then_some((common, advance))
-    }
-
-    /// The alias record of an emergency advance, which stands for the signers' signatures.
+    /// The alias record of an emergency advance, which stands for the signers' signatures. Signers took it into the log, under whichever
+    /// maintainers.
     fn advanced(&self, envelope: &Envelope) -> Option<Finalized> {
-        let (common, advance) = self.advance(&self.sets, envelope)?;
+        let mut lists = self.chain.lists.iter();
+        let (common, advance, _) =
+            lists.find_map(|list| advance(&self.chain.sets, list, envelope))?;
         let owner = PublicKey::from_bytes(&advance.owner?).ok()?;
         let finalized = Finalized::with_bytes(advance.rec?, &owner).ok()?;
         let counts = common.key == finalized.record().alias.as_str().as_bytes()
@@ -114,7 +129,7 @@ impl Trust {
     /// The sets of signers that are known, oldest first.
     #[must_use]
     pub fn sets(&self) -> &[Signers] {
-        &self.sets
+        &self.chain.sets
     }
 
     /// Checks a head's signatures.
@@ -123,7 +138,11 @@ impl Trust {
     ///
     /// [`ClientError::Signers`] or [`ClientError::Head`].
     pub fn check(&self, head: &SignedHead) -> Result<(), ClientError> {
-        let set = self.sets.iter().find(|s| *s.hash() == head.head().set);
+        let set = self
+            .chain
+            .sets
+            .iter()
+            .find(|s| *s.hash() == head.head().set);
         Ok(head.check(DOMAIN, set.ok_or(ClientError::Signers)?)?)
     }
 
@@ -147,7 +166,7 @@ impl Trust {
         proof: &Proof,
         alias: Option<&Alias>,
     ) -> Result<Box<Finalized>, ClientError> {
-        let finalized = match proof.verify(&self.sets)? {
+        let finalized = match proof.verify(&self.chain.sets)? {
             Entry::Alias(finalized) => finalized,
             Entry::Registry(envelope) => {
                 let advanced = self.advanced(&envelope);
@@ -159,5 +178,202 @@ impl Trust {
             true => Ok(finalized),
             false => Err(ClientError::OtherAlias),
         }
+    }
+}
+
+impl Chain {
+    /// The chain of these records from the same first keys.
+    fn anew(&self, records: &[Bytes]) -> Option<Self> {
+        let mut chain = Self {
+            sets: vec![self.sets.first()?.clone()],
+            lists: vec![self.lists.first()?.clone()],
+            advances: Vec::new(),
+        };
+        for (at, bytes) in records.iter().enumerate() {
+            chain.next(at, &Entry::from_bytes(bytes).ok()?)?;
+        }
+        Some(chain)
+    }
+
+    fn next(&mut self, at: usize, entry: &Entry) -> Option<()> {
+        let (last, list) = (self.sets.last()?, self.lists.last()?);
+        match entry {
+            Entry::Rotation(rotation) => {
+                let signed = rotation.signed_by(last).ok()?;
+                let counts = rotation.is_from(last) && signed.len() >= last.threshold();
+                let next = rotation.signers().ok().filter(|_| counts)?;
+                self.sets.push(next);
+            }
+            Entry::Registry(envelope) => {
+                let common: Common<'_> = cbor::from_slice(envelope.record()).ok()?;
+                if common.ty == MAINTAINERS {
+                    envelope.check(&Maintainers::new(list)).ok()?;
+                    self.lists.push(new_maintainers(envelope.record()).ok()?);
+                    return Some(());
+                }
+                let (common, advance, size) = advance(&self.sets, list, envelope)?;
+                let next = Signers::from_bytes(&advance.new?).ok()?;
+                if common.key != last.hash() {
+                    return None;
+                }
+                let sets = self.sets.len();
+                self.advances.push(Advanced { at, sets, size });
+                self.sets.push(next);
+            }
+            Entry::Alias(_) => return None,
+        }
+        Some(())
+    }
+
+    /// Position of the first advance whose signers made a larger head than the one that it names as their last.
+    fn refuted(&self, seen: &BTreeMap<Hash, u64>) -> Option<usize> {
+        let refuted = |advance: &&Advanced| {
+            let (before, after) = self.sets.split_at(advance.sets.min(self.sets.len()));
+            let larger = |set: &Signers| seen.get(set.hash()).is_some_and(|n| *n > advance.size);
+            // Signers who came back later made later heads.
+            let gone = |set: &&Signers| after.iter().all(|later| later.hash() != set.hash());
+            before.iter().filter(gone).any(larger)
+        };
+        self.advances.iter().find(refuted).map(|advance| advance.at)
+    }
+}
+
+/// An emergency advance that these maintainers signed, 14 days after a head of these signers, and the size of that head.
+fn advance<'a>(
+    sets: &[Signers],
+    list: &[PublicKey],
+    envelope: &'a Envelope,
+) -> Option<(Common<'a>, Advance<'a>, u64)> {
+    let common: Common<'_> = cbor::from_slice(envelope.record()).ok()?;
+    let advance: Advance<'_> = cbor::from_slice(envelope.record()).ok()?;
+    envelope.check(&Maintainers::new(list)).ok()?;
+    let head = SignedHead::from_bytes(advance.head).ok()?;
+    let set = sets.iter().find(|s| *s.hash() == head.head().set)?;
+    head.check(DOMAIN, set).ok()?;
+    let old = advance.ts >= head.head().ts.saturating_add(ADVANCE_AFTER_MS);
+    (old && common.ty == ADVANCE).then_some((common, advance, head.head().size))
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_log::Head;
+    use betanet_naming::testkit::{DAY, Network, T0, identity};
+    use betanet_wire::cbor::Value;
+
+    use super::*;
+
+    fn keys(of: &Network) -> Vec<[u8; 32]> {
+        let signers = of.signers.iter();
+        signers.map(|i| *i.public().as_bytes()).collect()
+    }
+
+    /// Signers of other keys.
+    fn successor() -> Network {
+        Network {
+            signers: (7..=9).map(identity).collect(),
+            maintainers: Vec::new(),
+        }
+    }
+
+    fn head(of: &Network, size: u64, ts: u64) -> SignedHead {
+        let head = Head {
+            ts,
+            set: *of.genesis().signers.hash(),
+            root: [1; 32],
+            size,
+            state: None,
+        };
+        of.sign(head, &[0, 1])
+    }
+
+    /// An advance by this network's maintainers from its signers to others.
+    fn advance_of(network: &Network, last: &SignedHead, new: &Network) -> Bytes {
+        let (key, last, new) = (
+            *network.genesis().signers.hash(),
+            last.to_bytes(),
+            keys(new),
+        );
+        let new = new.iter().map(|k| Value::Bytes(k)).collect::<Vec<_>>();
+        let body = |list: [u8; 32]| {
+            let map = Value::Map(vec![
+                (Value::Text("ts"), Value::Unsigned(T0)),
+                (Value::Text("key"), Value::Bytes(&key)),
+                (Value::Text("new"), Value::Array(new.clone())),
+                (Value::Text("seq"), Value::Unsigned(1)),
+                (Value::Text("head"), Value::Bytes(&last)),
+                (Value::Text("list"), Value::Bytes(&list)),
+                (Value::Text("type"), Value::Text(ADVANCE)),
+            ]);
+            map.to_vec().unwrap()
+        };
+        network.envelope(body, network.maintainers.len())
+    }
+
+    fn follows(trust: &mut Trust, records: &[&Bytes]) -> bool {
+        let followed = trust.follow(records.iter().map(|r| r.as_ref()));
+        followed.is_ok()
+    }
+
+    #[test]
+    fn readers_follow_maintainers_and_refuse_those_that_were_replaced() {
+        let network = Network::new(3, 5);
+        let later = Network {
+            maintainers: (601..=605).map(identity).collect(),
+            ..Network::new(3, 0)
+        };
+        let new = later.maintainers.iter();
+        let new: Vec<[u8; 32]> = new.map(|i| *i.public().as_bytes()).collect();
+        let new: Vec<Value<'_>> = new.iter().map(|k| Value::Bytes(k)).collect();
+        let body = |list: [u8; 32]| {
+            let map = Value::Map(vec![
+                (Value::Text("key"), Value::Bytes(b"m")),
+                (Value::Text("new"), Value::Array(new.clone())),
+                (Value::Text("seq"), Value::Unsigned(1)),
+                (Value::Text("list"), Value::Bytes(&list)),
+                (Value::Text("type"), Value::Text(MAINTAINERS)),
+            ]);
+            map.to_vec().unwrap()
+        };
+        let (replaces, few) = (network.envelope(body, 5), network.envelope(body, 2));
+        let last = head(&network, 1, T0 - 15 * DAY);
+        let ours = advance_of(&later, &last, &successor());
+        let theirs = advance_of(&network, &last, &successor());
+        let reader = || Trust::new(&network.genesis());
+        let mut trust = reader();
+        assert!(follows(&mut trust, &[&replaces, &ours]));
+        assert_eq!(trust.sets().len(), 2);
+        assert!(trust.check(&head(&successor(), 2, T0)).is_ok());
+        assert!(!follows(&mut reader(), &[&ours]));
+        assert!(!follows(&mut reader(), &[&replaces, &theirs]));
+        assert!(!follows(&mut reader(), &[&few, &ours]));
+        // Not 14 days after.
+        let early = head(&network, 1, T0 - 13 * DAY);
+        let early = advance_of(&network, &early, &successor());
+        assert!(!follows(&mut reader(), &[&early]));
+    }
+
+    #[test]
+    fn an_advance_past_a_larger_head_of_its_signers_counts_for_nothing() {
+        let network = Network::new(3, 5);
+        let (last, larger) = (head(&network, 1, T0 - 15 * DAY), head(&network, 2, T0));
+        let forged = advance_of(&network, &last, &successor());
+        let mut trust = Trust::new(&network.genesis());
+        // One node's word, until another node shows a head.
+        assert!(follows(&mut trust, &[&forged]));
+        let theirs = head(&successor(), 2, T0);
+        trust.see(&[last, theirs.clone()]).unwrap();
+        trust.see(std::slice::from_ref(&larger)).unwrap();
+        assert_eq!((trust.sets().len(), trust.rotations().len()), (1, 0));
+        assert!(trust.check(&theirs).is_err());
+        // And never again.
+        assert!(!follows(&mut trust, &[&forged]));
+        let old = head(&network, 2, T0 - 14 * DAY);
+        let real = advance_of(&network, &old, &successor());
+        assert!(follows(&mut trust, &[&real]));
+        // A head that too few signed is no evidence.
+        let mut few = SignedHead::new(*head(&network, 3, T0).head());
+        few.add(few.signature(DOMAIN, &network.signers[0]));
+        assert!(trust.see(&[few]).is_err());
+        assert_eq!(trust.sets().len(), 2);
     }
 }

@@ -7,19 +7,19 @@ mod exchange;
 mod proposing;
 mod serving;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use betanet_log::{SignedHead, Signers};
 use betanet_machine::{Machine, Now, Queue, Rng, Seed, Time, Wake, fingerprint};
-use betanet_wire::{Code, NodeId};
+use betanet_wire::{ChargeTo, Code, NodeId};
 use bytes::Bytes;
 
 use crate::{Accepted, Effect, HeadFault, Ledger, Reject, Verified, Verifier};
 
 use exchange::{Exchange, Stage};
-use serving::Peer;
+use serving::{Payer, Peer};
 
 /// ID of a stream with an exchange. Exchanges that peers open have IDs from [`PEERS_EXCHANGES`].
 pub type ExchangeId = u64;
@@ -30,7 +30,7 @@ pub const PEERS_EXCHANGES: ExchangeId = 1 << 63;
 const QUEUE_MAX: usize = 1024;
 /// Room in the queues below which the machine begins nothing new.
 const MARGIN: usize = 64;
-/// Most peers that this node gossips with, and most others that it answers.
+/// Most peers that this node gossips with, and most parties that are charged for others.
 pub const PEERS_MAX: usize = 128;
 /// Longest time without a message in an exchange.
 const STALL: Duration = Duration::from_secs(30);
@@ -38,6 +38,8 @@ const STALL: Duration = Duration::from_secs(30);
 const EVERY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(120));
 /// Longest exchange.
 const LONGEST: Duration = Duration::from_secs(300);
+/// Longest that an exchange brings records under a head whose signers are not known yet: anybody can make such a head.
+const UNSIGNED: Duration = Duration::from_secs(60);
 /// Time in which this node begins nothing with a peer whose fault ended an exchange.
 const REST: Duration = Duration::from_secs(600);
 /// Longest time until a new head is told to a peer.
@@ -48,6 +50,11 @@ const SOON: Duration = Duration::from_secs(5);
 pub enum Input {
     /// There is a session with a peer that has this layer.
     Linked {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// The operator named this peer. It is not displaced by others; at most [`PEERS_MAX`] are.
+    Named {
         /// The peer.
         peer: NodeId,
     },
@@ -62,6 +69,8 @@ pub enum Input {
         exchange: ExchangeId,
         /// The peer.
         peer: NodeId,
+        /// The party charged for the peer's session. A named peer is charged by itself.
+        charge: ChargeTo,
     },
     /// Bytes of an exchange, after the stream's type.
     Data {
@@ -260,6 +269,10 @@ pub struct Gossip {
     ledger: Ledger,
     rng: Rng,
     peers: BTreeMap<NodeId, Peer>,
+    /// Allowances of those who ask: of named peers, and of the addresses of others.
+    payers: BTreeMap<ChargeTo, Payer>,
+    /// Peers that the operator named.
+    named: BTreeSet<NodeId>,
     exchanges: BTreeMap<ExchangeId, Exchange>,
     /// The exchange that brings records. There is one at a time: each continues the same log.
     syncing: Option<ExchangeId>,
@@ -280,6 +293,8 @@ impl Gossip {
             ledger,
             rng: Rng::new(&seed.split("naming")),
             peers: BTreeMap::new(),
+            payers: BTreeMap::new(),
+            named: BTreeSet::new(),
             exchanges: BTreeMap::new(),
             syncing: None,
             next_id: 1,
@@ -321,9 +336,10 @@ impl Gossip {
     }
 
     fn linked(&mut self, now: Now, peer: NodeId) {
-        // Peers that only ask have places of their own.
         let links = self.peers.values().filter(|p| p.due().is_some()).count();
-        if links >= PEERS_MAX {
+        // Peers without a session are remembered while they rest.
+        let full = self.peers.len() >= 2 * PEERS_MAX && !self.peers.contains_key(&peer);
+        if links >= PEERS_MAX || full {
             return;
         }
         let next = now.mono + self.jitter(Duration::ZERO, SOON);
@@ -555,8 +571,17 @@ impl Machine for Gossip {
     fn handle_input(&mut self, now: Now, input: Input) -> Result<(), Error> {
         match input {
             Input::Linked { peer } => self.linked(now, peer),
+            Input::Named { peer } => {
+                if self.named.len() < PEERS_MAX {
+                    self.named.insert(peer);
+                }
+            }
             Input::Unlinked { peer } => self.unlinked(peer),
-            Input::Opened { exchange, peer } => self.opened(now, exchange, peer),
+            Input::Opened {
+                exchange,
+                peer,
+                charge,
+            } => self.opened(now, exchange, peer, charge),
             Input::Data {
                 exchange,
                 data,
@@ -606,7 +631,7 @@ impl Machine for Gossip {
 
     fn fingerprint(&self) -> u64 {
         fingerprint!(self, Gossip {
-            ledger, rng, peers, exchanges, syncing, told_split, next_id, wake, out, events,
+            ledger, rng, peers, payers, named, exchanges, syncing, told_split, next_id, wake, out, events,
         } without {
             stats: "statistics",
         })

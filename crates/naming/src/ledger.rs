@@ -33,8 +33,8 @@ use state::{History, State, Undo};
 pub const CLOCK_MS: u64 = 10 * 60 * 1000;
 /// Most records that wait for a head.
 pub const WAITING_MAX: usize = 4096;
-/// Most bytes of records that wait for a head.
-pub const WAITING_BYTES: usize = 64 << 20;
+/// Most bytes of records that wait for a head. They become final together, and a journal takes at most 16 MiB at once.
+pub const WAITING_BYTES: usize = 12 << 20;
 /// Rotations that contradict others, and are kept.
 pub const ROTATIONS_MAX: usize = 16;
 
@@ -386,6 +386,18 @@ impl Ledger {
     #[must_use]
     pub fn signers_named(&self, set: &Hash) -> Option<&Signers> {
         self.state.signers_named(set)
+    }
+
+    /// The maintainers in force; empty where the network has none.
+    #[must_use]
+    pub fn maintainers(&self) -> &[PublicKey] {
+        self.state.maintainers.as_deref().unwrap_or_default()
+    }
+
+    /// Indices of the final records that put other maintainers in force, in order.
+    pub fn lists(&self) -> impl Iterator<Item = u64> {
+        let all = self.state.lists.iter().copied();
+        all.filter(|at| *at < self.fixed)
     }
 
     /// Number of rotations so far.

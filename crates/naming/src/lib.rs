@@ -66,6 +66,7 @@ pub use proof::{PROOF_BYTES_MAX, Proof, ProofError};
 pub use record::{AliasRecord, Finalized, LIFE_MS};
 pub use registry::{
     ADVANCE, ADVANCE_AFTER_MS, Advance, KEY_MAX, MAINTAINERS, MAINTAINERS_MAX, NewMaintainers,
+    new_maintainers,
 };
 pub use reject::Reject;
 pub use rotation::{RotateMaintainers, SIGNERS_MIN};

@@ -14,6 +14,9 @@ pub(crate) const LABEL: &str = "BN-L5";
 pub(crate) const FINAL: &str = "BN-L5-FINAL";
 /// Life of a record, from its `ts`: 365 days.
 pub const LIFE_MS: u64 = 365 * 24 * 3600 * 1000;
+/// Longest alias record with its signatures, and longest rotation, in bytes. Whoever carries one can add to it: unknown keys and
+/// signatures of strangers are signed by nobody.
+pub(crate) const SIGNED_MAX: usize = 16 << 10;
 /// Signatures of one record that are read.
 pub(crate) const SIGS_MAX: usize = 128;
 /// The node of a record that retires its alias.
@@ -142,8 +145,11 @@ impl Finalized {
     ///
     /// # Errors
     ///
-    /// [`Reject::Form`] or [`Reject::TooMany`].
+    /// [`Reject::Form`], [`Reject::Padded`] or [`Reject::TooMany`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Reject> {
+        if bytes.len() > SIGNED_MAX {
+            return Err(Reject::Padded(bytes.len()));
+        }
         let form: Form<'_> = cbor::from_slice(bytes)?;
         if form.sigs.len() > SIGS_MAX {
             return Err(Reject::TooMany(form.sigs.len(), SIGS_MAX));

@@ -42,8 +42,12 @@ message! {
     }
 }
 
-/// The maintainers that a `Maintainers` record names.
-pub(crate) fn new_maintainers(record: &[u8]) -> Result<Vec<PublicKey>, Reject> {
+/// The maintainers that a `Maintainers` record names, ascending. Its signatures are not verified.
+///
+/// # Errors
+///
+/// [`Reject::Form`], [`Reject::TooMany`] or [`Reject::Signers`].
+pub fn new_maintainers(record: &[u8]) -> Result<Vec<PublicKey>, Reject> {
     let form: NewMaintainers = cbor::from_slice(record)?;
     if form.new.len() > MAINTAINERS_MAX {
         return Err(Reject::TooMany(form.new.len(), MAINTAINERS_MAX));

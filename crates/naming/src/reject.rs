@@ -13,6 +13,9 @@ pub enum Reject {
     /// A record of more than 1 000 000 bytes.
     #[error("a record of {0} bytes, where 1 000 000 are allowed")]
     TooLong(usize),
+    /// An alias record or a rotation of more than 16 384 bytes. No valid one is as long without keys or signatures that mean nothing.
+    #[error("an alias record or rotation of {0} bytes, where 16 384 are allowed")]
+    Padded(usize),
     /// The alias is none, or one that signers refuse.
     #[error("the alias: {0}")]
     Label(#[from] LabelError),
@@ -68,7 +71,7 @@ pub enum Reject {
     /// An emergency advance that does not name the last final head, or names one that is not 14 days old.
     #[error("the advance does not follow a final head of 14 days ago")]
     Advance,
-    /// 4 096 records, or 64 MiB of them, wait for a head already.
+    /// 4 096 records, or 12 MiB of them, wait for a head already.
     #[error("too many records wait for a head")]
     Full,
     /// Two views of the ledger were found: no record is accepted any more.
@@ -88,6 +91,7 @@ impl Reject {
             Self::RegistrySeq => Code::REPLAY,
             Self::Registry(RegistryError::TooFew { .. }) => Code::AUTH_FAILED,
             Self::TooLong(_)
+            | Self::Padded(_)
             | Self::Label(_)
             | Self::NotBound
             | Self::Clock

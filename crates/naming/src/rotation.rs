@@ -7,6 +7,7 @@ use betanet_log::{SIGNERS_MAX, Signature, Signers};
 use betanet_wire::{cbor, message};
 
 use crate::Reject;
+use crate::record::SIGNED_MAX;
 
 const LABEL: &str = "BN-L5-ROT";
 const TYPE: &str = "rot";
@@ -69,8 +70,11 @@ impl RotateMaintainers {
     ///
     /// # Errors
     ///
-    /// [`Reject::Form`] or [`Reject::TooMany`].
+    /// [`Reject::Form`], [`Reject::Padded`] or [`Reject::TooMany`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Reject> {
+        if bytes.len() > SIGNED_MAX {
+            return Err(Reject::Padded(bytes.len()));
+        }
         let form: Form<'_> = cbor::from_slice(bytes)?;
         if form.ty != TYPE {
             return Err(Reject::Form(cbor::Error::Range("the type \"rot\"")));

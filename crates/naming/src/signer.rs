@@ -8,11 +8,11 @@ use alloc::vec::Vec;
 
 use betanet_keys::{Identity, PublicKey};
 use betanet_log::{Head, Signature, SignedHead, verify_consistency};
-use betanet_wire::{cbor, message};
+use betanet_wire::{NodeId, cbor, message};
 
 use crate::fault::DOMAIN;
 use crate::ledger::CLOCK_MS;
-use crate::{Alias, Finalized, LabelError, Ledger, Reject, RotateMaintainers};
+use crate::{Alias, Finalized, LIFE_MS, LabelError, Ledger, Reject, RotateMaintainers};
 
 const VERSION: u64 = 1;
 
@@ -37,6 +37,12 @@ pub enum Refusal {
         /// The one that would be signed.
         next: u64,
     },
+    /// This signer signed the last record for another node, and the ledger's history does not show what became of it.
+    #[error("seq {seq} was signed for another node, and its proof is missing")]
+    Unproven {
+        /// `seq` of the last record that this signer signed.
+        seq: u64,
+    },
     /// The alias has a form that signers refuse.
     #[error("the alias: {0}")]
     Label(#[from] LabelError),
@@ -55,11 +61,16 @@ pub enum Refusal {
     /// A memory of another version.
     #[error("a memory of version {0}, where 1 is known")]
     Version(u64),
+    /// The memory belongs to another signer's key.
+    #[error("the memory is that of another key")]
+    OtherKey,
 }
 
 /// Signatures that a signer must not contradict: the last `seq` and record of each alias, the last rotation, the last head.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Memory {
+    /// The signer whose memory this is; `None` where it was never bound to a key.
+    key: Option<[u8; 32]>,
     names: BTreeMap<Alias, Signed>,
     rotation: Option<Signed>,
     head: Option<Head>,
@@ -69,6 +80,24 @@ pub struct Memory {
 struct Signed {
     seq: u64,
     digest: [u8; 32],
+    /// Node and time of an alias record. Memories of earlier versions have none.
+    of: Option<(NodeId, u64)>,
+}
+
+impl Signed {
+    fn is_same(&self, other: &Self) -> bool {
+        (self.seq, self.digest) == (other.seq, other.digest)
+    }
+
+    /// Checks a record against this one, which may have become final without a proof here: the claimant chooses which proofs a signer
+    /// without a network sees.
+    fn check(&self, next: &Finalized) -> Result<(), Refusal> {
+        let unproven = Refusal::Unproven { seq: self.seq };
+        let (node, ts) = self.of.ok_or(unproven)?;
+        let expired = next.record().ts >= ts.saturating_add(LIFE_MS);
+        let by_node = next.owner() == node || next.giver() == Some(node);
+        (expired || by_node).then_some(()).ok_or(unproven)
+    }
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -77,6 +106,7 @@ struct Named(Alias, Signed);
 message! {
     struct Form<'a> {
         req "v" version: u64,
+        opt "key" key: [u8; 32],
         opt "rot" rotation: Signed,
         opt "head" head: &'a [u8],
         req "names" names: Vec<Named>,
@@ -91,6 +121,7 @@ impl Memory {
         let named = |(alias, signed): (&Alias, &Signed)| Named(alias.clone(), *signed);
         cbor::to_vec(&Form {
             version: VERSION,
+            key: self.key,
             rotation: self.rotation,
             head: head.as_deref(),
             names: self.names.iter().map(named).collect(),
@@ -108,17 +139,37 @@ impl Memory {
         Ok(this)
     }
 
+    /// Binds the memory to a signer's key. A memory in a file can be mistaken for another signer's, which would forget all of this one's
+    /// signatures.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::OtherKey`]; nothing changed.
+    pub fn bind(&mut self, key: &PublicKey) -> Result<(), Refusal> {
+        match self.key.replace(*key.as_bytes()) {
+            Some(other) if other != *key.as_bytes() => {
+                self.key = Some(other);
+                Err(Refusal::OtherKey)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Adds a stored change, or another memory of this signer. The order does not matter.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Memory`] or [`Refusal::Version`]; nothing changed.
+    /// [`Refusal::Memory`], [`Refusal::Version`] or [`Refusal::OtherKey`]; nothing changed.
     pub fn learn(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let form: Form<'_> = cbor::from_slice(bytes)?;
         if form.version != VERSION {
             return Err(Refusal::Version(form.version));
         }
         let head: Option<Head> = form.head.map(cbor::from_slice).transpose()?;
+        if self.key.is_some() && form.key.is_some() && self.key != form.key {
+            return Err(Refusal::OtherKey);
+        }
+        self.key = self.key.or(form.key);
         for Named(alias, signed) in form.names {
             let known = self.names.entry(alias).or_insert(signed);
             if known.seq < signed.seq {
@@ -202,13 +253,17 @@ impl Signer {
             return Err(Refusal::Clock);
         }
         let (seq, digest) = (record.seq, candidate.digest());
-        let signed = Signed { seq, digest };
+        let of = Some((candidate.owner(), record.ts));
+        let signed = Signed { seq, digest, of };
         let known = self.memory.names.get(&record.alias).copied();
-        if known != Some(signed) {
+        if !known.is_some_and(|known| known.is_same(&signed)) {
             if known.is_some_and(|known| known.seq == seq) {
                 return Err(Refusal::Twice);
             }
             let last = ledger.last_seq(&record.alias);
+            if let Some(known) = known.filter(|known| last < known.seq) {
+                known.check(candidate)?;
+            }
             let last = last.max(known.map_or(0, |known| known.seq));
             let next = last.saturating_add(1);
             if seq != next {
@@ -246,7 +301,8 @@ impl Signer {
             return Err(Refusal::Record(Reject::RotationOrder));
         }
         rotation.signers()?;
-        let signed = Signed { seq, digest };
+        let of = None;
+        let signed = Signed { seq, digest, of };
         let known = self.memory.rotation;
         if known.is_some_and(|known| known.seq >= seq && known != signed) {
             return Err(Refusal::Twice);
@@ -327,21 +383,30 @@ impl Signer {
 
 impl cbor::Encode for Signed {
     fn encode(&self, w: &mut cbor::Writer) {
-        w.array(2);
+        w.array(if self.of.is_some() { 4 } else { 2 });
         w.unsigned(self.seq);
         w.bytes(&self.digest);
+        if let Some((node, ts)) = &self.of {
+            node.encode(w);
+            w.unsigned(*ts);
+        }
     }
 }
 
 impl<'a> cbor::Decode<'a> for Signed {
     fn decode(r: &mut cbor::Reader<'a>) -> Result<Self, cbor::Error> {
-        if r.array()? != 2 {
-            return Err(cbor::Error::Range("a seq and a digest"));
+        let n = r.array()?;
+        if n != 2 && n != 4 {
+            return Err(cbor::Error::Range("a seq and a digest, a node and a time"));
         }
-        let signed = Self {
+        let mut signed = Self {
             seq: r.unsigned()?,
             digest: <[u8; 32]>::decode(r)?,
+            of: None,
         };
+        if n == 4 {
+            signed.of = Some((NodeId::decode(r)?, r.unsigned()?));
+        }
         r.leave();
         Ok(signed)
     }
@@ -355,7 +420,7 @@ impl cbor::Encode for Named {
     }
 
     fn size_hint(&self) -> usize {
-        self.0.as_str().len() + 50
+        self.0.as_str().len() + 80
     }
 }
 

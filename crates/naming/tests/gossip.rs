@@ -13,7 +13,7 @@ use betanet_naming::gossip::{
 use betanet_naming::message::{self, Ask, Hello, RECORDS_MAX};
 use betanet_naming::testkit::{Network, T0, identity, owner};
 use betanet_naming::{Accepted, Alias, Ledger, Status};
-use betanet_wire::{Code, NodeId, msg};
+use betanet_wire::{ChargeTo, Code, NodeId, msg};
 use bytes::Bytes;
 
 fn alias(text: &str) -> Alias {
@@ -33,6 +33,11 @@ struct Node {
 struct World {
     nodes: Vec<Node>,
     now: Now,
+}
+
+/// The address of a peer.
+fn charge(peer: NodeId) -> ChargeTo {
+    ChargeTo::V4([peer.0[0], peer.0[1], peer.0[2], peer.0[3]])
 }
 
 fn id(n: usize) -> NodeId {
@@ -115,6 +120,7 @@ impl World {
                     Input::Opened {
                         exchange: other,
                         peer,
+                        charge: charge(peer),
                     },
                 );
                 let (exchange, fin) = (other, false);
@@ -584,6 +590,7 @@ fn heads_that_do_not_count_are_faults() {
     node.input(Input::Opened {
         exchange,
         peer: id(1),
+        charge: charge(id(1)),
     });
     let mut wrong = *longer.head().unwrap().head();
     wrong.size = 3;
@@ -599,6 +606,7 @@ fn messages_are_bounded() {
         node.input(Input::Opened {
             exchange,
             peer: id(1),
+            charge: charge(id(1)),
         });
     };
     let long = |n: u32| Bytes::from(n.to_be_bytes().to_vec());
@@ -668,6 +676,7 @@ fn exchanges_requests_and_peers_are_few() {
         node.input(Input::Opened {
             exchange,
             peer: id(1),
+            charge: charge(id(1)),
         });
     }
     assert_eq!(
@@ -680,6 +689,7 @@ fn exchanges_requests_and_peers_are_few() {
         node.input(Input::Opened {
             exchange,
             peer: id(2 + n),
+            charge: charge(id(2 + n)),
         });
     }
     assert_eq!(
@@ -694,6 +704,7 @@ fn exchanges_requests_and_peers_are_few() {
     node.input(Input::Opened {
         exchange,
         peer: id(100),
+        charge: charge(id(100)),
     });
     node.send(exchange, hello(None));
     let mut answered = 0;
@@ -733,6 +744,7 @@ fn exchanges_requests_and_peers_are_few() {
         node.input(Input::Opened {
             exchange,
             peer: id(101),
+            charge: charge(id(101)),
         });
         opened += usize::from(refused(&node.out()) == 0);
         node.input(Input::Ended { exchange });
@@ -782,6 +794,7 @@ fn what_a_peer_says_breaks_nothing() {
                     node.input(Input::Opened {
                         exchange,
                         peer: id(pick(&mut rng, 3)),
+                        charge: charge(id(pick(&mut rng, 3))),
                     });
                     ids.push(exchange);
                 }

@@ -5,8 +5,10 @@ use betanet_log::Head;
 use betanet_naming::signer::{Memory, Refusal, Signer};
 use betanet_naming::testkit::{Network, T0, identity, owner};
 use betanet_naming::{
-    Alias, AliasRecord, CLOCK_MS, Effect, Finalized, LabelError, Ledger, Reject, RotateMaintainers,
+    Alias, AliasRecord, CLOCK_MS, Effect, Finalized, LIFE_MS, LabelError, Ledger, Reject,
+    RotateMaintainers,
 };
+use betanet_wire::cbor;
 use proptest::prelude::*;
 
 fn alias(text: &str) -> Alias {
@@ -54,6 +56,86 @@ fn one_record_for_one_seq_ever() {
     let mut dropped = signer(2);
     drop(dropped.sign_record(T0, &ledger, &first).unwrap());
     assert_eq!(sign(&mut dropped, &ledger, &second), Err(Refusal::Twice));
+}
+
+#[test]
+fn a_memory_belongs_to_one_key() {
+    let network = Network::new(3, 0);
+    let mut memory = Memory::default();
+    memory.bind(identity(1).public()).unwrap();
+    memory.bind(identity(1).public()).unwrap();
+    let mut one = Signer::new(identity(1), memory);
+    let first = candidate("a", 1, 1, T0);
+    sign(&mut one, &network.ledger(), &first).unwrap();
+    let stored = one.memory().to_bytes();
+    let mut read = Memory::from_bytes(&stored).unwrap();
+    assert_eq!(&read, one.memory());
+    assert_eq!(read.bind(identity(2).public()), Err(Refusal::OtherKey));
+    assert_eq!(&read, one.memory());
+    let mut other = Memory::default();
+    other.bind(identity(2).public()).unwrap();
+    let before = other.clone();
+    assert_eq!(other.learn(&stored), Err(Refusal::OtherKey));
+    assert_eq!(other, before);
+    // A memory of a version before this is bound when it is read.
+    let mut unbound = signer(1).memory().clone();
+    unbound.learn(&stored).unwrap();
+    assert_eq!(&unbound, one.memory());
+}
+
+#[test]
+fn a_signer_does_not_believe_a_history_that_leaves_out_its_own_record() {
+    let network = Network::new(3, 0);
+    let (mut ledger, chosen) = (network.ledger(), network.ledger());
+    let mut one = signer(1);
+    let first = candidate("a", 1, 1, T0);
+    sign(&mut one, &ledger, &first).unwrap();
+    ledger
+        .apply(T0, network.bound("a", &owner(1), 1, T0))
+        .unwrap();
+    // A claim of somebody else without any proof would burn the owner's next `seq`.
+    let stolen = candidate("a", 2, 2, T0);
+    let unproven = Err(Refusal::Unproven { seq: 1 });
+    assert_eq!(sign(&mut one, &chosen, &stolen), unproven);
+    let mut again = Signer::new(
+        identity(1),
+        Memory::from_bytes(&one.memory().to_bytes()).unwrap(),
+    );
+    assert_eq!(sign(&mut again, &chosen, &stolen), unproven);
+    // The node itself, or one to which it gives the alias, needs none: its first record may never have become final.
+    let renewed = candidate("a", 1, 2, T0);
+    let mut third = Signer::new(identity(1), again.memory().clone());
+    sign(&mut third, &chosen, &renewed).unwrap();
+    let me = owner(2);
+    let moved = AliasRecord::bind(alias("a"), &me, 2, T0).moved_by(&owner(1));
+    let moved = Finalized::new(moved, me.public());
+    sign(&mut again, &chosen, &moved).unwrap();
+    // Nor does anybody a year later, nor where the proof is there.
+    let late = candidate("a", 2, 2, T0 + LIFE_MS);
+    let signature = one.sign_record(T0 + LIFE_MS, &chosen, &late).unwrap();
+    let _ = signature.stored();
+    // A memory of an earlier version knows no node.
+    let mut old = Signer::new(identity(1), old_memory(&first));
+    assert_eq!(sign(&mut old, &chosen, &first).map(drop), Ok(()));
+    let mut old = Signer::new(identity(1), old_memory(&first));
+    assert_eq!(sign(&mut old, &chosen, &renewed), unproven);
+    sign(&mut old, &ledger, &renewed).unwrap();
+}
+
+/// A memory of an earlier version, which signed this record.
+fn old_memory(signed: &Finalized) -> Memory {
+    let digest = signed.digest();
+    let one = vec![
+        cbor::Value::Unsigned(signed.record().seq),
+        cbor::Value::Bytes(&digest),
+    ];
+    let name = cbor::Value::Text(signed.record().alias.as_str());
+    let names = vec![cbor::Value::Array(vec![name, cbor::Value::Array(one)])];
+    let form = cbor::Value::Map(vec![
+        (cbor::Value::Text("v"), cbor::Value::Unsigned(1)),
+        (cbor::Value::Text("names"), cbor::Value::Array(names)),
+    ]);
+    Memory::from_bytes(&form.to_vec().unwrap()).unwrap()
 }
 
 #[test]

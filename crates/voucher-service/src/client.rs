@@ -15,7 +15,7 @@ use betanet_runtime::Clock;
 use betanet_vouchers::message::{
     Answer, AnswerError, IssueAnswer, IssueRequest, MESSAGE_MAX, RestoreAnswer, SignedAnswer,
 };
-use betanet_vouchers::{Blinding, IssueError, Keyset, KeysetId, Partials, Voucher, finish};
+use betanet_vouchers::{Blinding, Keyset, KeysetId, Partials, Voucher, finish, is_good};
 use betanet_wire::cbor;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -155,7 +155,8 @@ impl VoucherClient {
     }
 
     /// Sends an encoded [`IssueRequest`] to mints until as many have answered as the keyset's threshold, with different shares.
-    /// Shares in `without` are not taken: their answers were wrong before. The signatures are not verified; [`finish`] does that.
+    /// Shares in `without` are not taken. The signatures are not verified; [`betanet_vouchers::finish`] does that. A mint that names
+    /// another's share keeps that one out: [`VoucherClient::issue_vouchers`] verifies each answer before it counts.
     ///
     /// # Errors
     ///
@@ -167,42 +168,13 @@ impl VoucherClient {
         request: &[u8],
         without: &[u8],
     ) -> Result<Vec<Partials>, ClientError> {
-        let need = usize::from(keyset.threshold());
-        let mut rest = mints.iter();
-        let mut asked: FuturesUnordered<_> = rest
-            .by_ref()
-            .take(need)
-            .map(|mint| self.issue_at(mint, request))
-            .collect();
-        let (mut got, mut last): (Vec<Partials>, _) = (Vec::new(), None);
-        while got.len() < need {
-            let Some(answered) = asked.next().await else {
-                break;
-            };
-            let known = |share: u8| {
-                share == 0
-                    || share > keyset.shares()
-                    || without.contains(&share)
-                    || got.iter().any(|g| g.share == share)
-            };
-            match answered {
-                Ok(partials) if !known(partials.share) => {
-                    got.push(partials);
-                    continue;
-                }
-                Ok(_) => {}
-                Err(error) => last = Some(Box::new(error)),
-            }
-            asked.extend(rest.next().map(|mint| self.issue_at(mint, request)));
-        }
-        match got.len() >= need {
-            true => Ok(got),
-            false => Err(ClientError::TooFew {
-                have: got.len(),
-                need,
-                last,
-            }),
-        }
+        let in_range = |share| share > 0 && share <= keyset.shares() && !without.contains(&share);
+        let in_range = &in_range;
+        let ask = move |mint| async move {
+            let answer = self.issue_at(mint, request).await?;
+            Ok(in_range(answer.share).then_some(answer))
+        };
+        gather(mints, keyset, ask).await
     }
 
     async fn issue_at(&self, mint: &Peer, request: &[u8]) -> Result<Partials, ClientError> {
@@ -223,7 +195,8 @@ impl VoucherClient {
         }
     }
 
-    /// Issues vouchers: sends the request to mints, joins their answers, and asks others instead of those that answer wrongly.
+    /// Issues vouchers: sends the request to mints, and joins their answers. Each answer is verified before it counts: one that is
+    /// wrong, whatever share it names, keeps no other out.
     ///
     /// # Errors
     ///
@@ -235,27 +208,19 @@ impl VoucherClient {
         request: &[u8],
         blindings: &[Blinding],
     ) -> Result<Vec<Voucher>, ClientError> {
-        let what = "issue vouchers";
-        let mut without: Vec<u8> = Vec::new();
-        loop {
-            let answers = self.issue(mints, keyset, request, &without).await?;
-            let seed = betanet_runtime::seed().map_err(|_| ClientError::Randomness)?;
-            let (keyset, blindings) = (Arc::clone(keyset), blindings.to_vec());
-            let joined = tokio::task::spawn_blocking(move || {
-                finish(&keyset, &blindings, &answers, &mut Rng::new(&seed))
-            });
-            match joined.await {
-                Ok(Ok(vouchers)) => return Ok(vouchers),
-                Ok(Err(IssueError::BadShares(bad))) if !bad.is_empty() => without.extend(bad),
-                Ok(Err(source)) => return Err(ClientError::Join(source)),
-                Err(_) => {
-                    return Err(ClientError::Answer {
-                        what,
-                        part: Part::Body,
-                    });
-                }
-            }
-        }
+        let blindings: Arc<[Blinding]> = blindings.into();
+        let points = &blindings;
+        let ask = move |mint| async move {
+            let answer = self.issue_at(mint, request).await?;
+            let (keyset, blindings) = (Arc::clone(keyset), Arc::clone(points));
+            let verified =
+                arithmetic(move |rng| is_good(&keyset, &blindings, &answer, rng).then_some(answer));
+            verified.await
+        };
+        let answers = gather(mints, keyset, ask).await?;
+        let (keyset, blindings) = (Arc::clone(keyset), Arc::clone(&blindings));
+        let joined = arithmetic(move |rng| finish(&keyset, &blindings, &answers, rng));
+        joined.await?.map_err(ClientError::Join)
     }
 
     /// Sends an encoded [`betanet_vouchers::message::RestoreRequest`] to one mint.
@@ -304,4 +269,53 @@ impl VoucherClient {
             link.close().await;
         }
     }
+}
+
+/// Asks mints until t of them gave an answer of a share each. `ask` gives none for an answer that does not count.
+async fn gather<'a, F>(
+    mints: &'a [Peer],
+    keyset: &Keyset,
+    ask: impl Fn(&'a Peer) -> F,
+) -> Result<Vec<Partials>, ClientError>
+where
+    F: Future<Output = Result<Option<Partials>, ClientError>>,
+{
+    let need = usize::from(keyset.threshold());
+    let mut rest = mints.iter();
+    let mut asked: FuturesUnordered<F> = rest.by_ref().take(need).map(&ask).collect();
+    let (mut got, mut last): (Vec<Partials>, _) = (Vec::new(), None);
+    while got.len() < need {
+        let Some(answered) = asked.next().await else {
+            break;
+        };
+        match answered {
+            Ok(Some(partials)) if got.iter().all(|g| g.share != partials.share) => {
+                got.push(partials);
+                continue;
+            }
+            Ok(_) => {}
+            Err(error) => last = Some(Box::new(error)),
+        }
+        asked.extend(rest.next().map(&ask));
+    }
+    match got.len() >= need {
+        true => Ok(got),
+        false => Err(ClientError::TooFew {
+            have: got.len(),
+            need,
+            last,
+        }),
+    }
+}
+
+/// Does arithmetic with fresh randomness, on a thread for it.
+async fn arithmetic<T: Send + 'static>(
+    work: impl FnOnce(&mut Rng) -> T + Send + 'static,
+) -> Result<T, ClientError> {
+    let seed = betanet_runtime::seed().map_err(|_| ClientError::Randomness)?;
+    let done = tokio::task::spawn_blocking(move || work(&mut Rng::new(&seed)));
+    done.await.map_err(|_| ClientError::Answer {
+        what: "issue vouchers",
+        part: Part::Body,
+    })
 }

@@ -11,16 +11,17 @@ use betanet_durable::Handle;
 use betanet_keys::Identity;
 use betanet_machine::Rng;
 use betanet_session::{Clock, Room};
-use betanet_vouchers::bank::verified;
+use betanet_vouchers::bank::{FORGED_MAX, Verified, verified};
 use betanet_vouchers::message::{
     Answer, IssueRequest, MessageError, RedeemRequest, RestoreRequest, SwapRequest,
 };
 use betanet_vouchers::mint::MintShares;
-use betanet_vouchers::{Keyset, KeysetId, Keysets, Limits, Phase};
+use betanet_vouchers::{Keyset, KeysetId, Keysets, Phase, Voucher, VoucherError};
 use betanet_wire::{ChargeTo, Code, NodeId};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use crate::allowed::Allowed;
 use crate::payments::Payments;
 use crate::reports::{Reported, Watched};
 use crate::state::{Ask, Of, Said, View, VoucherState};
@@ -123,7 +124,7 @@ pub(crate) struct Desk {
     pub(crate) payments: Box<dyn Payments>,
     pub(crate) handle: OnceLock<Handle<VoucherState>>,
     /// Of direct sessions, and of all callers over the mix together.
-    pub(crate) limits: Mutex<(Limits, Limits)>,
+    pub(crate) limits: Allowed,
     pub(crate) room: Room,
     pub(crate) arithmetic: Arc<Semaphore>,
     pub(crate) counted: Counted,
@@ -161,28 +162,32 @@ impl Desk {
 
     /// Charges a request with so many vouchers or points.
     pub(crate) fn charge(&self, by: Asker, vouchers: usize) -> Result<(), Refusal> {
-        let now = self.clock.now().mono;
-        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        let within = match by.charge {
-            Some(charge) => limits.0.charge(now, charge, vouchers),
-            None => limits.1.charge(now, ChargeTo::Unknown, vouchers),
-        };
+        let within = self
+            .limits
+            .charge(self.clock.now().mono, by.charge, vouchers);
         within.then_some(()).ok_or(Refusal::busy())
     }
 
-    fn charge_forged(&self, by: Asker, forged: usize) {
-        if forged == 0 {
-            return;
-        }
+    /// Verifies vouchers of a request that was charged. As many as are looked for are charged as forged beforehand, so that requests
+    /// beside each other do not outrun the allowance; the good ones are given back.
+    fn verified(
+        &self,
+        by: Asker,
+        request: &[u8; 32],
+        vouchers: &[Result<Voucher, VoucherError>],
+    ) -> Result<Verified, Refusal> {
+        let now = self.clock.now().mono;
+        let most = vouchers.len().min(FORGED_MAX);
+        self.limits.charge_forged(now, by.charge, most);
+        let verified = verified(request, vouchers, &self.keysets, &mut rng()?);
+        let forged = verified.forged();
         self.counted
             .forged
             .fetch_add(forged as u64, Ordering::Relaxed);
-        let now = self.clock.now().mono;
-        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        match by.charge {
-            Some(charge) => limits.0.charge_forged(now, charge, forged),
-            None => limits.1.charge_forged(now, ChargeTo::Unknown, forged),
-        }
+        let good = most.saturating_sub(forged);
+        self.limits
+            .give_back(self.clock.now().mono, by.charge, good);
+        Ok(verified)
     }
 
     /// Does arithmetic on a thread for it. At most as many do it at once as there are processors; others wait in their places.
@@ -249,11 +254,11 @@ impl Desk {
                 if charged {
                     desk.charge(by, request.vouchers.len())?;
                 }
-                let mut rng = rng()?;
-                let verified = verified(request.hash(), &request.vouchers, &desk.keysets, &mut rng);
-                if charged {
-                    desk.charge_forged(by, verified.forged());
-                }
+                let (hash, vouchers) = (request.hash(), &request.vouchers);
+                let verified = match charged {
+                    true => desk.verified(by, hash, vouchers)?,
+                    false => verified(hash, vouchers, &desk.keysets, &mut rng()?),
+                };
                 Ok((request, verified))
             })
             .await?;
@@ -268,17 +273,17 @@ impl Desk {
         if !self.spends() {
             return Err(Refusal::elsewhere());
         }
-        let (request, verified) = self
+        let (request, points, verified) = self
             .work(move |desk| {
                 let request = SwapRequest::from_bytes(&body)?;
                 desk.charge(by, request.vouchers.len() + request.blinded.len())?;
-                let mut rng = rng()?;
-                let verified = verified(request.hash(), &request.vouchers, &desk.keysets, &mut rng);
-                desk.charge_forged(by, verified.forged());
-                Ok((request, verified))
+                // No mint would sign a bad point, and the vouchers would be spent.
+                let points = request.points().map_err(|_| Refusal::malformed())?;
+                let verified = desk.verified(by, request.hash(), &request.vouchers)?;
+                Ok((request, points, verified))
             })
             .await?;
-        let answer = self.answer(Ask::Swap(request, verified)).await?;
+        let answer = self.answer(Ask::Swap(request, points, verified)).await?;
         self.signed(answer).await
     }
 

@@ -54,7 +54,19 @@ pub enum Error {
     /// The node neither signs nor redeems under a keyset.
     #[error("this node has no share of keyset {0}, and another key is its spender's")]
     NoRole(KeysetId),
-    /// Not 1 ≤ t ≤ n ≤ 255, or an exponent above 40, or none.
-    #[error("a keyset has 1 <= t <= n <= 255 and exponents up to 40, each once")]
+    /// So few shares sign together that two requests with one coupon find enough mints each.
+    #[error(
+        "{t} of the {n} mints of keyset {keyset} sign together: for coupons more than half must"
+    )]
+    Threshold {
+        /// The keyset.
+        keyset: KeysetId,
+        /// Shares that sign together.
+        t: u8,
+        /// All shares.
+        n: u8,
+    },
+    /// Not n / 2 < t ≤ n ≤ 255, or an exponent above 40, or none.
+    #[error("a keyset has n/2 < t <= n <= 255 and exponents up to 40, each once")]
     Deal,
 }

@@ -174,7 +174,9 @@ fn dealt(of: &Deal<'_>, rng: &mut Rng) -> Result<(Keys, Vec<Vec<KeyShare>>), Err
     let mut exponents = of.exponents.to_vec();
     exponents.sort_unstable();
     exponents.dedup();
-    if exponents.is_empty() || exponents.len() != of.exponents.len() {
+    // With fewer, the holders of one coupon find t mints several times (E-39).
+    let is_majority = 2 * u16::from(of.t) > u16::from(of.n);
+    if exponents.is_empty() || exponents.len() != of.exponents.len() || !is_majority {
         return Err(Error::Deal);
     }
     let mut keys = Keys::new();
@@ -297,6 +299,9 @@ mod tests {
         for (t, n, exponents) in [
             (0, 3, &[0][..]),
             (4, 3, &[0]),
+            // Half or less: one coupon would pay several times.
+            (1, 2, &[0]),
+            (2, 4, &[0]),
             (1, 1, &[41]),
             (1, 1, &[]),
             (1, 1, &[2, 2]),

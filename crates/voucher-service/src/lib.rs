@@ -84,6 +84,7 @@
 //! # }
 //! ```
 
+mod allowed;
 mod bar;
 pub mod client;
 pub mod coupon;

@@ -32,10 +32,7 @@ pub(crate) fn measures(desk: &Desk) -> Vec<Measure> {
     let spent = spent.fold(0_u64, |sum, c| sum.saturating_add(c.redeemed));
     let balances = view.balances.values().sum::<u128>();
     let balances = u64::try_from(balances).unwrap_or(u64::MAX);
-    let (direct, mixed) = {
-        let limits = desk.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        (limits.0.refused, limits.1.refused)
-    };
+    let (direct, mixed) = desk.limits.refused();
     vec![
         gauge(
             "voucher_points_signed",

@@ -3,15 +3,16 @@
 mod redeem;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use betanet_bar::{Client, HeaderValue, Headers, Method, Response};
 use betanet_session::{Call, Clock, Reply, Service, ServiceFuture};
 use betanet_vouchers::message::{Answer, Op, RedeemRequest};
-use betanet_vouchers::{Allowance, KeysetId, Limits, VOUCHER, Voucher};
+use betanet_vouchers::{Allowance, KeysetId, VOUCHER, Voucher};
 use betanet_wire::text::unhex_array;
 use betanet_wire::{ChargeTo, Code};
 
+use crate::allowed::{Allowed, over_mix};
 pub use redeem::{LocalRedeem, Redeem, RedeemFailed, Redeeming, RemoteRedeem};
 
 /// Most vouchers in one header.
@@ -85,7 +86,7 @@ struct Cashier {
     /// Keysets before this one, whose vouchers pay as well.
     older: Vec<KeysetId>,
     prefixes: Vec<String>,
-    limits: Mutex<Limits>,
+    limits: Allowed,
     clock: Clock,
 }
 
@@ -114,7 +115,7 @@ impl Paid {
                 price,
                 older: Vec::new(),
                 prefixes: prefixes.into_iter().collect(),
-                limits: Mutex::new(Limits::new(Allowance::default())),
+                limits: Allowed::new(Allowance::default(), over_mix(Allowance::default())),
                 clock: Clock::start(),
             }),
         }
@@ -160,8 +161,8 @@ fn is_below(path: &str, prefix: &str) -> bool {
 impl Cashier {
     async fn serve(&self, inner: &dyn Service, mut call: Call) -> Result<Reply, Reply> {
         let payer = match call.client {
-            Client::Direct(_) => call.from.charge,
-            Client::Anonymous => ChargeTo::Unknown,
+            Client::Direct(_) => Some(call.from.charge),
+            Client::Anonymous => None,
         };
         let Some(header) = call.request.headers.remove(VOUCHER_HEADER) else {
             return Err(self.refuse("this request costs vouchers", None));
@@ -212,10 +213,9 @@ impl Cashier {
         }
     }
 
-    fn charge(&self, payer: ChargeTo, vouchers: usize) -> Result<(), Reply> {
-        let now = self.clock.now().mono;
-        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        match limits.charge(now, payer, vouchers) {
+    /// Charges a payer; `None` stands for all over the mix together.
+    fn charge(&self, payer: Option<ChargeTo>, vouchers: usize) -> Result<(), Reply> {
+        match self.limits.charge(self.clock.now().mono, payer, vouchers) {
             true => Ok(()),
             false => {
                 let reply = self.refuse("too many requests", Some(Code::POLICY_REJECTED));
@@ -225,7 +225,12 @@ impl Cashier {
     }
 
     /// Checks or redeems all vouchers.
-    async fn redeem(&self, payer: ChargeTo, op: Op, vouchers: &[Voucher]) -> Result<(), Reply> {
+    async fn redeem(
+        &self,
+        payer: Option<ChargeTo>,
+        op: Op,
+        vouchers: &[Voucher],
+    ) -> Result<(), Reply> {
         let seed = betanet_session::seed().map_err(|_| unavailable())?;
         // A number of its own each time: the same vouchers never pay for two requests.
         let id = betanet_machine::Rng::new(&seed).array();
@@ -244,9 +249,7 @@ impl Cashier {
             .filter(|c| **c == Code::VOUCHER_INVALID)
             .count();
         let now = self.clock.now().mono;
-        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        limits.charge_forged(now, payer, forged);
-        drop(limits);
+        self.limits.charge_forged(now, payer, forged);
         let why = match bad {
             Code::VOUCHER_SPENT => "a voucher is spent",
             Code::VOUCHER_INVALID => "a voucher is not valid",

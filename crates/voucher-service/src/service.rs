@@ -10,10 +10,11 @@ use betanet_keys::{Identity, Peer};
 use betanet_runtime::Extension;
 use betanet_session::{Clock, Service, Streams};
 use betanet_vouchers::mint::MintShares;
-use betanet_vouchers::{Allowance, Denomination, Keyset, KeysetId, Keysets, Limits};
+use betanet_vouchers::{Allowance, Denomination, Keyset, KeysetId, Keysets};
 use tokio::sync::Semaphore;
 
 use crate::Error;
+use crate::allowed::{Allowed, over_mix};
 use crate::bar::BarService;
 use crate::client::VoucherClient;
 use crate::desk::{Desk, Listed};
@@ -47,11 +48,7 @@ impl Default for Settings {
         let one = Allowance::default();
         Self {
             allowance: one,
-            over_mix: Allowance {
-                requests: one.requests.saturating_mul(16),
-                vouchers: one.vouchers.saturating_mul(16),
-                ..one
-            },
+            over_mix: over_mix(one),
             threads: 0,
             journal: DurableSettings::default(),
         }
@@ -75,7 +72,8 @@ impl VoucherService {
     ///
     /// # Errors
     ///
-    /// Keysets that cannot stand beside each other, or shares that are not of theirs.
+    /// Keysets that cannot stand beside each other, shares that are not of theirs, or coupons of a keyset of which no majority of
+    /// mints signs.
     pub fn new(
         identity: Identity,
         folders: Vec<MintFolder>,
@@ -84,6 +82,14 @@ impl VoucherService {
         let mut coupons = Coupons::default();
         for folder in &folders {
             if let Some(issuer) = folder.issuer {
+                let keyset = &folder.keyset;
+                if !folder.shares.is_empty() && !keyset.tolerates(0) {
+                    return Err(Error::Threshold {
+                        keyset: keyset.id(),
+                        t: keyset.threshold(),
+                        n: keyset.shares(),
+                    });
+                }
                 coupons = coupons.with(folder.keyset.id(), issuer);
             }
         }
@@ -137,10 +143,7 @@ impl VoucherService {
             shares,
             payments: Box::new(payments),
             handle: OnceLock::new(),
-            limits: Mutex::new((
-                Limits::new(settings.allowance),
-                Limits::new(settings.over_mix),
-            )),
+            limits: Allowed::new(settings.allowance, settings.over_mix),
             room: room::room(),
             arithmetic: Arc::new(Semaphore::new(threads)),
             counted: Default::default(),
@@ -345,6 +348,32 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    #[test]
+    fn coupons_need_a_majority_of_the_mints() {
+        use betanet_vouchers::testkit::World;
+        for (t, n, good) in [(1, 2, false), (2, 4, false), (1, 1, true), (3, 4, true)] {
+            let world = World::new(60, t, n, &[0]);
+            let folder = |issuer| MintFolder {
+                keyset: world.keyset().clone(),
+                shares: world.of_mint(1).to_vec(),
+                issuer,
+            };
+            let issuer = Some(*Identity::from_seed(&[2; 32]).public());
+            let service = |issuer| {
+                let me = Identity::from_seed(&[1; 32]);
+                VoucherService::new(me, vec![folder(issuer)], Settings::default())
+            };
+            assert!(service(None).is_ok(), "{t} of {n} without coupons");
+            match service(issuer) {
+                Ok(_) => assert!(good, "{t} of {n}"),
+                Err(error) => assert!(
+                    !good && matches!(error, Error::Threshold { .. }),
+                    "{t} of {n}: {error}"
+                ),
+            }
+        }
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn arithmetic_is_done_for_as_many_requests_at_once_as_there_are_threads_for_it() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use betanet_durable::{Now, State, Unreadable};
-use betanet_journal::{Kind, Record};
+use betanet_journal::{Kind, PART_MAX, Record};
 use betanet_keys::{PublicKey, hash};
 use betanet_vouchers::bank::{Bank, Verified};
 use betanet_vouchers::message::{
@@ -31,6 +31,8 @@ const COUPON: Kind = kind("coupon");
 const BANK_PIECE: u8 = 1;
 const MINT_PIECE: u8 = 2;
 const COUPON_PIECE: u8 = 3;
+/// Tag of a part that holds several pieces, each with its length and its own tag: there are more pieces than a snapshot has parts.
+const PACKED: u8 = 4;
 
 /// Time after a keyset's grace until what is known of it is forgotten, in ms: 30 days. A clock that is a little wrong forgets nothing.
 const SWEEP_AFTER: u64 = 30 * 86_400_000;
@@ -47,7 +49,7 @@ const fn kind(word: &str) -> Kind {
 #[derive(Debug)]
 pub(crate) enum Ask {
     Redeem(Option<NodeId>, RedeemRequest, Verified),
-    Swap(SwapRequest, Verified),
+    Swap(SwapRequest, BlindedPoints, Verified),
     Issue(IssueRequest, BlindedPoints, Option<Payment>),
     Restore(RestoreRequest),
     Issued(KeysetId, Vec<(Denomination, u64)>),
@@ -114,18 +116,23 @@ impl VoucherState {
             records.push(Record::new(MINT, opened));
         }
         let once = payment.and_then(|p| p.once);
-        let usable = once.is_none_or(|o| self.coupons.pays(unix_ms, &o, &request.id));
+        // A coupon pays for one request, down to its bytes.
+        let mut by = [0; 16];
+        by.copy_from_slice(&request.hash()[..16]);
+        let usable = once.is_none_or(|o| self.coupons.pays(unix_ms, &o, &by));
+        // Swaps have a reserve, because they are committed already.
+        let fits = |p: &Payment| p.counted || self.mint.has_room(request.blinded.len());
         // Without a payment, the mint still repeats an answer.
         let nothing = Paid {
             amount: 0,
             at: u64::MAX,
         };
-        let payment = payment.filter(|_| usable);
+        let payment = payment.filter(|p| usable && fits(p));
         let paid = payment.map_or(nothing, |p| p.paid);
         let decided = self.mint.issue(unix_ms, keyset, request, points, paid);
         if let Some(record) = decided.record {
             if let Some(once) = once {
-                let used = self.coupons.use_up(unix_ms, &once, &request.id);
+                let used = self.coupons.use_up(unix_ms, &once, &by);
                 records.push(Record::new(COUPON, used));
             }
             records.push(Record::new(MINT, record));
@@ -186,6 +193,18 @@ impl VoucherState {
         }
     }
 
+    /// Applies a piece of a snapshot with its tag.
+    fn piece(&mut self, piece: &[u8]) -> Result<(), Unreadable> {
+        let (tag, piece) = piece.split_first().ok_or(Unreadable)?;
+        let kind = match *tag {
+            BANK_PIECE => BANK,
+            MINT_PIECE => MINT,
+            COUPON_PIECE => COUPON,
+            _ => return Err(Unreadable),
+        };
+        self.apply_one(kind, piece)
+    }
+
     fn fingerprint(&self) -> [u8; 32] {
         let parts = [
             self.bank.fingerprint(),
@@ -194,6 +213,30 @@ impl VoucherState {
         ];
         hash(&[&parts[0], &parts[1], &parts[2]])
     }
+}
+
+/// Adds a piece to the last part, or begins another.
+fn pack(parts: &mut Vec<Vec<u8>>, tag: u8, piece: &[u8]) {
+    let length = u32::try_from(piece.len() + 1).unwrap_or(u32::MAX);
+    let fits = |part: &Vec<u8>| part.len() + 5 + piece.len() <= PART_MAX;
+    if !parts.last().is_some_and(fits) {
+        parts.push(vec![PACKED]);
+    }
+    if let Some(part) = parts.last_mut() {
+        part.extend_from_slice(&length.to_be_bytes());
+        part.push(tag);
+        part.extend_from_slice(piece);
+    }
+}
+
+/// The next piece of a packed part, with its tag, and what comes after it.
+fn unpack(part: &[u8]) -> Result<Option<(&[u8], &[u8])>, Unreadable> {
+    if part.is_empty() {
+        return Ok(None);
+    }
+    let (length, rest) = part.split_first_chunk::<4>().ok_or(Unreadable)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| Unreadable)?;
+    rest.split_at_checked(length).map(Some).ok_or(Unreadable)
 }
 
 /// The answer now: [`betanet_durable`] holds it until its records are committed. No answer waits for more records than there can be.
@@ -221,8 +264,10 @@ impl State for VoucherState {
                     .redeem(unix_ms, asker, &keysets, &request, &verified);
                 self.bank_said(decided, records)
             }
-            Ask::Swap(request, verified) => {
-                let decided = self.bank.swap(unix_ms, &keysets, &request, &verified);
+            Ask::Swap(request, points, verified) => {
+                let decided = self
+                    .bank
+                    .swap(unix_ms, &keysets, &request, &points, &verified);
                 self.bank_said(decided, records)
             }
             Ask::Issue(request, points, payment) => {
@@ -249,8 +294,8 @@ impl State for VoucherState {
     }
 
     fn snapshot(&self) -> Vec<Vec<u8>> {
-        let mut parts = Vec::new();
-        let mut tagged = |tag: u8, piece: &[u8]| parts.push([&[tag][..], piece].concat());
+        let mut parts: Vec<Vec<u8>> = Vec::new();
+        let mut tagged = |tag: u8, piece: &[u8]| pack(&mut parts, tag, piece);
         self.bank.snapshot(&mut |piece| tagged(BANK_PIECE, &piece));
         self.mint.snapshot(&mut |piece| tagged(MINT_PIECE, &piece));
         self.coupons
@@ -261,14 +306,15 @@ impl State for VoucherState {
     fn restore(&mut self, parts: Vec<Vec<u8>>) -> Result<(), Unreadable> {
         *self = Self::new(self.of.clone());
         for part in parts {
-            let (tag, piece) = part.split_first().ok_or(Unreadable)?;
-            let kind = match *tag {
-                BANK_PIECE => BANK,
-                MINT_PIECE => MINT,
-                COUPON_PIECE => COUPON,
-                _ => return Err(Unreadable),
-            };
-            self.apply_one(kind, piece)?;
+            match part.split_first().ok_or(Unreadable)? {
+                (&PACKED, mut rest) => {
+                    while let Some((piece, after)) = unpack(rest)? {
+                        self.piece(piece)?;
+                        rest = after;
+                    }
+                }
+                _ => self.piece(&part)?,
+            }
         }
         self.look();
         Ok(())

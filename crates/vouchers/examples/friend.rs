@@ -114,7 +114,8 @@ fn main() -> Result<(), Failed> {
     let request = friend.wallet.request(&[3; 16], &keyset)?;
     let swap = SwapRequest::from_bytes(&request.bytes)?;
     let verdicts = verified(swap.hash(), &swap.vouchers, &world.keysets, &mut rng);
-    let decided = bank.swap(BEGIN, &world.keysets, &swap, &verdicts);
+    let points = swap.points()?;
+    let decided = bank.swap(BEGIN, &world.keysets, &swap, &points, &verdicts);
     let answer = decided
         .answer
         .release(bank.records())

@@ -81,6 +81,39 @@ pub fn verify_batch(
     out
 }
 
+/// The same, but the search for bad ones ends once so many are found, as each costs pairings: `None` for those that it did not come to.
+/// They may be good.
+#[must_use]
+pub(crate) fn verify_some(
+    vouchers: &[Voucher],
+    keysets: &Keysets,
+    most_bad: usize,
+    rng: &mut Rng,
+) -> Vec<Option<Result<(), Invalid>>> {
+    let mut out = Vec::with_capacity(vouchers.len());
+    let (mut claims, mut places) = (Vec::new(), Vec::new());
+    for (place, voucher) in vouchers.iter().enumerate() {
+        let claimed = claim(voucher, keysets);
+        out.push(claimed.map_or_else(|why| Some(Err(why)), |_| None));
+        if let Ok(claim) = claimed {
+            claims.push(claim);
+            places.push(place);
+        }
+    }
+    let mut verdicts = vec![None; claims.len()];
+    match all_hold(&claims, rng) {
+        true => verdicts.fill(Some(true)),
+        false => {
+            let mut left = most_bad;
+            split(&claims, &mut verdicts, &mut left, rng);
+        }
+    }
+    for (verdict, place) in verdicts.into_iter().zip(places) {
+        out[place] = verdict.map(|good| good.then_some(()).ok_or(Invalid::Forged));
+    }
+    out
+}
+
 fn claim(voucher: &Voucher, keysets: &Keysets) -> Result<Claim, Invalid> {
     let keyset = keysets
         .get(&voucher.keyset())
@@ -97,30 +130,40 @@ fn claim(voucher: &Voucher, keysets: &Keysets) -> Result<Claim, Invalid> {
 
 /// Which claims hold.
 pub(crate) fn hold(claims: &[Claim], rng: &mut Rng) -> Vec<bool> {
-    let mut out = vec![true; claims.len()];
-    if !all_hold(claims, rng) {
-        split(claims, &mut out, rng);
+    if all_hold(claims, rng) {
+        return vec![true; claims.len()];
     }
-    out
+    let (mut out, mut left) = (vec![None; claims.len()], usize::MAX);
+    split(claims, &mut out, &mut left, rng);
+    out.into_iter().map(|good| good == Some(true)).collect()
 }
 
-/// Finds the bad ones among claims of which at least one is bad.
-fn split(claims: &[Claim], out: &mut [bool], rng: &mut Rng) {
+/// Finds the bad ones among claims of which at least one is bad, `left` of them at most. Claims that it does not come to stay `None`.
+fn split(claims: &[Claim], out: &mut [Option<bool>], left: &mut usize, rng: &mut Rng) {
+    if *left == 0 {
+        return;
+    }
     if let [bad] = out {
-        *bad = false;
+        *bad = Some(false);
+        *left -= 1;
         return;
     }
     let half = claims.len() / 2;
-    let (left, right) = claims.split_at(half);
-    let (left_out, right_out) = out.split_at_mut(half);
-    if all_hold(left, rng) {
-        // So the bad one is on the right.
-        split(right, right_out, rng);
+    let (first, second) = claims.split_at(half);
+    let (first_out, second_out) = out.split_at_mut(half);
+    if all_hold(first, rng) {
+        first_out.fill(Some(true));
+        // So the bad one is in the second half.
+        split(second, second_out, left, rng);
         return;
     }
-    split(left, left_out, rng);
-    if !all_hold(right, rng) {
-        split(right, right_out, rng);
+    split(first, first_out, left, rng);
+    if *left == 0 {
+        return;
+    }
+    match all_hold(second, rng) {
+        true => second_out.fill(Some(true)),
+        false => split(second, second_out, left, rng),
     }
 }
 

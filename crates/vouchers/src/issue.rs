@@ -168,6 +168,46 @@ pub fn finish(
     }
 }
 
+/// Whether one mint's answer is what it should be: a signature of each point with the share that it names. Check each answer before
+/// it counts: a mint that names another's share would take its place.
+#[must_use]
+pub fn is_good(keyset: &Keyset, blindings: &[Blinding], answer: &Partials, rng: &mut Rng) -> bool {
+    let all: Vec<Option<G1Affine>> = answer.signatures.iter().copied().map(Some).collect();
+    are_of_share(keyset, blindings, answer.share, &all, rng)
+}
+
+/// Whether the signatures that there are were made with this share, one for each point at most.
+pub(crate) fn are_of_share(
+    keyset: &Keyset,
+    blindings: &[Blinding],
+    share: u8,
+    signatures: &[Option<G1Affine>],
+    rng: &mut Rng,
+) -> bool {
+    if blindings.len() != signatures.len() || !(1..=keyset.shares()).contains(&share) {
+        return false;
+    }
+    let mut claims = Vec::new();
+    for (blinding, signature) in blindings.iter().zip(signatures) {
+        let Some(signature) = *signature else {
+            continue;
+        };
+        let key = keyset.key(blinding.denomination);
+        let (Some(key), Some(base)) = (
+            key.and_then(|k| k.share(share)).copied(),
+            blinding.blinded(keyset),
+        ) else {
+            return false;
+        };
+        claims.push(Claim {
+            base,
+            signature,
+            key,
+        });
+    }
+    all_hold(&claims, rng)
+}
+
 /// Shares whose answers are wrong.
 fn bad_shares(
     keyset: &Keyset,

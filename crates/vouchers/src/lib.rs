@@ -107,7 +107,7 @@ pub use batch::{Invalid, verify, verify_batch};
 pub use deal::{KeyShare, SharedKey, deal};
 pub use denomination::{DENOMINATION_MAX, Denomination, WALLET_DENOMINATION_MAX, digits};
 pub use held::{Decided, Held};
-pub use issue::{Blinding, IssueError, Partials, finish, join, sign_blinded};
+pub use issue::{Blinding, IssueError, Partials, finish, is_good, join, sign_blinded};
 pub use keyset::{
     GRACE, KEYSET_MAX, Keyset, KeysetDraft, KeysetError, KeysetId, MIN_AGE, MIN_LIFE, Phase, Unfit,
 };

@@ -67,14 +67,24 @@ impl Limits {
         within
     }
 
-    /// Charges for vouchers that turned out forged.
+    /// Charges for vouchers that are forged, or may be: charged before the arithmetic, requests beside each other do not outrun the
+    /// allowance.
     pub fn charge_forged(&mut self, now: Time, payer: ChargeTo, forged: usize) {
-        let each = self.allowance.forged;
-        let more = u32::try_from(forged)
-            .unwrap_or(u32::MAX)
-            .saturating_mul(each);
+        let more = self.forged(forged);
         let used = self.of(now, payer);
         used.1 = used.1.saturating_add(more);
+    }
+
+    /// Gives back what was charged for vouchers as forged that turned out good.
+    pub fn give_back(&mut self, now: Time, payer: ChargeTo, good: usize) {
+        let less = self.forged(good);
+        let used = self.of(now, payer);
+        used.1 = used.1.saturating_sub(less);
+    }
+
+    fn forged(&self, n: usize) -> u32 {
+        let n = u32::try_from(n).unwrap_or(u32::MAX);
+        n.saturating_mul(self.allowance.forged)
     }
 
     fn of(&mut self, now: Time, payer: ChargeTo) -> &mut (u32, u32) {
@@ -121,6 +131,12 @@ mod tests {
         limits.charge_forged(at(201), v4(1), 3);
         assert!(!limits.charge(at(202), v4(1), 1));
         assert_eq!(limits.refused, 3);
+        // Charged beforehand, and given back for those that were good.
+        assert!(limits.charge(at(300), v4(1), 2));
+        limits.charge_forged(at(300), v4(1), 2);
+        assert!(!limits.charge(at(301), v4(1), 1), "beside it");
+        limits.give_back(at(302), v4(1), 2);
+        assert!(limits.charge(at(303), v4(1), 8));
     }
 
     #[test]

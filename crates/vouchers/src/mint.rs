@@ -152,7 +152,14 @@ impl Mint {
         self.books.records
     }
 
-    /// Vouchers issued of a denomination.
+    /// Whether so many more points have room that nothing at the redemption service stands for: beyond this, the mint signs only what
+    /// a swap has committed there, of which there are at most [`crate::bank::GRANTED_MAX`].
+    #[must_use]
+    pub const fn has_room(&self, points: usize) -> bool {
+        self.books.has_room(points)
+    }
+
+    /// Vouchers issued of a denomination; one that was paid for twice counts once.
     #[must_use]
     pub fn issued(&self, keyset: &KeysetId, denomination: Denomination) -> u64 {
         self.books.issued(keyset, denomination)
@@ -221,7 +228,7 @@ impl Mint {
             keyset: request.keyset,
             points: points.points.clone(),
         };
-        match self.books.ids.get(&request.id) {
+        match self.books.ids.get(&request.number()) {
             Some((same, _)) if *same == request.hash => return Ok((None, to_sign)),
             Some(_) => return Err(Code::POLICY_REJECTED),
             None => {}
@@ -242,11 +249,12 @@ impl Mint {
         }
         let record = Record::Issued(Issued {
             blinded: request.blinded.clone(),
-            id: request.id,
+            id: request.number(),
             request: request.hash,
             keyset: request.keyset.0,
         });
-        // Refuses a keyset that is not open, and points that were signed before.
+        // Refuses a keyset that is not open. A point that is paid again is signed again: it is the same voucher, and nobody can keep
+        // another from it by paying first.
         self.books
             .apply(&record)
             .map_err(|_| Code::POLICY_REJECTED)?;

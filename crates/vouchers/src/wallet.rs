@@ -4,6 +4,7 @@ mod codec;
 mod file;
 mod pending;
 mod phrase;
+mod probe;
 mod restore;
 mod seed;
 #[cfg(test)]
@@ -25,7 +26,7 @@ pub use file::{Cost, FileError, Sealed, WalletKey};
 use pending::{Pending, State};
 pub use pending::{Receiver, Request};
 pub use phrase::{Phrase, PhraseError};
-pub use restore::{GAP, Restore};
+pub use restore::{GAP, REQUESTS_MAX, Restore};
 use seed::Seed;
 
 /// Most vouchers in a wallet.

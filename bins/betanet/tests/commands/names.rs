@@ -59,7 +59,10 @@ fn an_alias_is_claimed_signed_published_resolved_and_fetched_from() {
         let sign = [
             "sign", "f.claim", "--signer", &key, "--memory", &memory, "--json",
         ];
-        let signed = json(&name(&sign));
+        // A missing memory is no empty one.
+        let missing = name(&sign);
+        assert_eq!(code(&missing), 2, "{}", text(&missing.stderr));
+        let signed = json(&name(&[&sign[..], &["--new-memory"]].concat()));
         assert_eq!(signed["signed_by"].as_array().map(Vec::len), n.parse().ok());
         assert_eq!(signed["mixed_scripts"], Value::Bool(false));
         // Not another record of this seq, for whomever.

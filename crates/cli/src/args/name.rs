@@ -24,7 +24,7 @@ pub(crate) enum NameCommand {
     /// Sign a claim as one of the network's signers, without a network connection.
     #[command(
         after_help = "The signature is added to the file. The memory file is written first: keep one for each key, and never an old copy.\n\n\
-                      Example: betanet name sign files.claim --signer ./signer.pem --memory ./signer.memory --network NETWORK.toml"
+                      Example: betanet name sign files.claim --signer ./signer.pem --memory ./signer.memory --new-memory --network NETWORK.toml"
     )]
     Sign(SignNameArgs),
     /// Give a signed claim to the ledger, and wait until it is final.
@@ -119,9 +119,12 @@ pub(crate) struct SignNameArgs {
     /// Key file of the signer.
     #[arg(long, value_name = "FILE")]
     pub(crate) signer: PathBuf,
-    /// File of everything that this signer signed; created if missing.
+    /// File of everything that this signer signed. It belongs to the key, and a copy of it must never be used.
     #[arg(long, value_name = "FILE")]
     pub(crate) memory: PathBuf,
+    /// Create the memory of a key that has never signed before; the file must not exist.
+    #[arg(long)]
+    pub(crate) new_memory: bool,
     #[command(flatten)]
     pub(crate) offline: OfflineArgs,
 }

@@ -162,9 +162,9 @@ pub(crate) struct MintInitArgs {
     /// Key of the gateway that redeems: its key file, or its public key in hex.
     #[arg(long, value_name = "KEY")]
     pub(crate) spender: String,
-    /// Mints that issue together.
-    #[arg(long, value_name = "T", default_value_t = 1)]
-    pub(crate) threshold: u8,
+    /// Mints that issue together: more than half of them, which is the default. Fewer could sign for one coupon several times.
+    #[arg(long, value_name = "T")]
+    pub(crate) threshold: Option<u8>,
     /// Number of mints.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) mints: u8,
@@ -223,6 +223,9 @@ pub(crate) struct LearnMintArgs {
 pub(crate) struct IssueArgs {
     /// The coupon, bnc1….
     pub(crate) coupon: String,
+    /// Issue under a keyset that lives less than 30 days, or beside another active one of its unit. It may name its users: for tests.
+    #[arg(long)]
+    pub(crate) any_keyset: bool,
     #[command(flatten)]
     pub(crate) online: OnlineArgs,
 }
@@ -275,6 +278,9 @@ pub(crate) struct RestoreWalletArgs {
     /// The mints, as for `pay mint`.
     #[arg(required = true, value_name = "PEER")]
     pub(crate) mints: Vec<String>,
+    /// Search only this keyset. May be repeated. Without it, all keysets that the mints offer are searched.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) keyset: Vec<String>,
     #[command(flatten)]
     pub(crate) online: OnlineArgs,
 }

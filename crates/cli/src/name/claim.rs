@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use betanet_keys::{Identity, Name};
-use betanet_naming::signer::{Memory, Refusal, Signer};
+use betanet_naming::signer::{Refusal, Signer};
 use betanet_naming::{AliasRecord, Finalized, Look, Status};
 use betanet_naming_service::client::{self, Trust};
 use betanet_naming_service::{CLAIM_MAX, Claim, ClientError};
@@ -14,13 +14,12 @@ use betanet_wire::{Code, text::hex};
 use serde_json::{Value, json};
 
 use super::ledgers::{Ledgers, nodes, of_node};
+use super::memory::MemoryFile;
 use super::{alias, genesis, now_ms};
 use crate::Fail;
 use crate::args::{ClaimArgs, PublishArgs, SignNameArgs};
 use crate::id::default_key;
 
-/// Longest memory of a signer that is read, in bytes.
-const MEMORY_MAX: u64 = 256 << 20;
 /// Time between two looks whether a record is final.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -192,26 +191,14 @@ pub(super) fn sign(args: &SignNameArgs) -> Result<(), Fail> {
     let ledger = claim.ledger(&genesis);
     let ledger = ledger.map_err(|e| Fail::Local(format!("{}: {e}", args.file.display())))?;
     let identity = load_identity(&args.signer)?;
-    let memory = match disk::read_bounded(&args.memory, MEMORY_MAX) {
-        Ok(bytes) => Memory::from_bytes(&bytes)
-            .map_err(|e| Fail::Local(format!("{}: {e}", args.memory.display())))?,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            note!(
-                "note: {} is new: if this key has signed before, stop and find its memory",
-                args.memory.display()
-            );
-            Memory::default()
-        }
-        Err(e) => return Err(Fail::file(&args.memory)(e)),
-    };
+    let mut held = MemoryFile::open(&args.memory, args.new_memory, identity.public())?;
     warn(claim.alias());
-    let mut signer = Signer::new(identity.clone(), memory);
+    let mut signer = Signer::new(identity.clone(), held.take());
     let pending = signer
         .sign_record(now_ms(), &ledger, &claim.record)
         .map_err(|why| refused(&args.file, why))?;
     // The memory is on the disk before the signature leaves.
-    let whole = signer.memory().to_bytes();
-    disk::write_private(&args.memory, whole).map_err(Fail::file(&args.memory))?;
+    held.write(signer.memory())?;
     claim.record.add(pending.stored());
     write(&args.file, &claim)?;
     told(&claim, args.offline.json, &args.file, Some(&identity));

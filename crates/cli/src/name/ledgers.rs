@@ -136,7 +136,7 @@ impl Ledgers {
 
     /// Asks all nodes about an alias. The newest record counts; nodes that do not answer are told.
     pub(crate) async fn resolve(&mut self, alias: &Alias) -> Result<(Resolved, Name), Fail> {
-        let mut best: Option<(Resolved, Name)> = None;
+        let mut all: Vec<(Resolved, Name)> = Vec::new();
         let mut last = Fail::Peer("no ledger node answered".into());
         for node in self.nodes.clone() {
             let found = match self.get(&node, client::alias_request(alias)).await {
@@ -145,12 +145,7 @@ impl Ledgers {
                 Err(fail) => Err(fail),
             };
             match found {
-                Ok(found) => {
-                    let stays = best.as_mut().is_some_and(|(known, _)| known.merge(&found));
-                    if !stays {
-                        best = Some((found, node.0));
-                    }
-                }
+                Ok(found) => all.push((found, node.0)),
                 Err(fail @ Fail::Peer(_)) => {
                     if self.nodes.len() > 1 {
                         note!("note: {}", fail.why());
@@ -160,7 +155,22 @@ impl Ledgers {
                 Err(fail) => return Err(fail),
             }
         }
+        // A later answer can show that the signers of an earlier one do not count.
+        all.retain(|(found, _)| self.still_counts(found, alias));
+        let mut best: Option<(Resolved, Name)> = None;
+        for (found, name) in all {
+            let stays = best.as_mut().is_some_and(|(known, _)| known.merge(&found));
+            if !stays {
+                best = Some((found, name));
+            }
+        }
         best.ok_or(last)
+    }
+
+    /// Whether the proofs of an answer still verify with the signers that are known now.
+    pub(crate) fn still_counts(&self, found: &Resolved, alias: &Alias) -> bool {
+        let mut proofs = found.latest.iter().chain(&found.rival);
+        proofs.all(|(_, proof)| self.trust.verify(proof, Some(alias)).is_ok())
     }
 
     pub(crate) async fn close(mut self) {

@@ -1,20 +1,22 @@
 //! Operations of a wallet, from the request to their end.
 
+use std::collections::BTreeSet;
+
 use betanet_bar::Method;
-use betanet_vouchers::message::{IssueAnswer, RestoreAnswer, RestoreRequest, VOUCHERS_MAX};
+use betanet_vouchers::message::{IssueAnswer, RestoreAnswer, VOUCHERS_MAX};
 use betanet_vouchers::wallet::{Receiver, WalletError};
-use betanet_vouchers::{Denomination, IssueError, Keyset, KeysetId};
+use betanet_vouchers::{Keyset, KeysetId, Partials};
 
 use crate::Fail;
 
 use super::net::Net;
 use super::purse::Purse;
 
+/// Most times that an operation gets other points because somebody else has used its own.
+const RENEWALS: u32 = 64;
+
 /// Exit code where every mint refused to sign.
 pub(super) const REFUSED: u8 = 1;
-
-/// Attempts to find secrets that no other wallet of the phrase has used. Each passes over 64 of a denomination.
-const SECRETS: u32 = 8;
 
 pub(super) fn failed(error: WalletError) -> Fail {
     match error {
@@ -47,6 +49,9 @@ pub(super) async fn go_on(
                     "/vouchers/redeem"
                 };
                 let (_, spender) = purse.mints_of(keyset)?;
+                if is_swap && unused(purse, net, id, keyset).await? == Points::Renewed {
+                    continue;
+                }
                 let answer = net
                     .ask(&spender, Method::Post, path, &request.bytes)
                     .await?;
@@ -59,6 +64,116 @@ pub(super) async fn go_on(
             }
         }
     }
+}
+
+/// The points of an operation that is to be paid for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Points {
+    /// As they were.
+    Kept,
+    /// Others, as somebody else had used them.
+    Renewed,
+}
+
+/// Asks t mints whether they have signed points of an operation before, and gives it others then: another device of the phrase, or a
+/// copy of the wallet, has used them, and what is paid for them again is lost.
+pub(super) async fn unused(
+    purse: &mut Purse,
+    net: &mut Net,
+    id: &[u8; 16],
+    keyset: &Keyset,
+) -> Result<Points, Fail> {
+    for round in 0..RENEWALS {
+        if !is_used(purse, net, id, keyset).await? {
+            return Ok(if round == 0 {
+                Points::Kept
+            } else {
+                Points::Renewed
+            });
+        }
+        if round == 0 && is_committed(purse, net, id, keyset).await? {
+            // The signatures are those of this operation, which a copy of the wallet has ended.
+            return Ok(Points::Kept);
+        }
+        purse.wallet.renew(id, keyset).map_err(failed)?;
+        purse.save()?;
+    }
+    Err(Fail::Peer(format!(
+        "the mints of keyset {} have signed everything that this wallet asks for; betanet pay restore rebuilds the wallet from its phrase",
+        keyset.id()
+    )))
+}
+
+async fn is_used(
+    purse: &mut Purse,
+    net: &mut Net,
+    id: &[u8; 16],
+    keyset: &Keyset,
+) -> Result<bool, Fail> {
+    let (mints, _) = purse.mints_of(keyset)?;
+    let need = usize::from(keyset.threshold());
+    let probe = purse.wallet.probe(id, keyset).map_err(failed)?.to_bytes();
+    let (mut shares, mut reasons) = (BTreeSet::new(), Vec::new());
+    for mint in &mints {
+        // Two sets of t mints have one in common, which has signed what t mints have signed.
+        if shares.len() == need {
+            break;
+        }
+        let answer = net
+            .ask(mint, Method::Post, "/vouchers/restore", &probe)
+            .await;
+        let read = answer.and_then(|bytes| {
+            RestoreAnswer::from_bytes(&bytes).map_err(|e| Fail::Peer(format!("{}: {e}", mint.0)))
+        });
+        let answer = match read {
+            Ok(answer) => answer,
+            Err(failed @ (Fail::Peer(_) | Fail::Usage(_))) => {
+                reasons.push(failed.why().to_owned());
+                continue;
+            }
+            Err(failed) => return Err(failed),
+        };
+        let used = purse
+            .wallet
+            .is_used(id, keyset, &answer, &mut purse.rng)
+            .map_err(failed)?;
+        match used {
+            Some(true) => return Ok(true),
+            Some(false) => drop(shares.insert(answer.share)),
+            None => reasons.push(format!("{}: its signatures are wrong", mint.0)),
+        }
+    }
+    if shares.len() < need {
+        return Err(Fail::Peer(format!(
+            "{} of {need} mints of keyset {} answer: {}. Nothing was spent; betanet pay resume goes on with the operation",
+            shares.len(),
+            keyset.id(),
+            reasons.join("; ")
+        )));
+    }
+    Ok(false)
+}
+
+/// Whether a swap's vouchers are spent, so that it may have been committed.
+async fn is_committed(
+    purse: &mut Purse,
+    net: &mut Net,
+    id: &[u8; 16],
+    keyset: &Keyset,
+) -> Result<bool, Fail> {
+    let number = purse.number();
+    let check = match purse.wallet.check_held(id, keyset, number) {
+        Ok(check) => check,
+        // An issue holds no vouchers.
+        Err(WalletError::Id) => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    };
+    let (_, spender) = purse.mints_of(keyset)?;
+    let answer = net
+        .ask(&spender, Method::Post, "/vouchers/redeem", &check)
+        .await?;
+    let spent = purse.wallet.is_spent(id, keyset, number, &answer);
+    spent.map_err(failed)
 }
 
 /// Asks mints until as many have signed as the keyset needs.
@@ -85,28 +200,32 @@ async fn issued(
             IssueAnswer::from_bytes(&bytes).map_err(|e| Fail::Peer(format!("{}: {e}", mint.0)))
         });
         match read {
-            Ok(answer) if answer.id == *id => answers.push(answer.partials),
+            Ok(answer) if answer.id == *id => {
+                // A wrong answer counts against whoever gave it, not against the share that it names.
+                let good = purse
+                    .wallet
+                    .is_answer(id, keyset, &answer.partials, &mut purse.rng);
+                let is_new = answers
+                    .iter()
+                    .all(|a: &Partials| a.share != answer.partials.share);
+                match good.map_err(failed)? && is_new {
+                    true => answers.push(answer.partials),
+                    false => reasons.push(format!(
+                        "{}: its signatures are not of share {}, or of one at hand",
+                        mint.0, answer.partials.share
+                    )),
+                }
+            }
             Ok(_) => reasons.push(format!("{}: the answer to another request", mint.0)),
             Err(failed @ (Fail::Peer(_) | Fail::Usage(_))) => reasons.push(failed.why().to_owned()),
             Err(failed) => return Err(failed),
         }
-        if answers.len() == need {
-            let joined = purse.wallet.issued(id, keyset, &answers, &mut purse.rng);
-            match joined {
-                Ok(value) => {
-                    purse.save()?;
-                    return Ok(value);
-                }
-                Err(WalletError::Issue(IssueError::BadShares(bad))) => {
-                    reasons.push(format!(
-                        "{}: the signatures of shares {bad:?} are wrong",
-                        mint.0
-                    ));
-                    answers.retain(|a| !bad.contains(&a.share));
-                }
-                Err(error) => return Err(failed(error)),
-            }
-        }
+    }
+    if answers.len() == need {
+        let joined = purse.wallet.issued(id, keyset, &answers, &mut purse.rng);
+        let value = joined.map_err(failed)?;
+        purse.save()?;
+        return Ok(value);
     }
     let why = reasons.join("; ");
     if refused == mints.len() && refused > 0 {
@@ -120,68 +239,20 @@ async fn issued(
     )))
 }
 
-/// Begins a swap with secrets that no other wallet of the same phrase has used: its vouchers would be spent for nothing.
-pub(super) async fn swap(
-    purse: &mut Purse,
-    net: &mut Net,
-    keyset: &Keyset,
-    give: &[u64],
-) -> Result<[u8; 16], Fail> {
-    for _ in 0..SECRETS {
-        let id = purse.number();
-        purse.wallet.swap(keyset, give, id).map_err(failed)?;
-        purse.save()?;
-        let used = used(purse, net, &id, keyset).await;
-        match used {
-            Ok(used) if used.is_empty() => return Ok(id),
-            _ => purse.wallet.forgo(&id, used.as_deref().unwrap_or_default()),
-        }
-        .map_err(failed)?;
-        purse.save()?;
-        used?;
-    }
-    let why = "another wallet of this phrase uses the same secrets; use one of the two";
-    Err(Fail::Peer(why.to_owned()))
+/// Begins a swap. Before it is sent, [`go_on`] gives it points that no other wallet of the phrase has used.
+pub(super) fn swap(purse: &mut Purse, keyset: &Keyset, give: &[u64]) -> Result<[u8; 16], Fail> {
+    let id = purse.number();
+    purse.wallet.swap(keyset, give, id).map_err(failed)?;
+    Ok(id)
 }
 
-/// Denominations of a swap's points that mints have signed before.
-async fn used(
-    purse: &Purse,
-    net: &mut Net,
-    id: &[u8; 16],
-    keyset: &Keyset,
-) -> Result<Vec<Denomination>, Fail> {
-    let blinded = purse.wallet.points(id, keyset).map_err(failed)?;
-    let of: Vec<Denomination> = blinded.iter().map(|b| b.denomination).collect();
-    let keyset_id = keyset.id();
-    let request = RestoreRequest {
-        keyset: keyset_id,
-        blinded,
-    };
-    let bytes = request.to_bytes();
-    let (mints, _) = purse.mints_of(keyset)?;
-    let (mut used, mut told, mut last) = (Vec::new(), false, None);
-    for mint in &mints {
-        let answer = net
-            .ask(mint, Method::Post, "/vouchers/restore", &bytes)
-            .await;
-        let answer = answer.and_then(|bytes| {
-            RestoreAnswer::from_bytes(&bytes).map_err(|e| Fail::Peer(format!("{}: {e}", mint.0)))
-        });
-        match answer {
-            Ok(answer) => {
-                told = true;
-                let signed = of.iter().zip(&answer.signatures);
-                used.extend(signed.filter(|(_, s)| s.is_some()).map(|(e, _)| *e));
-            }
-            Err(failed @ (Fail::Peer(_) | Fail::Usage(_))) => last = Some(failed),
-            Err(failed) => return Err(failed),
-        }
+/// Gives an issue up that no mint can sign any more. Returns whether the number was of one.
+pub(super) fn abandoned(purse: &mut Purse, id: &[u8; 16]) -> Result<bool, Fail> {
+    let is_issue = purse.wallet.abandon(id).is_ok();
+    if is_issue {
+        purse.save()?;
     }
-    match last {
-        Some(failed) if !told => Err(failed),
-        _ => Ok(used),
-    }
+    Ok(is_issue)
 }
 
 /// A keyset that the wallet knows.

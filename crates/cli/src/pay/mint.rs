@@ -41,8 +41,16 @@ pub(super) fn init(args: &MintInitArgs) -> Result<(), Fail> {
     let spender = public_key(&args.spender)?;
     let now = now_ms();
     let exponents: Vec<u8> = (0..=args.max).collect();
+    let least = args.mints / 2 + 1;
+    let threshold = args.threshold.unwrap_or(least);
+    if args.mints == 0 || threshold < least || threshold > args.mints {
+        return Err(Fail::Usage(format!(
+            "--threshold {threshold}: {least} to {} of {} mints issue together; with fewer, one coupon pays several times",
+            args.mints, args.mints
+        )));
+    }
     let deal = Deal {
-        t: args.threshold,
+        t: threshold,
         n: args.mints,
         unit: &args.unit,
         exponents: &exponents,
@@ -50,12 +58,6 @@ pub(super) fn init(args: &MintInitArgs) -> Result<(), Fail> {
         exp: now + u64::from(args.days) * DAY,
         spender,
     };
-    if args.threshold == 0 || args.threshold > args.mints {
-        return Err(Fail::Usage(format!(
-            "--threshold {}: 1 to {} of {} mints can issue together",
-            args.threshold, args.mints, args.mints
-        )));
-    }
     let dealt = mint_init(&args.folder, &deal, &mut rng()?)?;
     let id = dealt.keyset.id();
     let name = Name::from(spender.node_id());
@@ -63,7 +65,7 @@ pub(super) fn init(args: &MintInitArgs) -> Result<(), Fail> {
         say!(
             "{}",
             json!({
-                "keyset": id.to_string(), "unit": args.unit, "threshold": args.threshold,
+                "keyset": id.to_string(), "unit": args.unit, "threshold": threshold,
                 "spender": name.to_string(), "exp": dealt.keyset.exp(), "mints": dealt.mints,
             })
         );
@@ -85,7 +87,7 @@ pub(super) fn init(args: &MintInitArgs) -> Result<(), Fail> {
     if args.mints > 1 {
         note!(
             "note: move each mint's folder to its own machine, and delete it here: {} of them together can make money",
-            args.threshold
+            threshold
         );
     }
     Ok(())

@@ -17,12 +17,41 @@ use super::purse::Purse;
 pub(crate) struct Payer {
     purse: Purse,
     dial: DialArgs,
+    budget: Budget,
+    /// The payment of the next request.
+    ready: Option<Ready>,
+}
+
+/// The limit that the user gave.
+#[derive(Debug)]
+struct Budget {
     /// Units that may still be spent.
     left: u64,
     /// Units that were spent.
     spent: u64,
-    /// The payment of the next request.
-    ready: Option<Ready>,
+}
+
+impl Budget {
+    /// Takes a price in vouchers of this unit. What was sent once is never given back: whoever got the vouchers may spend them, though
+    /// the answer says otherwise.
+    fn take(&mut self, price: &Price, unit: &str) -> Result<(), Fail> {
+        if price.unit != unit {
+            return Err(Fail::Peer(format!(
+                "the peer asks {} {} in vouchers of another unit, {unit}",
+                price.units, price.unit
+            )));
+        }
+        match self.left.checked_sub(price.units) {
+            Some(left) => self.left = left,
+            None => {
+                return Err(Fail::Usage(format!(
+                    "the peer asks {} {unit} for this request, and {} of --pay-max are left",
+                    price.units, self.left
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 struct Ready {
@@ -47,8 +76,7 @@ impl Payer {
         Ok(Some(Self {
             purse,
             dial: dial.clone(),
-            left,
-            spent: 0,
+            budget: Budget { left, spent: 0 },
             ready: None,
         }))
     }
@@ -79,14 +107,14 @@ impl Payer {
         if (200..300).contains(&head.status) {
             self.purse.wallet.gone(&ready.id).map_err(failed)?;
             self.purse.save()?;
-            self.spent += ready.units;
+            self.budget.spent += ready.units;
             note!("paid {} units", ready.units);
             return Ok(());
         }
-        // Nothing was redeemed: the vouchers are good, or their service says otherwise when they are used.
+        // By the answer nothing was redeemed: the vouchers are good, or their service says otherwise when they are used. The units stay
+        // taken from the limit, because the peer has the vouchers.
         self.purse.wallet.take_back(&ready.id).map_err(failed)?;
         self.purse.save()?;
-        self.left += ready.units;
         if asked {
             let code = head
                 .headers
@@ -104,22 +132,20 @@ impl Payer {
 
     /// Takes vouchers of the price out of the wallet.
     async fn prepare(&mut self, price: &Price) -> Result<(), Fail> {
-        if price.units > self.left {
-            return Err(Fail::Usage(format!(
-                "the peer asks {} {} for this request, and {} of --pay-max are left",
-                price.units, price.unit, self.left
-            )));
-        }
         let keyset = known(&self.purse, &price.keyset)?;
+        self.budget.take(price, keyset.unit())?;
         let id = self.purse.number();
         let given = self.purse.wallet.give(&keyset.id(), price.units, id);
         match given {
             Ok(()) => {}
             Err(WalletError::NoExact) => {
                 let (mints, _) = self.purse.mints_of(&keyset)?;
+                note!(
+                    "note: the wallet swaps and pays at once, and the mint can tell the payer by the time"
+                );
                 let mut net = Net::new(&mints, &self.dial)?;
                 let work = async {
-                    let id = swap(&mut self.purse, &mut net, &keyset, &[price.units]).await?;
+                    let id = swap(&mut self.purse, &keyset, &[price.units])?;
                     go_on(&mut self.purse, &mut net, &id, &keyset).await
                 };
                 let done = work.await;
@@ -132,7 +158,6 @@ impl Payer {
         }
         self.purse.save()?;
         let vouchers = self.purse.wallet.given(&id).map_err(failed)?;
-        self.left -= price.units;
         self.ready = Some(Ready {
             id,
             units: price.units,
@@ -155,6 +180,31 @@ impl Payer {
                 self.purse.save()?;
             }
         }
-        Ok(self.spent)
+        Ok(self.budget.spent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_vouchers::KeysetId;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_holds_for_all_that_is_sent_and_for_one_unit() {
+        let price = |units, unit: &str| Price {
+            units,
+            unit: unit.to_owned(),
+            keyset: KeysetId([1; 32]),
+        };
+        let mut budget = Budget { left: 10, spent: 0 };
+        let other = budget.take(&price(1, "cent"), "credit");
+        assert!(matches!(other, Err(Fail::Peer(_))) && budget.left == 10);
+        assert!(budget.take(&price(6, "credit"), "credit").is_ok());
+        // The first payment was refused, and the peer asks another price.
+        let more = budget.take(&price(5, "credit"), "credit");
+        assert!(matches!(more, Err(Fail::Usage(why)) if why.contains("4 of --pay-max")));
+        assert!(budget.take(&price(4, "credit"), "credit").is_ok());
+        assert_eq!(budget.left, 0);
     }
 }

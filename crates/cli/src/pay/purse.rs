@@ -163,15 +163,15 @@ impl Purse {
 
     /// Adds a keyset, or the addresses of further mints of it.
     pub(super) fn learn(&mut self, keyset: Keyset, mints: &[String]) -> Result<(), Fail> {
-        let known = self.mints.entry(keyset.id()).or_default();
+        let id = keyset.id();
+        let added = self.keysets.add(keyset);
+        added.map_err(|e| Fail::Peer(format!("keyset {id}: {e}")))?;
+        let known = self.mints.entry(id).or_default();
         for mint in mints {
             if !known.contains(mint) {
                 known.push(mint.clone());
             }
         }
-        let id = keyset.id();
-        let added = self.keysets.add(keyset);
-        added.map_err(|e| Fail::Peer(format!("keyset {id}: {e}")))?;
         let kept = self.keysets.iter().map(|keyset| Kept {
             keyset: betanet_wire::text::hex(keyset.as_bytes()),
             mints: self.mints.get(&keyset.id()).cloned().unwrap_or_default(),

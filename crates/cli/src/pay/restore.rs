@@ -14,9 +14,10 @@ use crate::Fail;
 use crate::args::RestoreWalletArgs;
 use crate::fail::interruptible;
 
-use super::flow::{drop_spent, failed};
+use super::flow::drop_spent;
 use super::net::Net;
 use super::purse::{self, Purse};
+use super::resume::kept;
 
 /// Longest phrase that is read, in bytes.
 const PHRASE_MAX: u64 = 4096;
@@ -51,22 +52,30 @@ pub(super) async fn restore(args: RestoreWalletArgs) -> Result<(), Fail> {
     // Stored once it is whole: a wallet with half of its counters would use secrets again that the mints have signed.
     let mut purse = Purse::begin(&args.online.wallet, &phrase)?;
     let work = async {
-        let keysets = super::fetch(&mut purse, &mut net, &args.mints, None).await?;
+        let fetched = super::fetch(&mut purse, &mut net, &args.mints, &args.keyset).await;
+        let (keysets, mut left) = fetched?;
         let mut found = Vec::new();
-        for keyset in &keysets {
-            found.push(search(&mut purse, &mut net, keyset).await?);
+        for keyset in keysets {
+            // One keyset that cannot be searched does not keep the others out.
+            let done = search(&mut purse, &mut net, &keyset).await;
+            if let Some(n) = kept(done, &mut left)? {
+                found.push((keyset, n));
+            }
         }
         purse.save()?;
         let mut sums = Vec::new();
-        for (keyset, found) in keysets.into_iter().zip(found) {
-            let spent = drop_spent(&mut purse, &mut net, &keyset).await?;
-            sums.push((keyset, found, spent));
+        for (keyset, found) in found {
+            let dropped = drop_spent(&mut purse, &mut net, &keyset).await;
+            if let Some(spent) = kept(dropped, &mut left)? {
+                sums.push((keyset, found, spent));
+            }
         }
-        Ok(sums)
+        Ok((sums, left))
     };
     let done = interruptible(work).await;
     net.close().await;
-    for (keyset, found, spent) in done? {
+    let (sums, left) = done?;
+    for (keyset, found, spent) in sums {
         let own = purse
             .wallet
             .vouchers()
@@ -88,7 +97,10 @@ pub(super) async fn restore(args: RestoreWalletArgs) -> Result<(), Fail> {
             );
         }
     }
-    Ok(())
+    match left.is_empty() {
+        true => Ok(()),
+        false => Err(Fail::Peer(left.join("; "))),
+    }
 }
 
 /// Finds what mints have signed under a keyset. Returns the number of vouchers, some of which may be spent.
@@ -114,16 +126,31 @@ async fn search(purse: &mut Purse, net: &mut Net, keyset: &Keyset) -> Result<usi
                 Err(failed) => reasons.push(failed.why().to_owned()),
             }
         }
-        if answers.len() < need {
-            let why = reasons.join("; ");
-            return Err(Fail::Peer(format!(
-                "{} of {need} mints of keyset {} answer: {why}",
-                answers.len(),
-                keyset.id()
-            )));
-        }
         let joined = restore.answered(&mut purse.wallet, keyset, &answers, &mut purse.rng);
-        found += joined.map_err(failed)?;
+        found += joined.map_err(|error| {
+            let wrong: Vec<u8> = restore.liars().collect();
+            if !wrong.is_empty() {
+                reasons.push(format!("wrong answers in the name of shares {wrong:?}"));
+            }
+            let why = reasons.join("; ");
+            Fail::Peer(format!(
+                "keyset {}: {} of {need} mints answer: {error}; {why}",
+                keyset.id(),
+                answers.len()
+            ))
+        })?;
+    }
+    for share in restore.liars() {
+        note!(
+            "note: keyset {}: a mint gave wrong answers in the name of share {share}",
+            keyset.id()
+        );
+    }
+    if restore.is_cut_off() {
+        note!(
+            "note: keyset {}: the mints have signed more than is searched for",
+            keyset.id()
+        );
     }
     Ok(found)
 }

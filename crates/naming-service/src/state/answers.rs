@@ -35,8 +35,11 @@ impl Names {
     }
 
     fn rotations(&self) -> Vec<Bytes> {
+        // In the order of the log: an advance counts under the maintainers of its place.
         let turns = self.ledger().turns();
-        turns.filter_map(|at| self.record(at)).collect()
+        let mut all: Vec<u64> = turns.chain(self.ledger().lists()).collect();
+        all.sort_unstable();
+        all.into_iter().filter_map(|at| self.record(at)).collect()
     }
 
     fn head_bytes(&self) -> Option<Vec<u8>> {

@@ -165,3 +165,33 @@ impl Names {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use betanet_journal::{APPEND_BYTES_MAX, APPEND_RECORDS_MAX};
+    use betanet_naming::{WAITING_BYTES, WAITING_MAX};
+
+    use super::*;
+
+    #[test]
+    fn records_that_become_final_together_fit_one_append() {
+        // Beside the final records stand a head, evidence, and records that this signer is bound to.
+        let others = 2 << 20;
+        for long in [
+            300,
+            WAITING_BYTES / WAITING_MAX,
+            50_000,
+            520_000,
+            betanet_naming::RECORD_MAX,
+        ] {
+            let n = (WAITING_BYTES / long).min(WAITING_MAX);
+            let records = vec![Bytes::from(vec![0; long]); n];
+            let mut out = Vec::new();
+            finals(&mut out, &records);
+            let bytes: usize = out.iter().map(|r| r.body.len()).sum();
+            assert!(bytes + others <= APPEND_BYTES_MAX, "{n} of {long}: {bytes}");
+            assert!(out.len() + 64 <= APPEND_RECORDS_MAX, "{}", out.len());
+            assert!(out.iter().all(|r| r.body.len() <= RECORD_MAX));
+        }
+    }
+}

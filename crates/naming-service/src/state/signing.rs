@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use betanet_durable::Now;
 use betanet_journal::Record;
-use betanet_log::{Signature, SignedHead};
+use betanet_log::{Signature, SignedHead, Signers};
 use betanet_machine::Machine as _;
 use betanet_naming::gossip::{Answer, Command};
 use betanet_naming::signer::Refusal;
-use betanet_naming::{Accepted, DOMAIN, HeadFault, Reject, Verified};
+use betanet_naming::{Accepted, DOMAIN, Entry, HeadFault, Reject, Verified};
 use betanet_wire::Code;
 use bytes::Bytes;
 
@@ -57,6 +57,10 @@ pub(crate) enum NotFinished {
     Refused(Refusal),
     #[error(transparent)]
     Head(HeadFault),
+}
+
+fn is_alias(record: &Verified) -> bool {
+    matches!(record.entry(), Ok(Entry::Alias(_)))
 }
 
 impl Names {
@@ -159,21 +163,38 @@ impl Names {
         if records.is_empty() || head.size != size + records.len() as u64 {
             return Err(NotSigned::Place(size));
         }
-        let taken = self.gossip.propose(now.unix_ms, records);
-        for (at, taken) in taken.into_iter().enumerate() {
-            taken.map_err(|reject| NotSigned::Record(at, reject))?;
-        }
         // A proposal begins the first turn, where its records did not come before it.
         self.asked = true;
         self.turns.note(now.mono, size, true);
         let refused = NotSigned::Refused(Refusal::NotSigner);
-        let signers = self.ledger().signers().ok_or(refused)?;
-        let at = signers.position(proposal.by()).ok_or(refused)?;
-        if !self.turns.allows(now.mono, signers.keys().len(), at) {
-            return Err(NotSigned::Turn);
+        // Before anything is arranged anew, where the records leave the signers as they are.
+        if records.iter().all(is_alias) {
+            let signers = self.ledger().signers_at(size).ok_or(refused)?;
+            self.check_turn(now, signers, proposal)?;
         }
+        let taken = self.gossip.propose(now.unix_ms, records);
+        for (at, taken) in taken.into_iter().enumerate() {
+            taken.map_err(|reject| NotSigned::Record(at, reject))?;
+        }
+        let signers = self.ledger().signers().ok_or(refused)?;
+        self.check_turn(now, signers, proposal)?;
         self.sign(now, proposal.head(), out)
             .map_err(NotSigned::Refused)
+    }
+
+    /// Whether the proposer is one of these signers, and in turn.
+    fn check_turn(
+        &self,
+        now: Now,
+        signers: &Signers,
+        proposal: &Proposal,
+    ) -> Result<(), NotSigned> {
+        let at = signers.position(proposal.by());
+        let at = at.ok_or(NotSigned::Refused(Refusal::NotSigner))?;
+        match self.turns.allows(now.mono, signers.keys().len(), at) {
+            true => Ok(()),
+            false => Err(NotSigned::Turn),
+        }
     }
 
     /// Signs a head of the records here. Both the signer's memory and the records are committed before the signature leaves.

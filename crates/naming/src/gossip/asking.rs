@@ -4,11 +4,12 @@ use alloc::vec::Vec;
 
 use betanet_log::{Proof, SignedHead};
 use betanet_machine::Now;
-use betanet_wire::{Code, NodeId};
+use betanet_wire::{ChargeTo, Code, NodeId};
 use bytes::Bytes;
 
-use super::exchange::{Check, Exchange, Stage};
-use super::{Done, Event, ExchangeId, Gossip, LONGEST, STALL, Transmit, Work};
+use super::exchange::{Check, Exchange, Rank, Stage};
+use super::{Done, Event, ExchangeId, Gossip, LONGEST, STALL, Transmit, UNSIGNED, Work};
+use crate::fault::DOMAIN;
 use crate::message::{ANSWER_FULL, Answer, Ask, Hello, RECORDS_MAX};
 use crate::{Accepted, HeadFault, Verified};
 
@@ -19,7 +20,9 @@ const CHECKS_MAX: usize = 4;
 
 /// Whether an exchange asks for nothing more: it has asked for much, or for half of its time.
 fn is_over(now: Now, x: &Exchange) -> bool {
-    x.batches >= BATCHES_MAX || x.longest <= now.mono + LONGEST / 2
+    // One under a head of unknown signers has no time to leave over.
+    let half = x.rank.signed && x.longest <= now.mono + LONGEST / 2;
+    x.batches >= BATCHES_MAX || half
 }
 
 impl Gossip {
@@ -32,7 +35,8 @@ impl Gossip {
         let exchange = self.next_id;
         self.next_id += 1;
         self.stats.asked += 1;
-        let x = Exchange::new(peer, Stage::Hello, now.mono);
+        let payer = ChargeTo::Node(peer);
+        let x = Exchange::new(peer, payer, Stage::Hello, now.mono);
         self.exchanges.insert(exchange, x);
         let data = self.hello(self.ledger.head().cloned());
         self.transmit(
@@ -128,12 +132,20 @@ impl Gossip {
                 Err(fault) => self.fault(now, id, fault.code()),
             };
         }
-        if self.syncing.is_some() || self.ledger.split().is_some() {
+        if self.ledger.split().is_some() {
             return self.finish(now, id);
         }
-        self.syncing = Some(id);
+        // Before the head holds a place: a head that nobody signed costs nothing to make.
+        let set = self.ledger.signers_named(&head.head().set);
+        let checked = set.map(|set| head.check(DOMAIN, set));
+        if let Some(Err(error)) = checked {
+            return self.fault(now, id, HeadFault::from(error).code());
+        }
+        let known = checked.is_some();
+        if !self.takes_place(now, id, known) {
+            return self.finish(now, id);
+        }
         let newest = self.ledger.head().map(|h| h.head().size);
-        let known = self.ledger.signers_named(&head.head().set).is_some();
         match newest {
             // First the proof: it tells another view before any record is fetched.
             Some(from) if known => {
@@ -142,6 +154,30 @@ impl Gossip {
             }
             _ => self.fetch(now, id, head),
         }
+    }
+
+    /// Whether an exchange gets the one place of those that bring records. Signed heads go before others, and named peers before
+    /// strangers, who could hold the place by being slow.
+    fn takes_place(&mut self, now: Now, id: ExchangeId, signed: bool) -> bool {
+        let Some(peer) = self.exchanges.get(&id).map(|x| x.peer) else {
+            return false;
+        };
+        let named = self.named.contains(&peer);
+        let rank = Rank { signed, named };
+        if let Some(other) = self.syncing {
+            if self.exchanges.get(&other).is_some_and(|x| x.rank >= rank) {
+                return false;
+            }
+            self.finish(now, other);
+        }
+        if let Some(x) = self.exchanges.get_mut(&id) {
+            x.rank = rank;
+            if !signed {
+                x.longest = x.longest.min(now.mono + UNSIGNED);
+            }
+        }
+        self.syncing = Some(id);
+        true
     }
 
     fn fetch(&mut self, now: Now, id: ExchangeId, head: SignedHead) {

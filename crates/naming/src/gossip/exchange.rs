@@ -4,7 +4,7 @@ use core::hash::{Hash, Hasher};
 
 use betanet_log::{Proof, SignedHead};
 use betanet_machine::Time;
-use betanet_wire::{Code, NodeId, msg};
+use betanet_wire::{ChargeTo, Code, NodeId, msg};
 use bytes::Bytes;
 
 use super::{LONGEST, STALL};
@@ -80,9 +80,22 @@ impl Hash for Check {
     }
 }
 
+/// Order of exchanges that want to bring records.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) struct Rank {
+    /// Whether enough signers that are known signed the peer's head.
+    pub(super) signed: bool,
+    /// Whether the operator named the peer.
+    pub(super) named: bool,
+}
+
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Exchange {
     pub(super) peer: NodeId,
+    /// The party charged for the peer's requests.
+    pub(super) payer: ChargeTo,
+    /// Right to the one place of exchanges that bring records.
+    pub(super) rank: Rank,
     pub(super) stage: Stage,
     /// Time by which the next message is due.
     pub(super) until: Time,
@@ -100,9 +113,11 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(peer: NodeId, stage: Stage, now: Time) -> Self {
+    pub(super) fn new(peer: NodeId, payer: ChargeTo, stage: Stage, now: Time) -> Self {
         Self {
             peer,
+            payer,
+            rank: Rank::default(),
             stage,
             until: now + STALL,
             longest: now + LONGEST,

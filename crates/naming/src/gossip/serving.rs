@@ -5,38 +5,33 @@ use core::time::Duration;
 
 use betanet_log::SignedHead;
 use betanet_machine::{Now, Time};
-use betanet_wire::{Code, NodeId};
+use betanet_wire::{ChargeTo, Code, NodeId};
 use bytes::Bytes;
 
 use super::exchange::{Exchange, Stage};
 use super::{ExchangeId, Gossip, PEERS_EXCHANGES, PEERS_MAX, STALL, Transmit};
 use crate::message::{ANSWER_FULL, Answer, Ask, Hello};
 
-/// Most exchanges that peers open: in all, and of one peer.
+/// Most exchanges that strangers open: in all, and of one address. Named peers have places of their own.
 const SERVED_MAX: usize = 64;
+const SERVED_OF_ADDRESS: usize = 8;
+/// Most exchanges that one peer opens.
 const SERVED_OF_ONE: usize = 2;
-/// Requests of one peer at once, and per second. Further ones are answered later.
+/// Requests of one payer at once, and per second. Further ones are answered later.
 const ASKS_AT_ONCE: u64 = 256;
 const ASKS_A_SECOND: u64 = 128;
-/// Exchanges of one peer at once. One more is allowed every four seconds.
+/// Exchanges of one payer at once. One more is allowed every four seconds.
 const OPENS_AT_ONCE: u64 = 16;
 const OPEN_COSTS: u64 = 4_000_000;
 /// One request, in the unit of the count.
 const ONE: u64 = 1_000_000;
-/// Time after which a peer without a session is forgotten.
-const FORGET: Duration = Duration::from_secs(120);
 
-/// A peer, and how much it may still ask for.
+/// A peer that this node gossips with.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Peer {
     next: Option<Time>,
     /// Nothing begins before.
     rests: Time,
-    /// In millionths of a request.
-    asks: u64,
-    /// In microseconds.
-    opens: u64,
-    since: Time,
 }
 
 impl Peer {
@@ -44,9 +39,6 @@ impl Peer {
         Self {
             next: None,
             rests: now,
-            asks: ASKS_AT_ONCE * ONE,
-            opens: OPENS_AT_ONCE * OPEN_COSTS,
-            since: now,
         }
     }
 
@@ -75,6 +67,26 @@ impl Peer {
     pub(super) fn is_due(&self, now: Time) -> bool {
         self.next.is_some_and(|at| at <= now)
     }
+}
+
+/// Exchanges and requests that a party may still make: identities are free, so strangers are charged by their address.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Payer {
+    /// In millionths of a request.
+    asks: u64,
+    /// In microseconds.
+    opens: u64,
+    since: Time,
+}
+
+impl Payer {
+    const fn new(now: Time) -> Self {
+        Self {
+            asks: ASKS_AT_ONCE * ONE,
+            opens: OPENS_AT_ONCE * OPEN_COSTS,
+            since: now,
+        }
+    }
 
     fn refill(&mut self, now: Time) {
         let micros = u64::try_from((now - self.since).as_micros()).unwrap_or(u64::MAX);
@@ -85,6 +97,13 @@ impl Peer {
         self.asks = asks.min(ASKS_AT_ONCE * ONE);
         let opens = self.opens.saturating_add(micros);
         self.opens = opens.min(OPENS_AT_ONCE * OPEN_COSTS);
+    }
+
+    /// Whether it has all that it can have: it need not be remembered.
+    fn is_full(&self, now: Time) -> bool {
+        let mut then = self.clone();
+        then.refill(now);
+        (then.asks, then.opens) == (ASKS_AT_ONCE * ONE, OPENS_AT_ONCE * OPEN_COSTS)
     }
 
     fn may_open(&mut self, now: Time) -> bool {
@@ -107,39 +126,59 @@ impl Peer {
 }
 
 impl Gossip {
-    pub(super) fn opened(&mut self, now: Now, exchange: ExchangeId, peer: NodeId) {
-        let served = self.exchanges.range(PEERS_EXCHANGES..);
-        let (all, own) = served.fold((0, 0), |(all, own), (_, x)| {
-            (all + 1, own + usize::from(x.peer == peer))
-        });
-        let others = self.peers.values().filter(|p| p.due().is_none()).count();
-        let room = others < PEERS_MAX || self.peers.contains_key(&peer);
+    pub(super) fn opened(
+        &mut self,
+        now: Now,
+        exchange: ExchangeId,
+        peer: NodeId,
+        charge: ChargeTo,
+    ) {
+        let named = self.named.contains(&peer);
+        let payer = if named { ChargeTo::Node(peer) } else { charge };
         let allowed = exchange >= PEERS_EXCHANGES
             && !self.exchanges.contains_key(&exchange)
-            && all < SERVED_MAX
-            && own < SERVED_OF_ONE
-            && room
+            && self.has_place(peer, payer, named)
             && self.has_room()
             && self
-                .peers
-                .entry(peer)
-                .or_insert_with(|| Peer::new(now.mono))
+                .payers
+                .entry(payer)
+                .or_insert_with(|| Payer::new(now.mono))
                 .may_open(now.mono);
         if !allowed {
             self.stats.refused += 1;
             let code = Code::POLICY_REJECTED;
             return self.transmit(now, Transmit::Abort { exchange, code });
         }
-        let x = Exchange::new(peer, Stage::ServeHello, now.mono);
+        let x = Exchange::new(peer, payer, Stage::ServeHello, now.mono);
         self.exchanges.insert(exchange, x);
     }
 
-    /// Forgets peers without a session that have used nothing for a while.
+    /// Whether one more exchange of a peer, and its payer, have places.
+    fn has_place(&self, peer: NodeId, payer: ChargeTo, named: bool) -> bool {
+        let (mut strangers, mut of_payer, mut own) = (0, 0, 0);
+        for x in self.exchanges.range(PEERS_EXCHANGES..).map(|(_, x)| x) {
+            strangers += usize::from(!self.named.contains(&x.peer));
+            of_payer += usize::from(x.payer == payer);
+            own += usize::from(x.peer == peer);
+        }
+        let strange =
+            |payer: &&ChargeTo| !matches!(payer, ChargeTo::Node(node) if self.named.contains(node));
+        let known = self.payers.contains_key(&payer);
+        let room = known || self.payers.keys().filter(strange).count() < PEERS_MAX;
+        let place = strangers < SERVED_MAX && of_payer < SERVED_OF_ADDRESS && room;
+        own < SERVED_OF_ONE && (named || place)
+    }
+
+    /// Forgets peers without a session that do not rest, and payers that used nothing for a while.
     pub(super) fn forget_peers(&mut self, now: Now) {
         let exchanges = &self.exchanges;
         self.peers.retain(|node, peer| {
             let busy = || exchanges.values().any(|x| x.peer == *node);
-            peer.next.is_some() || peer.since + FORGET > now.mono || peer.rests > now.mono || busy()
+            peer.next.is_some() || peer.rests > now.mono || busy()
+        });
+        self.payers.retain(|payer, left| {
+            let busy = || exchanges.values().any(|x| x.payer == *payer);
+            !left.is_full(now.mono) || busy()
         });
     }
 
@@ -213,10 +252,10 @@ impl Gossip {
         let Some(x) = self.exchanges.get_mut(&id) else {
             return;
         };
-        let Some(peer) = self.peers.get_mut(&x.peer) else {
+        let Some(payer) = self.payers.get_mut(&x.payer) else {
             return self.end(id);
         };
-        if let Err(at) = peer.may_ask(now.mono) {
+        if let Err(at) = payer.may_ask(now.mono) {
             x.stage = Stage::Paced { head, ask, at };
             return;
         }

@@ -47,6 +47,7 @@ message! {
         req "v" version: u64,
         req "log" log: &'a [u8],
         req "heads" heads: Pair<'a>,
+        opt "lists" lists: Vec<u64>,
         req "names" names: &'a [u8],
         req "turns" turns: Vec<TurnForm>,
         req "rivals" rivals: Vec<Rivals>,
@@ -81,6 +82,7 @@ impl Ledger {
             version: VERSION,
             log: &self.log.snapshot(self.fixed)?,
             heads: Pair(head.as_deref(), split.as_deref()),
+            lists: (!self.state.lists.is_empty()).then(|| self.state.lists.clone()),
             names: &names(&self.state.names),
             turns: self.state.turns.iter().map(TurnForm::of).collect(),
             rivals: self.state.rivals.clone(),
@@ -139,6 +141,7 @@ impl Ledger {
             turns,
             discounted: form.discounted.into_iter().collect::<BTreeSet<_>>(),
             maintainers,
+            lists: form.lists.unwrap_or_default(),
             settled: form.settled,
             rivals: form.rivals,
         };

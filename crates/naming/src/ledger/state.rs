@@ -104,6 +104,8 @@ pub(crate) struct State {
     /// Signers who made two records of one `seq` final. They count for nothing until the next rotation.
     pub(crate) discounted: BTreeSet<[u8; 32]>,
     pub(crate) maintainers: Option<Vec<PublicKey>>,
+    /// Indices of the records that put other maintainers in force.
+    pub(crate) lists: Vec<u64>,
     /// Number of records up to the last that is no emergency advance.
     pub(crate) settled: u64,
     pub(crate) rivals: Vec<Rivals>,
@@ -164,6 +166,7 @@ impl State {
             turns: Vec::from([first]),
             discounted: BTreeSet::new(),
             maintainers,
+            lists: Vec::new(),
             settled: 0,
             rivals: Vec::new(),
         }
@@ -482,6 +485,7 @@ impl State {
         }
         if let Some(maintainers) = change.maintainers {
             undo.maintainers = Some(self.maintainers.replace(maintainers));
+            self.lists.push(index);
         }
         if !change.discount.is_empty() {
             undo.discounted = Some(self.discounted.clone());
@@ -532,6 +536,7 @@ impl State {
         }
         if let Some(maintainers) = undo.maintainers {
             self.maintainers = maintainers;
+            self.lists.pop();
         }
         if let Some(discounted) = undo.discounted {
             self.discounted = discounted;

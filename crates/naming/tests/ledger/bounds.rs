@@ -31,6 +31,48 @@ fn bounds_hold() {
 }
 
 #[test]
+fn alias_records_and_rotations_have_16_kib() {
+    let mut node = Node::new(3, 0);
+    let padded = |record: &Bytes, n: usize| -> Bytes {
+        let mut value: cbor::Value<'_> = cbor::from_slice(record).unwrap();
+        let filler = vec![0; n];
+        if let cbor::Value::Map(entries) = &mut value {
+            entries.push((cbor::Value::Text("unknown"), cbor::Value::Bytes(&filler)));
+        }
+        value.to_vec().unwrap().into()
+    };
+    let record = node.network.bound("a", &owner(1), 1, T0);
+    let long = padded(&record, 16 << 10);
+    assert_eq!(
+        node.apply(T0, long.clone()),
+        Err(Reject::Padded(long.len()))
+    );
+    assert_eq!(node.apply(T0, padded(&record, 15 << 10)), Ok(Effect::Bound));
+    let rotation = node.network.rotation(&[4, 5, 6], 1, &[0, 1]);
+    let long = padded(&rotation, 16 << 10);
+    assert_eq!(
+        node.apply(T0, long.clone()),
+        Err(Reject::Padded(long.len()))
+    );
+    // The longest that mean something.
+    let of: Vec<u16> = (1..=64).collect();
+    let all = Network::new(64, 0);
+    let mut longest = all.rotation(&of, u64::MAX, &(0..64).collect::<Vec<_>>());
+    assert!(RotateMaintainers::from_bytes(&longest).is_ok());
+    let label = ["a"; 63].concat();
+    let name = [&label[..], &label, &label, &label[..61]].join(".");
+    let (old, me) = (owner(2), owner(1));
+    let moved = AliasRecord::bind(alias(&name), &me, u64::MAX, u64::MAX).moved_by(&old);
+    let mut many = Finalized::new(moved, me.public());
+    for n in 0..128 {
+        let (signer, sig) = ([n; 32], [0; 64]);
+        many.add(betanet_log::Signature { signer, sig });
+    }
+    longest = many.to_bytes().into();
+    assert!(Finalized::from_bytes(&longest).is_ok(), "{}", longest.len());
+}
+
+#[test]
 fn few_records_wait_for_a_head() {
     let mut node = Node::new(3, 7);
     // One verification a record: it is the count that matters.
@@ -47,7 +89,7 @@ fn few_records_wait_for_a_head() {
 }
 
 #[test]
-fn records_that_wait_for_a_head_have_64_mib() {
+fn records_that_wait_for_a_head_have_12_mib() {
     let mut node = Node::new(3, 5);
     let long = |n: u64, list: [u8; 32]| {
         let filler = vec![0; RECORD_MAX - 2000];

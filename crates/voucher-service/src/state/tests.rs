@@ -127,6 +127,46 @@ fn the_records_of_one_issue_stand_together_and_a_coupon_is_used_up_by_them() {
 }
 
 #[test]
+fn pieces_are_packed_into_parts_and_read_from_them() {
+    let mut parts = Vec::new();
+    let piece = |n: u8, length: usize| vec![n; length];
+    for n in 0..40 {
+        pack(&mut parts, BANK_PIECE, &piece(n, 60_000));
+    }
+    pack(&mut parts, MINT_PIECE, &piece(40, PART_MAX - 6));
+    assert_eq!(parts.len(), 4, "17 pieces of 60 KB fit into 1 MiB");
+    assert!(parts.iter().all(|p| p.len() <= PART_MAX));
+    let mut n = 0;
+    for part in &parts {
+        let mut rest = part.strip_prefix(&[PACKED]).unwrap();
+        while let Some((piece, after)) = unpack(rest).unwrap() {
+            assert_eq!(piece[1..].first(), Some(&n));
+            (rest, n) = (after, n + 1);
+        }
+        assert!(unpack(&part[1..part.len() - 1]).is_err() || n > 1);
+    }
+    assert_eq!(n, 41);
+    assert!(unpack(&[0, 0, 0]).is_err() && unpack(&[0, 0, 0, 2, 1]).is_err());
+    // A state comes back from packed parts, and from parts of one piece each.
+    let mut desk = Desk::new();
+    let vouchers = desk.issue(&[0, 1, 2], 1).unwrap();
+    assert!(desk.redeem(&vouchers[..1]).is_ok());
+    let packed = desk.state.snapshot();
+    assert_eq!(packed.len(), 1);
+    let mut single = Vec::new();
+    let mut rest = &packed[0][1..];
+    while let Some((piece, after)) = unpack(rest).unwrap() {
+        single.push(piece.to_vec());
+        rest = after;
+    }
+    for parts in [packed, single] {
+        let mut state = VoucherState::new(desk.of.clone());
+        state.restore(parts).unwrap();
+        assert_eq!(state.fingerprint(), desk.state.fingerprint());
+    }
+}
+
+#[test]
 fn records_and_pieces_of_another_version_are_refused() {
     let mut state = Desk::new().state;
     let other = Record::new(Kind::new("other").unwrap(), *b"x");

@@ -67,7 +67,7 @@ async fn forged_vouchers_use_the_allowance_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_answers_for_its_roles_only() {
-    let mut town = Town::new(1, 2, &[0]).await;
+    let mut town = Town::new(2, 2, &[0]).await;
     let to = identity(56).public().node_id();
     let vouchers = town.issue(&client(56), &[0]).await;
     let redeem = RedeemRequest::encode(Op::Redeem, to, [1; 16], &vouchers);

@@ -1,11 +1,12 @@
 use betanet_machine::{Rng, Seed};
 use betanet_runtime::{Headers, Method};
+use betanet_voucher_service::client::ClientError;
 use betanet_voucher_service::{MintFolder, Settings, mint_init};
-use betanet_vouchers::message::{Blinded, IssueRequest, RestoreRequest, SwapRequest};
-use betanet_vouchers::{Denomination, GRACE, KeysetId, MIN_LIFE, Phase, finish, verify};
+use betanet_vouchers::message::{Blinded, IssueAnswer, IssueRequest, RestoreRequest, SwapRequest};
+use betanet_vouchers::{Denomination, GRACE, KeysetId, MIN_LIFE, Partials, Phase, finish, verify};
 use betanet_wire::Code;
 
-use super::world::{HOUR, Mint, Town, ask, client, code, deal_at, now_ms, post, session};
+use super::world::{HOUR, Mint, Town, ask, client, code, deal_at, identity, now_ms, post, session};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vouchers_of_three_of_five_mints_are_redeemed_once_and_the_connection_lives_on() {
@@ -32,6 +33,64 @@ async fn vouchers_of_three_of_five_mints_are_redeemed_once_and_the_connection_li
     let more = town.issue(&client, &[1]).await;
     assert!(town.redeem(&client, 40, &more).await.is_ok());
     client.close().await;
+    town.end().await;
+}
+
+/// Answers in the name of the second mint, with signatures that are none.
+async fn liar(mut call: betanet_runtime::Call) -> betanet_runtime::Reply {
+    let mut body = Vec::new();
+    while let Ok(Some(piece)) = call.body.chunk().await {
+        body.extend_from_slice(&piece);
+    }
+    let request = IssueRequest::from_bytes(&body).unwrap();
+    let answer = IssueAnswer {
+        id: request.id,
+        partials: Partials {
+            share: 2,
+            signatures: vec![betanet_bls::G1Affine::generator(); request.blinded.len()],
+        },
+    };
+    betanet_runtime::Reply::new(200).with_body(answer.to_bytes())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mint_that_answers_in_the_name_of_another_does_not_keep_that_one_out() {
+    let mut town = Town::new(2, 3, &[0, 1]).await;
+    town.mints.remove(2).end().await;
+    let home = tempfile::tempdir().unwrap();
+    let mut config = betanet_runtime::GatewayConfig::in_state(home.path().join("state"));
+    config.listener.listen = vec!["127.0.0.1:0".into()];
+    let gateway = betanet_runtime::Gateway::builder(identity(9), &config)
+        .service(betanet_voucher_service::PREFIX, liar)
+        .start()
+        .await
+        .unwrap();
+    let client = client(42);
+    let (blindings, points) = town.blind(&[0, 1]);
+    let pay = town.coupon(3).to_bytes();
+    let request = IssueRequest::encode([7; 16], &town.keyset.id(), &points, &pay);
+    let mut peers = town.peers();
+    peers.insert(0, gateway.listening().peer());
+    let issued = client.issue_vouchers(&peers, &town.keyset, &request, &blindings);
+    let vouchers = issued.await.unwrap();
+    assert!(town.redeem(&client, 42, &vouchers).await.is_ok());
+    // Where it is one of two, one is missing.
+    peers.truncate(2);
+    let issued = client.issue_vouchers(&peers, &town.keyset, &request, &blindings);
+    let few = issued.await.unwrap_err();
+    assert!(
+        matches!(
+            few,
+            ClientError::TooFew {
+                have: 1,
+                need: 2,
+                ..
+            }
+        ),
+        "{few}"
+    );
+    client.close().await;
+    gateway.shutdown().await;
     town.end().await;
 }
 
@@ -75,10 +134,18 @@ async fn a_coupon_pays_once_and_its_request_has_one_answer() {
     assert_eq!(told(post(&session, "issue", &other).await), refused);
     let other = issue(2, &[b[0], b[2]], &coupon.to_bytes());
     assert_eq!(told(post(&session, "issue", &other).await), refused);
-    let same_id = issue(1, &[b[0], b[2]], &town.coupon(3).to_bytes());
-    assert_eq!(told(post(&session, "issue", &same_id).await), refused);
+    let same_number = issue(1, &[b[0], b[2]], &coupon.to_bytes());
+    assert_eq!(told(post(&session, "issue", &same_number).await), refused);
+    // Somebody else who pays under that number takes nothing from it.
+    let (_, others) = town.blind(&[0, 1]);
+    let other = issue(1, &others, &town.coupon(3).to_bytes());
+    assert_eq!(post(&session, "issue", &other).await.0, 200);
+    assert_eq!(
+        post(&session, "issue", &request).await,
+        (200, answer.clone())
+    );
 
-    let answer = betanet_vouchers::message::IssueAnswer::from_bytes(&answer).unwrap();
+    let answer = IssueAnswer::from_bytes(&answer).unwrap();
     let vouchers = finish(
         &town.keyset,
         &blindings[..2],

@@ -6,7 +6,7 @@ use alloc::string::{String, ToString as _};
 use betanet_wire::NodeId;
 
 use super::record::{
-    Count, Counted, Debit, Issued, Kept, Piece, Record, Redeem, SpendKey, Spent, Swap,
+    Count, Counted, Debit, Issued, Kept, Piece, PointKey, Record, Redeem, SpendKey, Spent, Swap,
 };
 use super::{Alarm, JournalError};
 use crate::message::VOUCHERS_MAX;
@@ -14,12 +14,17 @@ use crate::{Denomination, KeysetId};
 
 /// Time for which an answer is kept after its commit, in ms: 30 days. Then the same request finds its vouchers spent.
 pub const ANSWER_KEPT: u64 = 30 * 86_400_000;
-/// Most answers that are kept; the oldest goes first.
+/// Most answers to redemptions that are kept; the oldest goes first. And most answers to swaps: beyond them no swap is taken, because a
+/// wallet that does not get its answer again loses what it swapped.
 pub const ANSWERS_MAX: usize = 1 << 20;
 /// Most balances that are not zero.
 pub const BALANCES_MAX: usize = 1 << 20;
 /// Most spent vouchers of keysets that are not swept.
 pub const SPENT_MAX: usize = 1 << 24;
+/// Most points that swaps grant under keysets that are not swept.
+pub const GRANTED_MAX: usize = 1 << 23;
+/// Spent vouchers up to which swaps are taken: they cost nothing, so the rest is for redemptions alone.
+pub const SWAPS_MAX: usize = SPENT_MAX / 2;
 /// Most keysets, swept ones included.
 pub const BOOKS_MAX: usize = 1 << 12;
 
@@ -36,6 +41,8 @@ pub struct Counter {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Book {
     pub(super) spent: BTreeSet<SpendKey>,
+    /// Points that swaps have granted. One that is granted twice is one voucher, paid twice.
+    pub(super) granted: BTreeSet<PointKey>,
     pub(super) counters: BTreeMap<Denomination, Counter>,
     /// Whether mints report what they issue.
     pub(super) watched: bool,
@@ -48,9 +55,12 @@ pub(super) struct Books {
     pub(super) of: BTreeMap<KeysetId, Book>,
     pub(super) balances: BTreeMap<(NodeId, String), u64>,
     pub(super) answers: BTreeMap<[u8; 16], Kept>,
-    /// The same by age.
+    /// Those to redemptions by age.
     pub(super) ages: BTreeSet<(u64, [u8; 16])>,
+    /// Those to swaps.
+    pub(super) swap_ages: BTreeSet<(u64, [u8; 16])>,
     pub(super) spent: usize,
+    pub(super) granted: usize,
     pub(super) records: u64,
 }
 
@@ -93,6 +103,12 @@ impl Books {
 
     pub(super) fn unswept(&self) -> impl Iterator<Item = &KeysetId> {
         self.of.iter().filter(|(_, b)| !b.swept).map(|(id, _)| id)
+    }
+
+    pub(super) fn is_granted(&self, keyset: &KeysetId, point: &PointKey) -> bool {
+        self.of
+            .get(keyset)
+            .is_some_and(|b| b.granted.contains(point))
     }
 
     /// Whether so many more spent vouchers, and this keyset, have room.
@@ -153,9 +169,19 @@ impl Books {
         if out != Some(total) {
             return Err(JournalError::Contradiction);
         }
+        let keyset = KeysetId(r.spent.keyset);
+        let points = r.points.as_deref().unwrap_or_default();
+        let mut seen = BTreeSet::new();
+        if points
+            .iter()
+            .any(|p| self.is_granted(&keyset, p) || !seen.insert(p))
+        {
+            return Err(JournalError::Contradiction);
+        }
         let n = self.free(core::slice::from_ref(&r.spent), r.id)?;
         self.spend(&r.spent);
-        self.count(&KeysetId(r.spent.keyset), &r.out);
+        self.grant(keyset, points);
+        self.count(&keyset, &r.out);
         self.keep(Kept {
             n,
             at: r.at,
@@ -210,7 +236,9 @@ impl Books {
     fn sweep(&mut self, keyset: KeysetId) {
         let book = self.of.entry(keyset).or_default();
         self.spent -= book.spent.len();
+        self.granted -= book.granted.len();
         book.spent.clear();
+        book.granted.clear();
         book.swept = true;
     }
 
@@ -243,6 +271,13 @@ impl Books {
         }
     }
 
+    fn grant(&mut self, keyset: KeysetId, points: &[PointKey]) {
+        let book = self.of.entry(keyset).or_default();
+        for point in points {
+            self.granted += usize::from(book.granted.insert(*point));
+        }
+    }
+
     fn count(&mut self, keyset: &KeysetId, out: &[Count]) {
         let book = self.of.entry(*keyset).or_default();
         for Count(e, n) in out {
@@ -254,30 +289,58 @@ impl Books {
     /// Keeps an answer, and forgets old ones: by the journal's time only, so that every replay forgets the same.
     fn keep(&mut self, kept: Kept) {
         let now = kept.at;
-        self.ages.insert((kept.at, kept.id));
-        self.answers.insert(kept.id, kept);
+        self.remember(kept);
         while let Some((at, id)) = self.ages.first().copied() {
-            if at.saturating_add(ANSWER_KEPT) > now && self.answers.len() <= ANSWERS_MAX {
+            if at.saturating_add(ANSWER_KEPT) > now && self.ages.len() <= ANSWERS_MAX {
                 break;
             }
             self.ages.pop_first();
             self.answers.remove(&id);
         }
+        while let Some((at, id)) = self.swap_ages.first().copied() {
+            if at.saturating_add(ANSWER_KEPT) > now {
+                break;
+            }
+            self.swap_ages.pop_first();
+            self.answers.remove(&id);
+        }
+    }
+
+    fn remember(&mut self, kept: Kept) {
+        let ages = match kept.blinded {
+            Some(_) => &mut self.swap_ages,
+            None => &mut self.ages,
+        };
+        ages.insert((kept.at, kept.id));
+        self.answers.insert(kept.id, kept);
+    }
+
+    /// Whether a swap of so many vouchers for so many points is within what swaps may take.
+    pub(super) fn takes_swap(&self, unix_ms: u64, vouchers: usize, points: usize) -> bool {
+        let oldest = self.swap_ages.first();
+        let ended = oldest.is_some_and(|(at, _)| at.saturating_add(ANSWER_KEPT) <= unix_ms);
+        self.spent + vouchers <= SWAPS_MAX
+            && self.granted + points <= GRANTED_MAX
+            && (self.swap_ages.len() < ANSWERS_MAX || ended)
     }
 
     fn piece(&mut self, piece: &Piece) -> Result<(), JournalError> {
+        let spent = piece.spent.iter().map(|s| s.keyset);
+        let mut named = spent.chain(piece.granted.iter().map(|g| g.keyset));
+        if named.any(|keyset| self.is_swept(&KeysetId(keyset))) {
+            return Err(JournalError::Contradiction);
+        }
+        if let Some(granted) = &piece.granted {
+            self.grant(KeysetId(granted.keyset), &granted.points);
+        }
         for spent in &piece.spent {
-            if self.is_swept(&KeysetId(spent.keyset)) {
-                return Err(JournalError::Contradiction);
-            }
             let book = self.of.entry(KeysetId(spent.keyset)).or_default();
             for key in &spent.keys {
                 self.spent += usize::from(book.spent.insert(*key));
             }
         }
         for kept in &piece.answers {
-            self.ages.insert((kept.at, kept.id));
-            self.answers.insert(kept.id, kept.clone());
+            self.remember(kept.clone());
         }
         for b in &piece.balances {
             self.balances.insert((b.of, b.unit.clone()), b.amount);

@@ -1,6 +1,6 @@
 //! Requests, and what is decided.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use betanet_keys::hash;
@@ -8,19 +8,25 @@ use betanet_machine::Rng;
 use betanet_wire::{Code, NodeId};
 
 use super::books::{ANSWER_KEPT, BALANCES_MAX};
-use super::record::{Count, Debit, Issued, Kept, Record, Redeem, SpendKey, Spent, Swap, Swept};
+use super::record::{
+    Count, Debit, Issued, Kept, PointKey, Record, Redeem, SpendKey, Spent, Swap, Swept,
+};
 use super::{Bank, Verified, all};
+use crate::batch::verify_some;
 use crate::held::{Decided, Held};
 use crate::message::{
-    Answer, Op, RedeemRequest, SwapRequest, Swapped, blinded_hash, blinded_value,
+    Answer, Blinded, BlindedPoints, Op, RedeemRequest, SwapRequest, Swapped, blinded_hash,
+    blinded_value,
 };
-use crate::{
-    Denomination, Invalid, Keyset, KeysetId, Keysets, Phase, Voucher, VoucherError, verify_batch,
-};
+use crate::{Denomination, Invalid, Keyset, KeysetId, Keysets, Phase, Voucher, VoucherError};
 
 type Parsed = Result<Voucher, VoucherError>;
 
-/// Does the arithmetic of a request, apart from any state: on any thread.
+/// Most forged vouchers of a request that are looked for. Each costs about twenty pairings to find.
+pub const FORGED_MAX: usize = 16;
+
+/// Does the arithmetic of a request, apart from any state: on any thread. After [`FORGED_MAX`] forged vouchers it stops: the others,
+/// which may be good, get POLICY_REJECTED.
 #[must_use]
 pub fn verified(
     request: &[u8; 32],
@@ -29,11 +35,14 @@ pub fn verified(
     rng: &mut Rng,
 ) -> Verified {
     let good: Vec<Voucher> = vouchers.iter().flatten().cloned().collect();
-    let mut results = verify_batch(&good, keysets, rng).into_iter();
+    let mut results = verify_some(&good, keysets, FORGED_MAX, rng).into_iter();
     let mut forged = 0;
     let code = |parsed: &Parsed| {
         let result = match parsed {
-            Ok(_) => results.next().unwrap_or(Err(Invalid::Forged)),
+            Ok(_) => match results.next().flatten() {
+                Some(result) => result,
+                None => return Code::POLICY_REJECTED,
+            },
             Err(why) => return why.code(),
         };
         match result {
@@ -166,12 +175,14 @@ impl Bank {
         self.decided(Some(record), answer)
     }
 
-    /// Spends vouchers for the right to have points of the same value signed under the same keyset, in one commit.
+    /// Spends vouchers for the right to have points of the same value signed under the same keyset, in one commit. `points` are the
+    /// request's, checked. A point is granted once: a wallet whose counters are old loses nothing by it.
     pub fn swap(
         &mut self,
         unix_ms: u64,
         keysets: &Keysets,
         request: &SwapRequest,
+        points: &BlindedPoints,
         verified: &Verified,
     ) -> Decided<Answer> {
         let n = request.vouchers.len();
@@ -183,6 +194,9 @@ impl Bank {
                 false => refuse(Code::POLICY_REJECTED),
             };
             return self.only(answer);
+        }
+        if points.request != request.hash {
+            return self.only(refuse(Code::INTERNAL_ERROR));
         }
         let (codes, _) = self.codes(unix_ms, keysets, &request.hash, &request.vouchers, verified);
         if codes.iter().any(|c| *c != Code::OK) {
@@ -206,11 +220,18 @@ impl Bank {
             .blinded
             .iter()
             .all(|b| keyset.key(b.denomination).is_some());
-        let fits = self.books.has_room(&request.keyset, n);
+        let fits = self.books.has_room(&request.keyset, n)
+            && self.books.takes_swap(unix_ms, n, request.blinded.len());
         let (Some(value), true) = (value, one && has_keys && fits) else {
             return self.only(refuse(Code::POLICY_REJECTED));
         };
-        if blinded_value(&request.blinded) != Some(value) {
+        let points: Vec<PointKey> = request.blinded.iter().map(point_key).collect();
+        let distinct: BTreeSet<&PointKey> = points.iter().collect();
+        let fresh = distinct.len() == points.len()
+            && !points
+                .iter()
+                .any(|p| self.books.is_granted(&request.keyset, p));
+        if blinded_value(&request.blinded) != Some(value) || !fresh {
             return self.only(refuse(Code::POLICY_REJECTED));
         }
         let mut out: BTreeMap<Denomination, u64> = BTreeMap::new();
@@ -229,6 +250,7 @@ impl Bank {
                 keys: keys.collect(),
                 keyset: request.keyset.0,
             },
+            points: Some(points),
         });
         let answer = Answer {
             total: value,
@@ -394,6 +416,13 @@ fn spent(vouchers: &[Parsed]) -> Vec<Spent> {
             keyset: keyset.0,
         })
         .collect()
+}
+
+/// By which a granted point is known again. Whatever denomination it is for: no two vouchers of a wallet share a point.
+fn point_key(blinded: &Blinded) -> PointKey {
+    let (mut key, full) = ([0; 16], hash(&[b"BN-VPOINT1", &blinded.point]));
+    key.copy_from_slice(&full[..16]);
+    key
 }
 
 /// By which a repeated withdrawal is recognised.

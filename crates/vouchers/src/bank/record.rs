@@ -22,6 +22,17 @@ message! {
     }
 }
 
+/// A granted point without its keyset: the first bytes of its hash.
+pub(super) type PointKey = [u8; 16];
+
+message! {
+    /// Granted points of one keyset.
+    pub(super) struct Granted {
+        req "b" points: Vec<PointKey>,
+        req "keyset" keyset: [u8; 32],
+    }
+}
+
 message! {
     pub(super) struct Redeem {
         req "at" at: u64,
@@ -41,6 +52,8 @@ message! {
         req "out" out: Vec<Count>,
         req "req" request: [u8; 32],
         req "spent" spent: Spent,
+        /// The points; journals of before have none.
+        opt "points" points: Vec<PointKey>,
     }
 }
 
@@ -89,6 +102,8 @@ message! {
         req "spent" spent: Vec<Spent>,
         /// Stored answers.
         req "answers" answers: Vec<Kept>,
+        /// Granted points.
+        opt "granted" granted: Granted,
         /// The number of records that the snapshot replaces.
         req "records" records: u64,
         /// Balances.

@@ -5,11 +5,12 @@ use alloc::vec::Vec;
 use betanet_keys::hash;
 
 use super::books::Books;
-use super::record::{Balance, Count, Counted, Piece, Record, SpendKey, Spent};
+use super::record::{Balance, Count, Counted, Granted, Piece, PointKey, Record, SpendKey, Spent};
 
 /// Spent vouchers in one piece; other items in proportion to their length.
 const SPENT_A_PIECE: usize = 1_500;
 const ITEMS_A_PIECE: usize = 300;
+const POINTS_A_PIECE: usize = 3_000;
 
 impl Books {
     pub(super) fn snapshot(&self, out: &mut dyn FnMut(Record)) {
@@ -19,6 +20,7 @@ impl Books {
             balances: Vec::new(),
             counters: Vec::new(),
             records: self.records,
+            granted: None,
         };
         let mut send = |piece: Piece| out(Record::Piece(piece));
         // One at least, which carries the number of records.
@@ -54,6 +56,17 @@ impl Books {
                 };
                 send(Piece {
                     spent: [spent].into(),
+                    ..empty()
+                });
+            }
+            let points: Vec<PointKey> = book.granted.iter().copied().collect();
+            for points in points.chunks(POINTS_A_PIECE) {
+                let granted = Granted {
+                    points: points.to_vec(),
+                    keyset: keyset.0,
+                };
+                send(Piece {
+                    granted: Some(granted),
                     ..empty()
                 });
             }

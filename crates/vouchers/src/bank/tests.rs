@@ -67,7 +67,10 @@ impl Desk {
             &self.world.keysets,
             &mut self.world.rng,
         );
-        let decided = self.bank.swap(NOW, &self.world.keysets, &request, &v);
+        let points = request.points().unwrap();
+        let decided = self
+            .bank
+            .swap(NOW, &self.world.keysets, &request, &points, &v);
         self.log(decided)
     }
 
@@ -186,6 +189,33 @@ fn duplicates_and_verdicts_of_other_requests_take_nothing() {
 }
 
 #[test]
+fn after_so_many_forged_vouchers_the_rest_are_not_looked_at() {
+    let mut desk = Desk::new(&[0]);
+    let good = desk.world.issue(&[0]);
+    let point = betanet_bls::G1Affine::generator();
+    let forged = (0..2 * FORGED_MAX).map(|n| {
+        let secret = [u8::try_from(n).unwrap(); 32];
+        Voucher::new(&desk.world.id, Denomination::LEAST, &secret, &point)
+    });
+    let mut all: Vec<Voucher> = forged.collect();
+    all.extend(good.iter().cloned());
+    let request = RedeemRequest::from_bytes(&Desk::bytes(Op::Redeem, 1, &all)).unwrap();
+    let verdict = verified(
+        request.hash(),
+        &request.vouchers,
+        &desk.world.keysets,
+        &mut desk.world.rng,
+    );
+    assert_eq!(verdict.forged(), FORGED_MAX);
+    let answer = desk.redeem(1, &all);
+    let n = |code| answer.codes.iter().filter(|c| **c == code).count();
+    assert_eq!(n(Code::VOUCHER_INVALID), FORGED_MAX);
+    // Not called worthless: one of them is good.
+    assert_eq!(n(Code::POLICY_REJECTED), FORGED_MAX + 1);
+    assert!(desk.redeem(2, &good).is_ok());
+}
+
+#[test]
 fn expired_unknown_and_not_yet_valid_keysets_are_told_apart() {
     let mut desk = Desk::new(&[0]);
     let v = desk.world.issue(&[0]);
@@ -277,7 +307,10 @@ fn a_swap_keeps_the_sum_and_stays_within_its_keyset() {
         &desk.world.keysets,
         &mut desk.world.rng,
     );
-    let decided = desk.bank.swap(NOW, &desk.world.keysets, &request, &verdict);
+    let points = request.points().unwrap();
+    let decided = desk
+        .bank
+        .swap(NOW, &desk.world.keysets, &request, &points, &verdict);
     assert_eq!(desk.log(decided).codes, [Code::POLICY_REJECTED]);
     let e = Denomination::LEAST;
     assert_eq!(
@@ -287,6 +320,36 @@ fn a_swap_keeps_the_sum_and_stays_within_its_keyset() {
             redeemed: 0
         }
     );
+}
+
+#[test]
+fn a_point_is_granted_once_and_a_second_swap_of_it_spends_nothing() {
+    let mut desk = Desk::new(&[0, 1]);
+    let v = desk.world.issue(&[0, 0, 0, 1, 1]);
+    let out = desk.blinded(&[0, 0]);
+    assert!(desk.swap(1, &v[..1], &out[..1]).is_ok());
+    let refused = [Code::POLICY_REJECTED; 2];
+    // As another device of the same phrase sends it.
+    assert_eq!(desk.swap(2, &v[1..3], &out).codes, refused);
+    let twice = [out[1], out[1]];
+    assert_eq!(desk.swap(3, &v[1..3], &twice).codes, refused);
+    let other = Blinded {
+        denomination: v[3].denomination(),
+        ..out[0]
+    };
+    assert_eq!(desk.swap(4, &v[3..4], &[other]).codes, refused[..1]);
+    assert!(v[1..].iter().all(|v| !desk.bank.is_spent(v)));
+    // The same after a restart, from the journal and from a snapshot.
+    let mut pieces = Vec::new();
+    desk.bank.snapshot(&mut |piece| pieces.push(piece));
+    for records in [desk.journal.clone(), pieces] {
+        desk.bank = rebuilt(&desk, &records);
+        assert_eq!(desk.swap(2, &v[1..2], &out[..1]).codes, refused[..1]);
+    }
+    assert!(desk.swap(2, &v[1..2], &out[1..]).is_ok());
+    let keyset = desk.world.keyset().clone();
+    assert!(desk.bank.sweep(keyset.exp() + GRACE, &keyset).is_some());
+    assert_eq!(desk.bank.books.granted, 0);
 }
 
 #[test]
@@ -512,6 +575,34 @@ fn full_books_take_no_more_and_forget_nothing() {
     assert!(desk.redeem(6, &v[1..2]).is_ok());
     assert_eq!(desk.bank.issued(&KeysetId([9; 32]), &[]), None);
     assert_eq!(desk.bank.books.of.len(), BOOKS_MAX);
+}
+
+#[test]
+fn swaps_leave_room_for_redemptions_and_push_no_answer_out() {
+    let mut desk = Desk::new(&[0]);
+    let v = desk.world.issue(&[0, 0, 0, 0]);
+    let out = desk.blinded(&[0, 0, 0, 0]);
+    let refused = [Code::POLICY_REJECTED];
+    desk.bank.books.spent = SWAPS_MAX;
+    assert_eq!(desk.swap(1, &v[..1], &out[..1]).codes, refused);
+    assert!(desk.redeem(1, &v[..1]).is_ok());
+    desk.bank.books.spent = 1;
+    desk.bank.books.granted = GRANTED_MAX;
+    assert_eq!(desk.swap(2, &v[1..2], &out[..1]).codes, refused);
+    desk.bank.books.granted = 0;
+    let first = desk.swap(2, &v[1..2], &out[..1]);
+    assert!(first.is_ok());
+    let kept = desk.bank.books.answers[&[2; 16]].clone();
+    for n in 1..u64::try_from(ANSWERS_MAX).unwrap() {
+        let mut id = [0; 16];
+        id[8..].copy_from_slice(&n.to_be_bytes());
+        let (at, kept) = (NOW + n, kept.clone());
+        desk.bank.books.swap_ages.insert((at, id));
+        desk.bank.books.answers.insert(id, Kept { id, at, ..kept });
+    }
+    assert_eq!(desk.swap(3, &v[2..3], &out[1..2]).codes, refused);
+    assert!(desk.redeem(4, &v[2..3]).is_ok(), "redemptions go on");
+    assert_eq!(desk.swap(2, &v[1..2], &out[..1]), first, "it is kept");
 }
 
 #[test]

@@ -64,6 +64,20 @@ impl IssueRequest {
         })
     }
 
+    /// Hash of the request as it came.
+    #[must_use]
+    pub const fn hash(&self) -> &[u8; 32] {
+        &self.hash
+    }
+
+    /// By which a repetition is known: the number and the proof of payment. Somebody else who pays under the same number takes nothing
+    /// from whoever drew it.
+    pub(crate) fn number(&self) -> [u8; 16] {
+        let (mut number, full) = ([0; 16], hash(&[b"BN-VISSUE1", &self.id, &self.pay]));
+        number.copy_from_slice(&full[..16]);
+        number
+    }
+
     /// Encodes a request.
     #[must_use]
     pub fn encode(id: [u8; 16], keyset: &KeysetId, blinded: &[Blinded], pay: &[u8]) -> Vec<u8> {
@@ -81,11 +95,7 @@ impl IssueRequest {
     ///
     /// What is wrong with the first bad point.
     pub fn points(&self) -> Result<BlindedPoints, betanet_bls::Error> {
-        let point = |b: &Blinded| Ok((b.denomination, G1Affine::from_bytes(&b.point)?));
-        Ok(BlindedPoints {
-            request: self.hash,
-            points: self.blinded.iter().map(point).collect::<Result<_, _>>()?,
-        })
+        BlindedPoints::of(self.hash, &self.blinded)
     }
 }
 
@@ -94,6 +104,14 @@ impl IssueRequest {
 pub struct BlindedPoints {
     pub(crate) request: [u8; 32],
     pub(crate) points: Vec<(Denomination, G1Affine)>,
+}
+
+impl BlindedPoints {
+    pub(super) fn of(request: [u8; 32], blinded: &[Blinded]) -> Result<Self, betanet_bls::Error> {
+        let point = |b: &Blinded| Ok((b.denomination, G1Affine::from_bytes(&b.point)?));
+        let points = blinded.iter().map(point).collect::<Result<_, _>>()?;
+        Ok(Self { request, points })
+    }
 }
 
 /// A mint's answer: a signature for each point, in order.

@@ -4,7 +4,7 @@ use betanet_keys::hash;
 use betanet_wire::{cbor, message};
 use zeroize::Zeroizing;
 
-use super::{Blinded, MessageError, counted, raw, read};
+use super::{Blinded, BlindedPoints, MessageError, counted, raw, read};
 use crate::{KeysetId, VOUCHER, Voucher, VoucherError};
 
 message! {
@@ -49,6 +49,15 @@ impl SwapRequest {
             blinded: wire.blinded,
             hash: hash(&[bytes]),
         })
+    }
+
+    /// Decodes the points: each on the curve, in the subgroup, not the identity. About 70 µs each.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the first bad point.
+    pub fn points(&self) -> Result<BlindedPoints, betanet_bls::Error> {
+        BlindedPoints::of(self.hash, &self.blinded)
     }
 
     /// Encodes a request; the bytes are money.

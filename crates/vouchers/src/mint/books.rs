@@ -1,16 +1,18 @@
 //! The durable state, and what each record does to it.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::record::{Issued, Opened, Piece, Record, Used};
-use crate::bank::JournalError;
+use crate::bank::{GRANTED_MAX, JournalError};
 use crate::message::Blinded;
 use crate::{Denomination, KeysetId};
 
-/// Most points that are remembered of keysets that are not swept.
+/// Most points that are remembered of keysets that are not swept, before the reserve for swaps that a redemption service has committed.
 pub const SIGNED_MAX: usize = 1 << 24;
+/// With that reserve.
+const ALL_MAX: usize = SIGNED_MAX + GRANTED_MAX;
 /// Most keysets, swept ones included.
 pub const OPENED_MAX: usize = 1 << 12;
 
@@ -22,7 +24,7 @@ struct Book {
     unit: String,
     not_before: u64,
     exp: u64,
-    signed: BTreeMap<[u8; 48], Denomination>,
+    signed: BTreeSet<([u8; 48], Denomination)>,
     issued: BTreeMap<Denomination, u64>,
     swept: bool,
 }
@@ -30,7 +32,7 @@ struct Book {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Books {
     of: BTreeMap<KeysetId, Book>,
-    /// Numbers that were used: the request, and the keyset with which it is forgotten.
+    /// Numbers of requests that were paid for ([`crate::message::IssueRequest::number`]): the request, and the keyset with which it is forgotten.
     pub(super) ids: BTreeMap<[u8; 16], ([u8; 32], KeysetId)>,
     count: usize,
     pub(super) records: u64,
@@ -47,9 +49,13 @@ impl Books {
         self.count = count;
     }
 
+    pub(super) const fn has_room(&self, points: usize) -> bool {
+        self.count + points <= SIGNED_MAX
+    }
+
     pub(super) fn signed(&self, keyset: &KeysetId, b: &Blinded) -> bool {
         let book = self.of.get(keyset);
-        book.is_some_and(|k| k.signed.get(&b.point) == Some(&b.denomination))
+        book.is_some_and(|k| k.signed.contains(&(b.point, b.denomination)))
     }
 
     /// Does what a record says, or nothing.
@@ -87,16 +93,17 @@ impl Books {
 
     fn issue(&mut self, r: &Issued) -> Result<(), JournalError> {
         let keyset = KeysetId(r.keyset);
-        let full = self.count + r.blinded.len() > SIGNED_MAX;
+        let full = self.count + r.blinded.len() > ALL_MAX;
         let book = self.of.get_mut(&keyset).filter(|b| !b.swept);
         let book = book.ok_or(JournalError::Contradiction)?;
-        let signed = r.blinded.iter().any(|b| book.signed.contains_key(&b.point));
-        if full || signed || self.ids.contains_key(&r.id) {
+        if full || self.ids.contains_key(&r.id) {
             return Err(JournalError::Contradiction);
         }
         for b in &r.blinded {
-            self.count += usize::from(book.signed.insert(b.point, b.denomination).is_none());
-            *book.issued.entry(b.denomination).or_default() += 1;
+            if book.signed.insert((b.point, b.denomination)) {
+                self.count += 1;
+                *book.issued.entry(b.denomination).or_default() += 1;
+            }
         }
         self.ids.insert(r.id, (r.request, keyset));
         Ok(())
@@ -122,7 +129,7 @@ impl Books {
         book.unit.clone_from(&r.unit);
         (book.not_before, book.exp, book.swept) = (r.not_before, r.exp, r.swept);
         for b in &r.blinded {
-            if book.signed.insert(b.point, b.denomination).is_none() {
+            if book.signed.insert((b.point, b.denomination)) {
                 self.count += 1;
                 *book.issued.entry(b.denomination).or_default() += 1;
             }

@@ -95,14 +95,43 @@ fn a_paid_request_is_signed_and_the_same_number_gives_the_same_answer() {
 }
 
 #[test]
-fn one_point_is_never_sold_twice() {
+fn one_point_is_one_voucher_however_often_it_is_paid() {
     let mut s = Setting::new();
     let (_, blinded) = s.blind(&[0, 0]);
     let twice = [blinded[0], blinded[0]];
     assert_eq!(s.issue(1, &twice, 2), Err(Code::POLICY_REJECTED));
-    assert!(s.issue(1, &blinded[..1], 1).is_ok());
-    assert_eq!(s.issue(2, &blinded, 2), Err(Code::POLICY_REJECTED));
-    assert!(s.issue(2, &blinded[1..], 1).is_ok());
+    let first = s.issue(1, &blinded[..1], 1).unwrap();
+    let again = s.issue(2, &blinded, 2).unwrap();
+    assert_eq!(
+        again.partials.signatures[0], first.partials.signatures[0],
+        "the same voucher"
+    );
+    let id = s.world.id;
+    assert_eq!(s.mint.issued(&id, Denomination::LEAST), 2);
+}
+
+#[test]
+fn no_other_payer_keeps_a_request_from_its_points() {
+    let mut s = Setting::new();
+    let (_, victim) = s.blind(&[0, 1, 1]);
+    let (_, own) = s.blind(&[0]);
+    let paid = |amount| Paid { amount, at: NOW };
+    // A mint that saw the request pays one unit each for its number, for a point of it, and for that point as a smaller one.
+    assert!(s.ask(NOW, 7, &own, b"other", paid(1)).is_ok());
+    assert!(s.ask(NOW, 8, &victim[..1], b"other", paid(1)).is_ok());
+    let smaller = Blinded {
+        denomination: Denomination::LEAST,
+        ..victim[1]
+    };
+    assert!(s.ask(NOW, 9, &[smaller], b"other", paid(1)).is_ok());
+    let answer = s.ask(NOW, 7, &victim, b"mine", paid(5)).unwrap();
+    assert_eq!(
+        s.ask(NOW, 7, &victim, b"mine", paid(5)).unwrap(),
+        answer,
+        "the same answer"
+    );
+    let other = s.ask(NOW, 7, &victim[..1], b"mine", paid(1));
+    assert_eq!(other, Err(Code::POLICY_REJECTED), "one request a payment");
 }
 
 #[test]
@@ -201,7 +230,8 @@ fn a_swaps_answer_pays_for_its_points_only() {
         &s.world.keysets,
         &mut s.world.rng,
     );
-    let decided = bank.swap(NOW, &s.world.keysets, &request, &verdict);
+    let points = request.points().unwrap();
+    let decided = bank.swap(NOW, &s.world.keysets, &request, &points, &verdict);
     let answer = decided.answer.release(1).ok().unwrap();
     let signed = answer.sign(&s.world.spender).0;
     let keyset = s.world.keyset().clone();
@@ -225,7 +255,13 @@ fn a_swaps_answer_pays_for_its_points_only() {
         &mut s.world.rng,
     );
     let refused = bank
-        .swap(NOW, &s.world.keysets, &request, &verdict)
+        .swap(
+            NOW,
+            &s.world.keysets,
+            &request,
+            &request.points().unwrap(),
+            &verdict,
+        )
         .answer
         .release(1)
         .ok()
@@ -271,6 +307,10 @@ fn a_full_mint_signs_no_more() {
     let mut s = Setting::new();
     let (_, b) = s.blind(&[0, 0]);
     s.mint.books.fill(SIGNED_MAX - 1);
+    assert!(s.mint.has_room(1) && !s.mint.has_room(2));
+    // The reserve for committed swaps.
+    s.mint.books.fill(SIGNED_MAX + crate::bank::GRANTED_MAX - 1);
+    assert!(!s.mint.has_room(1));
     assert_eq!(s.issue(1, &b, 2), Err(Code::POLICY_REJECTED));
     assert!(s.issue(1, &b[..1], 1).is_ok());
     assert_eq!(s.issue(2, &b[1..], 1), Err(Code::POLICY_REJECTED));

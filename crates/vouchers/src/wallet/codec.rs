@@ -108,9 +108,10 @@ impl Wallet {
                     keyset: Some(keyset.0),
                     ..empty
                 },
-                State::Redeem { to } => Operation {
+                State::Redeem { keyset, to } => Operation {
                     to: Some(*to),
                     kind: REDEEM,
+                    keyset: Some(keyset.0),
                     ..empty
                 },
                 State::Swap { keyset, items } => Operation {
@@ -162,10 +163,16 @@ impl Wallet {
             }
             let items: Items = p.items.iter().map(|i| (i.0, i.1)).collect();
             let pay = p.pay.map(<[u8]>::to_vec);
-            let state = match (p.kind, p.keyset.map(KeysetId), p.to) {
+            // Older files name no keyset of a redemption: its vouchers do.
+            let held = || wallet.coins.values().find(|c| c.held == Some(p.id));
+            let keyset = match p.kind {
+                REDEEM => p.keyset.or_else(|| Some(held()?.voucher.keyset().0)),
+                _ => p.keyset,
+            };
+            let state = match (p.kind, keyset.map(KeysetId), p.to) {
                 (ISSUE, Some(keyset), None) => State::Issue { keyset, items, pay },
                 (SWAP, Some(keyset), None) => State::Swap { keyset, items },
-                (REDEEM, None, Some(to)) => State::Redeem { to },
+                (REDEEM, Some(keyset), Some(to)) => State::Redeem { keyset, to },
                 (GIVEN, None, None) => State::Given,
                 _ => return Err(FileError::Operation),
             };

@@ -14,7 +14,7 @@ use crate::message::{
     Answer, AnswerError, Blinded, IssueRequest, Op, PAY_MAX, RedeemRequest, SwapRequest,
     VOUCHERS_MAX, blinded_hash, blinded_value,
 };
-use crate::{Blinding, Denomination, Keyset, KeysetId, Partials, Voucher, digits, finish};
+use crate::{Blinding, Denomination, Keyset, KeysetId, Partials, Voucher, digits, finish, is_good};
 
 /// Secrets by denomination and counter.
 pub(super) type Items = Vec<(Denomination, u32)>;
@@ -35,7 +35,7 @@ pub(super) enum State {
         pay: Option<Vec<u8>>,
     },
     /// Vouchers to be redeemed to a node.
-    Redeem { to: NodeId },
+    Redeem { keyset: KeysetId, to: NodeId },
     /// Vouchers to be exchanged for points.
     Swap { keyset: KeysetId, items: Items },
     /// Vouchers that were given to somebody.
@@ -150,7 +150,8 @@ impl Wallet {
         id: [u8; 16],
     ) -> Result<(), WalletError> {
         let places = self.exact(keyset, amount)?;
-        self.begin(id, &places, State::Redeem { to })
+        let keyset = *keyset;
+        self.begin(id, &places, State::Redeem { keyset, to })
     }
 
     /// Begins to exchange vouchers for others of the same keyset: `give` names amounts, each of which the new vouchers can pay
@@ -229,7 +230,8 @@ impl Wallet {
     ///
     /// # Errors
     ///
-    /// The wallet was not stored since the operation began, or the number is of none that sends.
+    /// The wallet was not stored since the operation began, the number is of none that sends, or the keyset is not the operation's:
+    /// the vouchers are money for whoever reads the request.
     pub fn request(&self, id: &[u8; 16], keyset: &Keyset) -> Result<Request, WalletError> {
         let (receiver, bytes) = match &self.begun(id)?.state {
             State::Issue {
@@ -244,14 +246,14 @@ impl Wallet {
             }
             State::Swap { keyset: of, items } if *of == keyset.id() => {
                 let blinded = self.blinded(keyset, items)?;
-                let vouchers = self.held_by(id);
+                let vouchers = self.held_of(id, of)?;
                 (
                     Receiver::Swap,
                     SwapRequest::encode(*id, of, &vouchers, &blinded),
                 )
             }
-            State::Redeem { to } => {
-                let vouchers = self.held_by(id);
+            State::Redeem { keyset: of, to } if *of == keyset.id() => {
+                let vouchers = self.held_of(id, of)?;
                 (
                     Receiver::Redeem,
                     RedeemRequest::encode(Op::Redeem, *to, *id, &vouchers),
@@ -260,6 +262,29 @@ impl Wallet {
             _ => return Err(WalletError::Id),
         };
         Ok(Request { receiver, bytes })
+    }
+
+    /// Whether a mint's answer to an issue is good, so that it may count: its signatures are of the share that it names.
+    ///
+    /// # Errors
+    ///
+    /// The number is of no issue under this keyset, or the wallet was not stored since.
+    pub fn is_answer(
+        &self,
+        id: &[u8; 16],
+        keyset: &Keyset,
+        answer: &Partials,
+        rng: &mut Rng,
+    ) -> Result<bool, WalletError> {
+        match &self.begun(id)?.state {
+            State::Issue {
+                keyset: of, items, ..
+            } if *of == keyset.id() => {
+                let blindings = self.blindings(keyset, items)?;
+                Ok(is_good(keyset, &blindings, answer, rng))
+            }
+            _ => Err(WalletError::Id),
+        }
     }
 
     /// Takes the answers of mints to an issue. Wrong ones are named, and the operation stays open: ask other mints.
@@ -445,7 +470,7 @@ impl Wallet {
     }
 
     /// An operation, once the wallet that has it is stored.
-    fn begun(&self, id: &[u8; 16]) -> Result<&Pending, WalletError> {
+    pub(super) fn begun(&self, id: &[u8; 16]) -> Result<&Pending, WalletError> {
         let pending = self.pending.get(id).ok_or(WalletError::Id)?;
         match pending.since <= self.stored {
             true => Ok(pending),
@@ -459,8 +484,23 @@ impl Wallet {
         held.map(|c| c.voucher.clone()).collect()
     }
 
+    /// The same, if all of them are of this keyset.
+    pub(super) fn held_of(
+        &self,
+        id: &[u8; 16],
+        keyset: &KeysetId,
+    ) -> Result<Vec<Voucher>, WalletError> {
+        let held = self.held_by(id);
+        let own = held.iter().all(|v| v.keyset() == *keyset);
+        own.then_some(held).ok_or(WalletError::Id)
+    }
+
     /// Reserves a counter for each voucher.
-    fn items(&self, keyset: &Keyset, split: &[Denomination]) -> Result<Items, WalletError> {
+    pub(super) fn items(
+        &self,
+        keyset: &Keyset,
+        split: &[Denomination],
+    ) -> Result<Items, WalletError> {
         if split.len() > VOUCHERS_MAX {
             return Err(WalletError::Amount);
         }
@@ -480,19 +520,27 @@ impl Wallet {
     }
 
     /// Moves the counters past these.
-    fn advance(&mut self, keyset: &KeysetId, items: &Items) {
+    pub(super) fn advance(&mut self, keyset: &KeysetId, items: &Items) {
         for (e, counter) in items {
             let next = self.counters.entry((*keyset, *e)).or_default();
             *next = (*next).max(counter.saturating_add(1));
         }
     }
 
-    fn blindings(&self, keyset: &Keyset, items: &Items) -> Result<Vec<Blinding>, WalletError> {
+    pub(super) fn blindings(
+        &self,
+        keyset: &Keyset,
+        items: &Items,
+    ) -> Result<Vec<Blinding>, WalletError> {
         let one = |(e, counter): &(Denomination, u32)| self.blinding(keyset, *e, *counter);
         items.iter().map(one).collect()
     }
 
-    fn blinded(&self, keyset: &Keyset, items: &Items) -> Result<Vec<Blinded>, WalletError> {
+    pub(super) fn blinded(
+        &self,
+        keyset: &Keyset,
+        items: &Items,
+    ) -> Result<Vec<Blinded>, WalletError> {
         let mut out = Vec::with_capacity(items.len());
         for blinding in self.blindings(keyset, items)? {
             let point = blinding.blinded(keyset).ok_or(WalletError::Exhausted)?;

@@ -1,13 +1,15 @@
 //! A wallet of which only the phrase is left.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
+use betanet_bls::G1Affine;
 use betanet_machine::Rng;
 use betanet_wire::{Code, NodeId};
 use zeroize::Zeroizing;
 
 use super::{SAME_MAX, Wallet, WalletError, place};
+use crate::issue::are_of_share;
 use crate::message::{
     Answer, AnswerError, Blinded, Op, RedeemRequest, RestoreAnswer, RestoreRequest, VOUCHERS_MAX,
 };
@@ -20,6 +22,8 @@ pub(super) const SAME: u32 = 64;
 const _: () = assert!(SAME as usize == SAME_MAX);
 /// Secrets of each denomination in one request.
 const WINDOW: u32 = 24;
+/// Most requests of one search: mints that sign everything end it.
+pub const REQUESTS_MAX: u32 = 4_096;
 
 /// The search for what the mints signed under one keyset.
 ///
@@ -30,7 +34,13 @@ pub struct Restore {
     /// Of each denomination the next counter, and the one after the last that was signed.
     open: BTreeMap<Denomination, (u32, u32)>,
     asked: Vec<(Denomination, u32)>,
+    requests: u32,
+    /// Shares that answered wrongly.
+    liars: BTreeSet<u8>,
 }
+
+/// The verified signatures of one share: one for each point that was asked, or none.
+type Signed = BTreeMap<u8, Vec<Option<G1Affine>>>;
 
 impl Restore {
     /// Begins, from the first secret of each denomination.
@@ -40,12 +50,29 @@ impl Restore {
             keyset: keyset.id(),
             open: keyset.denominations().map(|e| (e, (0, 0))).collect(),
             asked: Vec::new(),
+            requests: 0,
+            liars: BTreeSet::new(),
         }
     }
 
-    /// The next request, for t mints; `None` when all is found.
+    /// Whether the search was cut off after [`REQUESTS_MAX`] requests, with vouchers found to the last.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.requests > REQUESTS_MAX
+    }
+
+    /// Shares that were named in wrong answers, by the mints that have them or by others.
+    pub fn liars(&self) -> impl Iterator<Item = u8> {
+        self.liars.iter().copied()
+    }
+
+    /// The next request, for all mints; `None` when all is found.
     pub fn request(&mut self, wallet: &Wallet, keyset: &Keyset) -> Option<RestoreRequest> {
         self.asked.clear();
+        self.requests = self.requests.saturating_add(1);
+        if self.requests > REQUESTS_MAX {
+            return None;
+        }
         let mut blinded = Vec::new();
         for (e, (next, _)) in &self.open {
             for counter in *next..next.saturating_add(WINDOW) {
@@ -63,11 +90,12 @@ impl Restore {
     }
 
     /// Takes the answers of mints to the last request, and puts the vouchers into the wallet. Gives how many were found. They may be
-    /// spent: see [`Wallet::check`].
+    /// spent: see [`Wallet::check`]. An answer counts only if all its signatures are of the share that it names; the others do not
+    /// suffer from a wrong one. Only vouchers, which t mints signed, make the search go on: one mint alone cannot make it endless.
     ///
     /// # Errors
     ///
-    /// Fewer than t mints, or wrong answers; then ask others the same.
+    /// Fewer than t mints with good answers; then ask others the same.
     pub fn answered(
         &mut self,
         wallet: &mut Wallet,
@@ -76,48 +104,70 @@ impl Restore {
         rng: &mut Rng,
     ) -> Result<usize, WalletError> {
         let need = usize::from(keyset.threshold());
-        let complete = answers
-            .iter()
-            .filter(|a| a.signatures.len() == self.asked.len());
-        let complete: Vec<&RestoreAnswer> = complete.collect();
-        if complete.len() < need {
-            let (have, need) = (complete.len(), keyset.threshold());
+        let asked = self.asked.iter();
+        let blindings = asked.map(|(e, counter)| wallet.blinding(keyset, *e, *counter));
+        let blindings: Vec<Blinding> = blindings.collect::<Result<_, _>>()?;
+        let signed = self.signed(keyset, &blindings, answers, rng);
+        if signed.len() < need {
+            let (have, need) = (signed.len(), keyset.threshold());
             return Err(IssueError::TooFew { have, need }.into());
         }
-        let (mut used, mut found, mut blindings) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut used, mut found) = (BTreeMap::new(), Vec::new());
         for (at, (e, counter)) in self.asked.iter().enumerate() {
-            // What fewer than t mints signed is no voucher, but its secret is used up.
-            let signed = complete
-                .iter()
-                .filter(|a| a.signatures[at].is_some())
-                .count();
-            if signed > 0 {
-                used.push((*e, *counter));
+            let n = signed.values().filter(|s| s[at].is_some()).count();
+            if n > 0 {
+                // What fewer than t mints signed is no voucher, but its secret is used up.
+                used.insert(*e, counter.saturating_add(1));
             }
-            if signed >= need {
+            if n >= need {
                 found.push(at);
-                blindings.push(wallet.blinding(keyset, *e, *counter)?);
             }
         }
-        let vouchers = Self::join(keyset, &found, &blindings, &complete, rng)?;
+        let vouchers = Self::join(keyset, &found, &blindings, &signed, rng)?;
         wallet.room(vouchers.len())?;
         let n = vouchers.len();
-        for (e, counter) in used {
+        for at in found {
+            let (e, counter) = self.asked[at];
             if let Some((_, after)) = self.open.get_mut(&e) {
-                *after = (*after).max(counter + 1);
+                *after = (*after).max(counter.saturating_add(1));
             }
         }
         wallet.put(vouchers);
-        self.open.retain(|e, (next, after)| {
-            *next = next.saturating_add(WINDOW);
+        for (e, after) in used {
             // Past what another device, or an operation before the loss, may still have signed.
-            let free = if *after > 0 { *after + SAME } else { 0 };
-            let known = wallet.counters.entry((self.keyset, *e)).or_default();
-            *known = (*known).max(free);
+            let known = wallet.counters.entry((self.keyset, e)).or_default();
+            *known = (*known).max(after.saturating_add(SAME));
+        }
+        self.open.retain(|_, (next, after)| {
+            *next = next.saturating_add(WINDOW);
             *next < after.saturating_add(GAP)
         });
         self.asked.clear();
         Ok(n)
+    }
+
+    /// The good signatures by share. Two answers of one share add up.
+    fn signed(
+        &mut self,
+        keyset: &Keyset,
+        blindings: &[Blinding],
+        answers: &[RestoreAnswer],
+        rng: &mut Rng,
+    ) -> Signed {
+        let mut signed = Signed::new();
+        for answer in answers {
+            if !are_of_share(keyset, blindings, answer.share, &answer.signatures, rng) {
+                self.liars.insert(answer.share);
+                continue;
+            }
+            let of = signed
+                .entry(answer.share)
+                .or_insert_with(|| alloc::vec![None; blindings.len()]);
+            for (known, more) in of.iter_mut().zip(&answer.signatures) {
+                *known = known.or(*more);
+            }
+        }
+        signed
     }
 
     /// Joins the vouchers. Mints that did not sign the same points cannot be joined together: so it goes by the set of mints.
@@ -125,32 +175,24 @@ impl Restore {
         keyset: &Keyset,
         found: &[usize],
         blindings: &[Blinding],
-        answers: &[&RestoreAnswer],
+        signed: &Signed,
         rng: &mut Rng,
     ) -> Result<Vec<Voucher>, WalletError> {
         let mut groups: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
-        for (i, at) in found.iter().enumerate() {
-            let signers = answers.iter().filter(|a| a.signatures[*at].is_some());
-            groups
-                .entry(signers.map(|a| a.share).collect())
-                .or_default()
-                .push(i);
+        for at in found {
+            let signers = signed.iter().filter(|(_, s)| s[*at].is_some());
+            let signers = signers.map(|(share, _)| *share).collect();
+            groups.entry(signers).or_default().push(*at);
         }
         let mut out = Vec::new();
         for (signers, members) in groups {
-            let own: Vec<Blinding> = members
+            let own: Vec<Blinding> = members.iter().map(|at| blindings[*at].clone()).collect();
+            let partials: Vec<Partials> = signers
                 .iter()
-                .filter_map(|i| blindings.get(*i).cloned())
-                .collect();
-            let partials: Vec<Partials> = answers
-                .iter()
-                .filter(|a| signers.contains(&a.share))
-                .map(|a| Partials {
-                    share: a.share,
-                    signatures: members
-                        .iter()
-                        .filter_map(|i| a.signatures[found[*i]])
-                        .collect(),
+                .filter_map(|share| Some((*share, signed.get(share)?)))
+                .map(|(share, of)| Partials {
+                    share,
+                    signatures: members.iter().filter_map(|at| of[*at]).collect(),
                 })
                 .collect();
             out.extend(finish(keyset, &own, &partials, rng)?);
