@@ -6,7 +6,8 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
-    reason = "a test stops where it is surprised, and may look at the clock"
+    clippy::cast_possible_truncation,
+    reason = "a test stops where it is surprised, may look at the clock, and draws small numbers"
 )]
 
 #[path = "money/clients.rs"]

@@ -229,8 +229,11 @@ fn pack(parts: &mut Vec<Vec<u8>>, tag: u8, piece: &[u8]) {
     }
 }
 
-/// The next piece of a packed part, with its tag, and what comes after it.
-fn unpack(part: &[u8]) -> Result<Option<(&[u8], &[u8])>, Unreadable> {
+/// A piece with its tag, and what comes after it.
+type Piece<'p> = (&'p [u8], &'p [u8]);
+
+/// The next piece of a packed part.
+fn unpack(part: &[u8]) -> Result<Option<Piece<'_>>, Unreadable> {
     if part.is_empty() {
         return Ok(None);
     }

@@ -111,7 +111,9 @@ async fn a_worker_that_is_stopped_or_cut_off_follows_the_policy_and_its_late_res
         if org != "paused" {
             worker.freeze(true);
         }
-        (lines.push(line), workers.push(worker), tasks.push(id));
+        lines.push(line);
+        workers.push(worker);
+        tasks.push(id);
     }
     let [stop, keep, replace, paused] = &workers[..] else {
         panic!()
