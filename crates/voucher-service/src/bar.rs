@@ -7,24 +7,15 @@ use std::time::Duration;
 use betanet_bar::{Client, Method};
 use betanet_session::{Call, CallBody, Part, Reply, Service, ServiceFuture};
 use betanet_vouchers::message::MESSAGE_MAX;
-use betanet_wire::{Code, cbor, message};
+use betanet_wire::{Code, cbor};
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use crate::desk::{Asker, Desk, Refusal};
+use crate::forms::{CBOR, Refused};
 
-/// Type of all bodies.
-pub(crate) const CBOR: &str = "application/cbor";
 /// Longest that a body takes to come.
 pub(crate) const TIME: Duration = Duration::from_secs(30);
-
-message! {
-    /// The body of a refusal.
-    pub(crate) struct Refused {
-        /// The wire code.
-        req "code" code: u16,
-    }
-}
 
 /// Reads the wire code of a refusal's body; `None` if it has none.
 #[must_use]

@@ -20,8 +20,8 @@ use betanet_wire::cbor;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use crate::desk::{LIST_MAX, Offered, read_keysets};
-use crate::reports::{self, Asked, REPORT_MAX, Signed};
+use crate::forms::{self, Asked, REPORT_MAX, Signed};
+use crate::keysets::{LIST_MAX, Offered, read as read_keysets};
 pub use error::{ClientError, Part};
 pub use link::{Connect, Connecting, Direct, Link, Mixed};
 
@@ -255,7 +255,7 @@ impl VoucherClient {
         let body = cbor::to_vec(&Asked { keyset: keyset.0 });
         let asked = (Method::Post, "signed", &body[..]);
         let bytes = self.send(what, mint, asked, REPORT_MAX).await?;
-        reports::read(&bytes).map_err(|_| ClientError::Answer {
+        forms::read(&bytes).map_err(|_| ClientError::Answer {
             what,
             part: Part::Body,
         })

@@ -1,7 +1,5 @@
 //! The requests: bounds, limits, arithmetic on its own threads, and the way to the state. BAR and streams are faces of it.
 
-mod keysets;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -22,11 +20,10 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::allowed::Allowed;
+use crate::keysets::Listed;
 use crate::payments::Payments;
-use crate::reports::{Reported, Watched};
 use crate::state::{Ask, Of, Said, View, VoucherState};
-pub use keysets::{LIST_MAX, Offered};
-pub(crate) use keysets::{Listed, read as read_keysets, word};
+use crate::watched::{Reported, Watched};
 
 /// Time after which a refused caller may ask again, in seconds.
 const RETRY_AFTER: u64 = 5;

@@ -101,7 +101,7 @@ fn one(desk: &Desk, keyset: &Keyset, seen: Option<&KeysetView>, now_ms: u64) -> 
         "n": keyset.shares(),
         "not_before": keyset.not_before(),
         "reported": reported.map(|r| &r.shares),
-        "phase": crate::desk::word(keyset.phase(now_ms)),
+        "phase": crate::keysets::word(keyset.phase(now_ms)),
         "share": desk.mints.get(&keyset.id()),
         "spends": keyset.spender() == desk.identity.public(),
         "t": keyset.threshold(),

@@ -91,7 +91,9 @@ pub mod coupon;
 mod desk;
 mod error;
 mod folder;
+mod forms;
 mod http;
+mod keysets;
 mod measures;
 mod paid;
 mod payments;
@@ -100,23 +102,25 @@ mod room;
 mod service;
 mod state;
 mod stream;
+mod watched;
 
 pub use bar::refusal;
 pub use betanet_durable::{Role, Settings as JournalSettings, Unavailable};
 pub use coupon::{COUPON_LABEL, COUPON_MAX, Coupon, CouponError, SignedCoupon};
-pub use desk::{LIST_MAX, Offered};
 pub use error::Error;
 pub use folder::{
     Deal, Dealt, ISSUER_FILE, ISSUER_KEY_FILE, KEYSET_FILE, MintFolder, SHARE_FILE, mint_init,
 };
+pub use forms::Signed;
+pub use keysets::{LIST_MAX, Offered};
 pub use paid::{
     CODE_HEADER, HEADER_VOUCHERS_MAX, LocalRedeem, PRICE_HEADER, Paid, Price, Redeem, RedeemFailed,
     Redeeming, RemoteRedeem, VOUCHER_HEADER, with_vouchers,
 };
 pub use payments::{Coupons, Either, Once, Payment, Payments, Swaps};
-pub use reports::{Reported, Signed};
 pub use service::{Running, Settings, VoucherService};
 pub use state::{COUPONS_MAX, Counts, KeysetView, View};
+pub use watched::Reported;
 
 /// The path prefix of the service.
 pub const PREFIX: &str = "/vouchers";

@@ -17,15 +17,16 @@ use crate::Error;
 use crate::allowed::{Allowed, over_mix};
 use crate::bar::BarService;
 use crate::client::VoucherClient;
-use crate::desk::{Desk, Listed};
+use crate::desk::Desk;
 use crate::folder::MintFolder;
 use crate::http::AdminFace;
+use crate::keysets::Listed;
 use crate::paid::LocalRedeem;
 use crate::payments::{Coupons, Either, Payments, Swaps};
-use crate::reports::Watched;
 use crate::room;
 use crate::state::{Ask, Said, View, VoucherState};
 use crate::stream::RedeemStreams;
+use crate::watched::Watched;
 
 /// Interval at which totals are counted, and keysets that are over are looked for.
 const LOOK: Duration = Duration::from_secs(60);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::{ClientError, LINKS_MAX, Link, Part, VoucherClient};
-use crate::bar::Refused;
+use crate::forms::Refused;
 
 /// First pause before a repetition; each later one is twice as long.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -147,7 +147,7 @@ async fn exchange(
     let mut headers = Headers::default();
     if method.has_body() {
         headers.set("content-length", body.len().to_string());
-        headers.set("content-type", crate::bar::CBOR);
+        headers.set("content-type", crate::forms::CBOR);
     }
     let mut request = Request::new(method, &format!("{}/{path}", crate::PREFIX), headers);
     if body.len() <= INLINE {

@@ -4,7 +4,7 @@ use betanet_vouchers::bank::Bank;
 use betanet_vouchers::mint::Mint;
 use betanet_vouchers::{Denomination, KeysetId, Keysets};
 
-use crate::reports::Reported;
+use crate::watched::Reported;
 
 /// Numbers of vouchers of one denomination.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
