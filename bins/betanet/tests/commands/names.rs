@@ -127,7 +127,12 @@ fn bind(net: &Net, claim: &[&str]) -> Value {
     name(&[&["claim", "files.example", "-o", "f.claim"], claim].concat());
     for n in [1, 2] {
         let (key, memory) = (format!("net/keys/signer{n}.pem"), format!("memory{n}"));
-        name(&["sign", "f.claim", "--signer", &key, "--memory", &memory]);
+        let sign = ["sign", "f.claim", "--signer", &key, "--memory", &memory];
+        let new: &[&str] = match net.path(&memory).exists() {
+            true => &[],
+            false => &["--new-memory"],
+        };
+        name(&[&sign[..], new].concat());
     }
     name(&["publish", "f.claim"])
 }
