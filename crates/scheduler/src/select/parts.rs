@@ -90,7 +90,9 @@ impl Search<'_, '_> {
     /// Bytes of the task's blobs that nodes hold, ascending by slot.
     fn bytes(&self) -> Vec<(u32, u64)> {
         let mut out: Vec<(u32, u64)> = Vec::new();
-        for (blob, size) in self.query.request.blobs {
+        // Holders of an empty blob are no better than other nodes.
+        let blobs = self.query.request.blobs.iter().filter(|(_, n)| *n > 0);
+        for (blob, size) in blobs {
             let holders = self.fleet.held.holders(self.query.now, blob);
             out = merge(out, holders.map(|slot| (slot, *size)));
         }
@@ -290,5 +292,82 @@ impl Search<'_, '_> {
                 Some(_) => IN_ZONE,
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+
+    use betanet_fog::{Amounts, Kind, Level, NodeId, Placement, Resources, TaskId, Tier, Word};
+
+    use super::*;
+    use crate::{Ended, NewCopy, NodeSpec, Placer, Request};
+
+    fn amounts(cpu: u64) -> Resources {
+        let memory = 1 << 30;
+        let amounts = Amounts {
+            cpu,
+            memory,
+            ..Amounts::default()
+        };
+        Resources::new(amounts).unwrap()
+    }
+
+    fn spec(n: u8, cpu: u64) -> NodeSpec {
+        NodeSpec {
+            id: NodeId([n; 20]),
+            capacity: amounts(cpu),
+            kind: Kind::Compute,
+            model: Word::default(),
+            org: "lab".parse().unwrap(),
+            vouched: true,
+            region: Word::default(),
+            zone: Word::default(),
+            labels: BTreeMap::new(),
+            level: Level::Public,
+            price: 1,
+        }
+    }
+
+    #[test]
+    fn a_holder_of_an_empty_blob_is_no_better_than_others() {
+        let mut placer = Placer::new();
+        let (resources, wishes) = (amounts(100), Placement::default());
+        let mut place = |placer: &mut Placer, fence, blobs: &[_]| {
+            let request = Request {
+                task: &TaskId([1; 32]),
+                ns: "lab",
+                group: "",
+                tier: Tier::Bronze,
+                prio: 0,
+                level: Level::Public,
+                strategy: Strategy::Affinity,
+                resources: &resources,
+                wishes: &wishes,
+                blobs,
+                seed: &[0; 32],
+                factor: 1_000_000,
+                apart: &[],
+                failed: &[],
+                preempted: 0,
+                reservation: None,
+            };
+            let copy = NewCopy { number: 0, fence };
+            let placed = placer.place(fence, &request, &[copy]).unwrap().unwrap();
+            placed.copies[0].node
+        };
+        let (roomy, tight) = (NodeId([1; 20]), NodeId([2; 20]));
+        placer.put(&spec(1, 4_000));
+        placer.set_active(&roomy, true, true).unwrap();
+        assert_eq!(place(&mut placer, 1, &[]), roomy);
+        let blob = [7; 32];
+        placer.end(2, 1, Ended::Result(&[blob]));
+        placer.put(&spec(2, 2_000));
+        placer.set_active(&tight, true, true).unwrap();
+        // Of two nodes that hold the same, the one with less free takes it.
+        assert_eq!(place(&mut placer, 3, &[(blob, 0)]), tight);
+        placer.end(4, 3, Ended::Result(&[]));
+        assert_eq!(place(&mut placer, 5, &[(blob, 1)]), roomy);
     }
 }
