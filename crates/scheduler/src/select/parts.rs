@@ -299,7 +299,8 @@ impl Search<'_, '_> {
 mod tests {
     use alloc::collections::BTreeMap;
 
-    use betanet_fog::{Amounts, Kind, Level, NodeId, Placement, Resources, TaskId, Tier, Word};
+    use betanet_fog::{Amounts, Kind, Level, Placement, Resources, TaskId, Tier, Word};
+    use betanet_wire::NodeId;
 
     use super::*;
     use crate::{Ended, NewCopy, NodeSpec, Placer, Request};
@@ -334,7 +335,7 @@ mod tests {
     fn a_holder_of_an_empty_blob_is_no_better_than_others() {
         let mut placer = Placer::new();
         let (resources, wishes) = (amounts(100), Placement::default());
-        let mut place = |placer: &mut Placer, fence, blobs: &[_]| {
+        let place = |placer: &mut Placer, fence, blobs: &[_]| {
             let request = Request {
                 task: &TaskId([1; 32]),
                 ns: "lab",
