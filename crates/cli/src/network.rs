@@ -255,7 +255,10 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
     write_shared(&network, file).map_err(Fail::file(&network))?;
     let mut commands = String::new();
     for node in &nodes {
+        let ledger = ledgers.next();
         let (binary, roles) = match node.part {
+            // Only a gateway publishes a key for requests over the mix.
+            Part::Seed if ledger.is_some() => ("gateway", "\"seed\", \"entry\", \"gateway\""),
             Part::Seed => ("gateway", "\"seed\", \"entry\""),
             Part::Relay => ("gateway", "\"entry\", \"core\", \"gateway\""),
             Part::Mixnode => ("mixnode", "\"mix\""),
@@ -267,7 +270,7 @@ fn new(dir: &Path, plan: &Plan, as_json: bool) -> Result<(), Fail> {
              network = \"{}\"\nroles = [{roles}]\norg = \"{name}\"\ndial_from = \"{ip}\"\nper_address = 64\nadmin = \"{ip}:{}\"\n",
             network.display(),
             port.saturating_add(1),
-        ) + &ledgers.next().unwrap_or_default();
+        ) + &ledger.unwrap_or_default();
         write_shared(&config, text).map_err(Fail::file(&config))?;
         let _ = writeln!(commands, "{binary} --config {}", config.display());
     }

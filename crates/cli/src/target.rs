@@ -236,18 +236,15 @@ impl Dialling {
         options: &MixOptions,
         file: &Path,
     ) -> Result<MixSession, Error> {
-        let client = match self.mixing.take() {
-            Some(client) => client,
-            None => {
-                let network = Network::read(file)?;
-                // A client that could not join is not made twice.
-                let node = self.entry.take().ok_or(RelayError::Unknown(name))?;
-                MixClient::join(node, &network, options).await?
-            }
-        };
-        let session = client.session(name).await;
-        self.mixing = Some(client);
-        Ok(session?)
+        // The client stays here while it is asked: a call that is given up costs the next one nothing.
+        if self.mixing.is_none() {
+            let network = Network::read(file)?;
+            // A client that could not join is not made twice.
+            let node = self.entry.take().ok_or(RelayError::Unknown(name))?;
+            self.mixing = Some(MixClient::join(node, &network, options).await?);
+        }
+        let client = self.mixing.as_ref().ok_or(RelayError::Unknown(name))?;
+        Ok(client.session(name).await?)
     }
 
     /// Returns the identity that the peer sees, if it is a stored one.

@@ -138,8 +138,8 @@ fn bind(net: &Net, claim: &[&str]) -> Value {
 }
 
 #[test]
-fn an_alias_moves_with_the_key_of_its_node() {
-    let net = Net::with(&["--relays", "1", "--signers", "3"]);
+fn an_alias_moves_with_the_key_of_its_node_and_is_found_over_the_mix() {
+    let net = Net::with(&["--relays", "1", "--mixnodes", "3", "--signers", "3"]);
     assert_eq!(code(&net.run(&["network", "up", "net", "--detach"])), 0);
     let network = ["--network", "net/NETWORK.toml"];
     let (old, new) = ("net/relay1/node.pem", "net/seed5/node.pem");
@@ -169,14 +169,23 @@ fn an_alias_moves_with_the_key_of_its_node() {
     let moved = bind(&net, &["--key", new, "--prev-key", old]);
     assert_eq!(moved["final"], Value::Bool(true));
     let shown = json(&net.run(&["id", "show", "--key", new, "--json"]));
-    let found = ["name", "resolve", "files.example", "--json"];
-    let found = json(&net.run(&[&found[..], &network].concat()));
-    assert_eq!(
-        (&found["status"], found["seq"].as_u64()),
-        (&"bound".into(), Some(2))
-    );
-    assert_eq!(found["node"], shown["name"]);
-    let history = ["name", "history", "files.example", "--json"];
+    let asked = |more: &[&str]| {
+        let args = [
+            &["name", "resolve", "files.example", "--json"],
+            more,
+            &network,
+        ];
+        json(&net.run(&args.concat()))
+    };
+    for way in [&[][..], &["--mix", "2"]] {
+        let found = asked(way);
+        assert_eq!(
+            (&found["status"], found["seq"].as_u64()),
+            (&"bound".into(), Some(2))
+        );
+        assert_eq!(found["node"], shown["name"], "{way:?}");
+    }
+    let history = ["name", "history", "files.example", "--json", "--mix", "2"];
     let history = json(&net.run(&[&history[..], &network].concat()));
     assert_eq!(history["records"].as_array().map(Vec::len), Some(2));
     assert_eq!(code(&net.run(&["network", "down", "net"])), 0);

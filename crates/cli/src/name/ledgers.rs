@@ -19,6 +19,8 @@ use crate::target::Dialling;
 
 /// Time limit of one request.
 const LIMIT: Duration = Duration::from_secs(30);
+/// The same over the mix, where a client first joins and looks for the node's key.
+const LIMIT_OVER_MIX: Duration = Duration::from_secs(90);
 /// Time for leaving.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -105,6 +107,10 @@ impl Ledgers {
         request: Request,
         body: Option<Vec<u8>>,
     ) -> Result<Result<Vec<u8>, ClientError>, Fail> {
+        let limit = match self.dialling.is_mixed() {
+            true => LIMIT_OVER_MIX,
+            false => LIMIT,
+        };
         let asked = async {
             let session = self.session(node).await?;
             let answer = match body {
@@ -118,12 +124,12 @@ impl Ledgers {
             };
             Ok(client::body(answer, ANSWER_MAX).await)
         };
-        match timeout(LIMIT, asked).await {
+        match timeout(limit, asked).await {
             Ok(answer) => answer,
             Err(_) => Err(Fail::Peer(format!(
                 "{}: no answer within {} s",
                 node.0,
-                LIMIT.as_secs()
+                limit.as_secs()
             ))),
         }
     }

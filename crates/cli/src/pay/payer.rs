@@ -32,8 +32,8 @@ struct Budget {
 }
 
 impl Budget {
-    /// Takes a price in vouchers of this unit. What was sent once is never given back: whoever got the vouchers may spend them, though
-    /// the answer says otherwise.
+    /// Takes a price in vouchers of this unit. The limit counts what was sent, even if the peer says that it refused the payment:
+    /// a peer that has vouchers can spend them.
     fn take(&mut self, price: &Price, unit: &str) -> Result<(), Fail> {
         if price.unit != unit {
             return Err(Fail::Peer(format!(
