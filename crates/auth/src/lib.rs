@@ -73,6 +73,7 @@ mod json;
 pub mod jwt;
 pub mod limit;
 pub mod login;
+mod owned;
 pub mod password;
 pub mod refresh;
 mod role;

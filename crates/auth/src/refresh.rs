@@ -4,13 +4,13 @@
 //! A token is its family, its number, and a keyed hash of both. So the successor that was given within the last 20 s is given again, to
 //! requests that run in parallel or whose answer was lost, although no token is stored.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use betanet_keys::same;
 use betanet_wire::{cbor, message};
 use zeroize::Zeroizing;
 
+use crate::owned::{ByAccount, Owned};
 use crate::secret::{Secret, ServerKey, from_token, to_token};
 use crate::{AccountId, Error, Permissions};
 
@@ -91,8 +91,24 @@ const fn refused(why: Error) -> Ended {
 #[derive(Clone, Debug)]
 pub struct Families {
     key: ServerKey,
-    all: BTreeMap<FamilyId, Family>,
-    by_account: BTreeMap<AccountId, Vec<FamilyId>>,
+    all: ByAccount<Family>,
+}
+
+impl Owned for Family {
+    type Id = FamilyId;
+    const BOUNDS: (usize, usize) = (FAMILIES_MAX, FAMILIES_AN_ACCOUNT);
+
+    fn id(&self) -> FamilyId {
+        self.id
+    }
+
+    fn account(&self) -> AccountId {
+        self.account
+    }
+
+    fn since(&self) -> u64 {
+        self.turned
+    }
 }
 
 impl Families {
@@ -101,8 +117,7 @@ impl Families {
     pub const fn new(key: ServerKey) -> Self {
         Self {
             key,
-            all: BTreeMap::new(),
-            by_account: BTreeMap::new(),
+            all: ByAccount::new(),
         }
     }
 
@@ -112,24 +127,7 @@ impl Families {
     ///
     /// [`Error::Form`], [`Error::Exists`] or [`Error::Full`].
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let family: Family = cbor::from_slice(bytes).map_err(Error::Form)?;
-        if self.all.contains_key(&family.id) {
-            return Err(Error::Exists);
-        }
-        let own = self.by_account.get(&family.account).map_or(0, Vec::len);
-        if self.all.len() >= FAMILIES_MAX || own >= FAMILIES_AN_ACCOUNT {
-            return Err(Error::Full(FAMILIES_MAX));
-        }
-        self.insert(family);
-        Ok(())
-    }
-
-    fn insert(&mut self, family: Family) {
-        self.by_account
-            .entry(family.account)
-            .or_default()
-            .push(family.id);
-        self.all.insert(family.id, family);
+        self.all.add(cbor::from_slice(bytes).map_err(Error::Form)?)
     }
 
     fn body(&self, id: &FamilyId, number: u64) -> Zeroizing<[u8; BODY]> {
@@ -160,21 +158,10 @@ impl Families {
         scopes: Permissions,
         id: FamilyId,
     ) -> Result<(Refreshed, Option<FamilyId>), Error> {
-        if self.all.contains_key(&id) {
+        if self.all.get(&id).is_some() {
             return Err(Error::Exists);
         }
-        let own = self.by_account.get(&account);
-        let oldest = own.filter(|own| own.len() >= FAMILIES_AN_ACCOUNT);
-        let turned = |id: &&FamilyId| self.all.get(*id).map_or(0, |f| f.turned);
-        let ended = oldest
-            .and_then(|own| own.iter().min_by_key(turned))
-            .copied();
-        if let Some(id) = ended {
-            self.end(&id);
-        }
-        if self.all.len() >= FAMILIES_MAX {
-            return Err(Error::Full(FAMILIES_MAX));
-        }
+        let ended = self.all.make_room(account);
         let family = Family {
             id,
             number: 0,
@@ -184,7 +171,7 @@ impl Families {
             scopes,
             account,
         };
-        self.insert(family.clone());
+        self.all.add(family.clone())?;
         let token = self.token(&id, 0);
         Ok((Refreshed { token, family }, ended))
     }
@@ -227,24 +214,12 @@ impl Families {
 
     /// Ends a family, at a logout.
     pub fn end(&mut self, id: &FamilyId) -> Option<Family> {
-        let family = self.all.remove(id)?;
-        if let Some(own) = self.by_account.get_mut(&family.account) {
-            own.retain(|i| i != id);
-            if own.is_empty() {
-                self.by_account.remove(&family.account);
-            }
-        }
-        Some(family)
+        self.all.remove(id)
     }
 
     /// Ends families that have expired, and those that `live` refuses; their IDs.
     pub fn sweep(&mut self, now_ms: u64, live: impl Fn(&Family) -> bool) -> Vec<FamilyId> {
-        let dead = |f: &&Family| !f.lives(now_ms) || !live(f);
-        let dead: Vec<FamilyId> = self.all.values().filter(dead).map(|f| f.id).collect();
-        for id in &dead {
-            self.end(id);
-        }
-        dead
+        self.all.sweep(|f| !f.lives(now_ms) || !live(f))
     }
 
     /// Number of families.
@@ -256,7 +231,7 @@ impl Families {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.all.len() == 0
     }
 }
 
@@ -363,7 +338,7 @@ mod tests {
     fn a_restored_family_goes_on_and_a_rolled_back_one_ends() {
         let mut all = families();
         let first = begin(&mut all, 0, 1);
-        let old = all.all[&[1; ID]].to_bytes();
+        let old = all.all.get(&[1; ID]).unwrap().to_bytes();
         let second = all.refresh(5, &first).unwrap();
         let mut again = families();
         again.restore(&second.family.to_bytes()).unwrap();

@@ -1,6 +1,5 @@
 //! Browser sessions: opaque tokens in a cookie, stored hashed; form tokens; and the fields that tell a page of this site from another.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,6 +10,7 @@ use betanet_wire::text::{base64url, unbase64url};
 use betanet_wire::{cbor, message};
 use zeroize::Zeroizing;
 
+use crate::owned::{ByAccount, Owned};
 use crate::secret::Secret;
 use crate::{AccountId, Error, Foreign};
 
@@ -138,8 +138,24 @@ pub fn clear_cookie() -> String {
 /// The sessions. A change is told by its return, for the caller to store.
 #[derive(Clone, Debug, Default)]
 pub struct Sessions {
-    all: BTreeMap<SessionId, Session>,
-    by_account: BTreeMap<AccountId, Vec<SessionId>>,
+    all: ByAccount<Session>,
+}
+
+impl Owned for Session {
+    type Id = SessionId;
+    const BOUNDS: (usize, usize) = (SESSIONS_MAX, SESSIONS_AN_ACCOUNT);
+
+    fn id(&self) -> SessionId {
+        self.id
+    }
+
+    fn account(&self) -> AccountId {
+        self.account
+    }
+
+    fn since(&self) -> u64 {
+        self.made
+    }
 }
 
 /// A new session.
@@ -160,24 +176,7 @@ impl Sessions {
     ///
     /// [`Error::Form`], [`Error::Exists`] or [`Error::Full`].
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let session: Session = cbor::from_slice(bytes).map_err(Error::Form)?;
-        if self.all.contains_key(&session.id) {
-            return Err(Error::Exists);
-        }
-        let own = self.by_account.get(&session.account).map_or(0, Vec::len);
-        if own >= SESSIONS_AN_ACCOUNT || self.all.len() >= SESSIONS_MAX {
-            return Err(Error::Full(SESSIONS_MAX));
-        }
-        self.insert(session);
-        Ok(())
-    }
-
-    fn insert(&mut self, session: Session) {
-        self.all.insert(session.id, session);
-        self.by_account
-            .entry(session.account)
-            .or_default()
-            .push(session.id);
+        self.all.add(cbor::from_slice(bytes).map_err(Error::Form)?)
     }
 
     /// Opens a session after a login. It always has a fresh token, so that nobody can have planted it.
@@ -194,16 +193,7 @@ impl Sessions {
     ) -> Result<Opened, Error> {
         let bytes = Zeroizing::new(rng.array::<32>());
         let token = SessionToken(Secret::new(base64url(bytes.as_slice())));
-        let own = self.by_account.get(&account);
-        let oldest = own.filter(|own| own.len() >= SESSIONS_AN_ACCOUNT);
-        let made = |id: &&SessionId| self.all.get(*id).map_or(0, |s| s.made);
-        let ended = oldest.and_then(|own| own.iter().min_by_key(made)).copied();
-        if let Some(id) = ended {
-            self.end(&id);
-        }
-        if self.all.len() >= SESSIONS_MAX {
-            return Err(Error::Full(SESSIONS_MAX));
-        }
+        let ended = self.all.make_room(account);
         let session = Session {
             id: token.id(),
             generation,
@@ -211,7 +201,7 @@ impl Sessions {
             used: now_ms,
             account,
         };
-        self.insert(session);
+        self.all.add(session)?;
         Ok(Opened {
             token,
             session,
@@ -244,30 +234,17 @@ impl Sessions {
 
     /// The sessions of an account.
     pub fn of(&self, account: AccountId) -> impl Iterator<Item = &Session> {
-        let own = self.by_account.get(&account).into_iter().flatten();
-        own.filter_map(|id| self.all.get(id))
+        self.all.of(account)
     }
 
     /// Ends a session.
     pub fn end(&mut self, id: &SessionId) -> Option<Session> {
-        let session = self.all.remove(id)?;
-        if let Some(own) = self.by_account.get_mut(&session.account) {
-            own.retain(|i| i != id);
-            if own.is_empty() {
-                self.by_account.remove(&session.account);
-            }
-        }
-        Some(session)
+        self.all.remove(id)
     }
 
     /// Ends sessions that have expired, and those that `live` refuses; their IDs.
     pub fn sweep(&mut self, now_ms: u64, live: impl Fn(&Session) -> bool) -> Vec<SessionId> {
-        let dead = |s: &&Session| !s.lives(now_ms) || !live(s);
-        let dead: Vec<SessionId> = self.all.values().filter(dead).map(|s| s.id).collect();
-        for id in &dead {
-            self.end(id);
-        }
-        dead
+        self.all.sweep(|s| !s.lives(now_ms) || !live(s))
     }
 
     /// Number of sessions.
@@ -279,7 +256,7 @@ impl Sessions {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.all.len() == 0
     }
 }
 
