@@ -8,7 +8,6 @@ use betanet_machine::Rng;
 use betanet_wire::{Code, NodeId};
 use zeroize::Zeroizing;
 
-use super::restore::SAME;
 use super::{Coin, Place, SAME_MAX, Wallet, WalletError, place};
 use crate::message::{
     Answer, AnswerError, Blinded, IssueRequest, Op, PAY_MAX, RedeemRequest, SwapRequest,
@@ -442,31 +441,6 @@ impl Wallet {
             }
             _ => Err(WalletError::Id),
         }
-    }
-
-    /// Gives up a swap that was never sent: its vouchers are free again. Mints have signed points of these denominations for another
-    /// wallet of the same phrase, so their secrets are passed over. Those of the other denominations are used by the next operation.
-    ///
-    /// # Errors
-    ///
-    /// The number is of no swap.
-    pub fn forgo(&mut self, id: &[u8; 16], signed: &[Denomination]) -> Result<(), WalletError> {
-        let (keyset, items) = match self.pending.get(id).map(|p| &p.state) {
-            Some(State::Swap { keyset, items }) => (*keyset, items.clone()),
-            _ => return Err(WalletError::Id),
-        };
-        for (e, counter) in items {
-            let next = self.counters.entry((keyset, e)).or_default();
-            *next = match signed.contains(&e) {
-                true => (*next).max(counter.saturating_add(SAME)),
-                false => (*next).min(counter),
-            };
-        }
-        self.pending.remove(id);
-        let held = self.coins.values_mut().filter(|c| c.held == Some(*id));
-        held.for_each(|c| c.held = None);
-        self.revision += 1;
-        Ok(())
     }
 
     /// An operation, once the wallet that has it is stored.

@@ -18,7 +18,7 @@ use crate::{Blinding, Denomination, IssueError, Keyset, KeysetId, Partials, Vouc
 /// Secrets in a row that no mint has signed, after which a denomination has no more: three operations that were given up.
 pub const GAP: u32 = 4 * SAME;
 /// Secrets that one operation may take, and the wallet therefore skips.
-pub(super) const SAME: u32 = 64;
+const SAME: u32 = 64;
 const _: () = assert!(SAME as usize == SAME_MAX);
 /// Secrets of each denomination in one request.
 const WINDOW: u32 = 24;

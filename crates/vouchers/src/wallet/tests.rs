@@ -7,9 +7,7 @@ use betanet_wire::NodeId;
 use super::*;
 use crate::Partials;
 use crate::bank::{Bank, verified};
-use crate::message::{
-    Answer, IssueRequest, RedeemRequest, RestoreAnswer, RestoreRequest, SwapRequest, swap_pays,
-};
+use crate::message::{Answer, IssueRequest, RedeemRequest, RestoreAnswer, SwapRequest, swap_pays};
 use crate::mint::{Mint, MintShares, Paid};
 use crate::testkit::{BEGIN, World};
 
@@ -613,82 +611,4 @@ fn a_wallet_is_bounded() {
         Wallet::new(&phrase(), "").buy(&keyset, 128, [1; 16]),
         Err(WalletError::Amount)
     );
-}
-
-/// Denominations of a swap's points that a mint has signed before.
-fn signed_before(s: &Services, wallet: &Wallet, id: [u8; 16]) -> Vec<Denomination> {
-    let keyset = s.world.keyset();
-    let blinded = wallet.points(&id, keyset).unwrap();
-    let of: Vec<Denomination> = blinded.iter().map(|b| b.denomination).collect();
-    let keyset = keyset.id();
-    let request = RestoreRequest { keyset, blinded };
-    let (mint, shares) = &s.mints[0];
-    let known = mint.restore(&request).release(u64::MAX).ok().unwrap();
-    let known = known.sign(shares).unwrap().signatures;
-    let signed = of.iter().zip(known).filter(|(_, s)| s.is_some());
-    signed.map(|(e, _)| *e).collect()
-}
-
-#[test]
-fn a_swap_whose_secrets_another_device_has_used_is_given_up_before_it_costs_anything() {
-    let mut s = Services::new();
-    let keyset = s.keyset();
-    // Vouchers of 1, 2 and 4.
-    let mut first = bought(&mut s, &phrase(), 7);
-    let mut second = Device::new(&phrase(), 0);
-    second.wallet = first.wallet.clone();
-    // The first device exchanges its voucher of 1 and of 2.
-    let id = [2; 16];
-    first.wallet.swap(&keyset, &[3], id).unwrap();
-    first.save();
-    assert!(signed_before(&s, &first.wallet, id).is_empty());
-    let request = first.wallet.request(&id, &keyset).unwrap();
-    let answer = s.spender(&request);
-    first.wallet.answered(&id, &keyset, &answer).unwrap();
-    first.save();
-    let request = first.wallet.request(&id, &keyset).unwrap();
-    let answers = [0, 1].map(|i| s.mint(i, &request.bytes).unwrap());
-    first
-        .wallet
-        .issued(&id, &keyset, &answers, &mut first.rng)
-        .unwrap();
-    // The second one has dropped what is spent, and exchanges its voucher of 4 with the same secrets.
-    let check = second.wallet.check(&keyset.id(), 0, [3; 16]).unwrap();
-    let check = Request {
-        receiver: Receiver::Redeem,
-        bytes: check,
-    };
-    let answer = s.spender(&check);
-    second.wallet.checked(&keyset, 0, [3; 16], &answer).unwrap();
-    assert_eq!(second.wallet.free(&s.world.keysets, "FOG"), 4);
-    let id = [4; 16];
-    second.wallet.swap(&keyset, &[3], id).unwrap();
-    second.save();
-    let signed = signed_before(&s, &second.wallet, id);
-    assert!(!signed.is_empty());
-    assert_eq!(second.wallet.free(&s.world.keysets, "FOG"), 0);
-    second.wallet.forgo(&id, &signed).unwrap();
-    assert_eq!(second.wallet.forgo(&id, &signed), Err(WalletError::Id));
-    assert_eq!(second.wallet.free(&s.world.keysets, "FOG"), 4);
-    second.wallet.swap(&keyset, &[3], id).unwrap();
-    second.save();
-    assert!(signed_before(&s, &second.wallet, id).is_empty());
-    let request = second.wallet.request(&id, &keyset).unwrap();
-    let answer = s.spender(&request);
-    second.wallet.answered(&id, &keyset, &answer).unwrap();
-    second.save();
-    let request = second.wallet.request(&id, &keyset).unwrap();
-    let answers = [0, 1].map(|i| s.mint(i, &request.bytes).unwrap());
-    second
-        .wallet
-        .issued(&id, &keyset, &answers, &mut second.rng)
-        .unwrap();
-    second.save();
-    assert_eq!(second.wallet.free(&s.world.keysets, "FOG"), 4);
-    // A phrase finds what both devices have.
-    let restored = set(&s.restore(&phrase()));
-    for voucher in first.wallet.vouchers().chain(second.wallet.vouchers()) {
-        let found = restored.contains(voucher.as_bytes().as_slice());
-        assert_eq!(found, !s.bank.is_spent(voucher));
-    }
 }
