@@ -59,7 +59,6 @@ mod measures;
 mod peers;
 mod proposer;
 mod rates;
-mod room;
 mod round;
 mod service;
 mod shared;

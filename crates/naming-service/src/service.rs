@@ -8,7 +8,7 @@ use betanet_journal::Journal;
 use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_naming::{Genesis, Ledger};
 use betanet_runtime::{Extension, Node, SessionConfig};
-use betanet_session::{Service, StreamType, Streams};
+use betanet_session::{Room, Service, StreamType, Streams};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -19,7 +19,6 @@ use crate::gossip::{Heard, Runner, Taker};
 use crate::http::AdminFace;
 use crate::peers::Peers;
 use crate::rates::Rates;
-use crate::room;
 use crate::shared::Shared;
 use crate::sign;
 use crate::state::{Counts, Facts, Names, Setup};
@@ -100,8 +99,8 @@ impl NameService {
             settings,
             api: Arc::new(Api {
                 shared: Arc::new(Shared::new(setup, told)),
-                room: room::room(),
-                reserved: room::room(),
+                room: Room::standard(),
+                reserved: Room::standard(),
                 rates: Rates::default(),
                 arithmetic: Arc::new(Arithmetic::new()),
                 refused: Mutex::default(),

@@ -5,6 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use betanet_wire::ChargeTo;
 
+/// Most bytes of all bodies of a [`Room::standard`].
+const BODIES: usize = 32 << 20;
+/// Most bytes of the bodies from one address.
+const BODIES_AN_ADDRESS: usize = BODIES / 8;
+/// Most bytes of all bodies over the mix.
+const BODIES_OVER_MIX: usize = BODIES / 2;
+/// Most requests under way in a [`Room::standard`].
+const UNDER_WAY: usize = 512;
+/// Most requests under way from one address.
+const UNDER_WAY_AN_ADDRESS: usize = 64;
+/// Most requests under way over the mix.
+const UNDER_WAY_OVER_MIX: usize = UNDER_WAY / 2;
+
 /// Bounds of one resource of a [`Room`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Share {
@@ -71,6 +84,22 @@ impl Room {
             bytes,
             taken: Arc::default(),
         }
+    }
+
+    /// Room for the requests of a service whose bodies are small: 512 requests and 32 MiB.
+    #[must_use]
+    pub fn standard() -> Self {
+        let requests = Share {
+            all: UNDER_WAY,
+            address: UNDER_WAY_AN_ADDRESS,
+            mix: UNDER_WAY_OVER_MIX,
+        };
+        let bytes = Share {
+            all: BODIES,
+            address: BODIES_AN_ADDRESS,
+            mix: BODIES_OVER_MIX,
+        };
+        Self::new(requests, bytes)
     }
 
     fn locked(&self) -> MutexGuard<'_, All> {
@@ -187,5 +216,37 @@ mod tests {
         drop((mixed, other));
         let taken = room.locked();
         assert_eq!((taken.all.bytes, taken.by.len()), (0, 0));
+    }
+
+    #[test]
+    fn bodies_take_32_mib_and_an_eighth_of_it_an_address() {
+        let room = Room::standard();
+        let mut held = Vec::new();
+        for n in 0..9 {
+            let mut part = room.part(address(n)).unwrap();
+            assert!(!part.grow((4 << 20) + 1));
+            assert_eq!(part.grow(4 << 20), n < 8);
+            held.push(part);
+        }
+        drop(held);
+        let mut mixed = room.part(None).unwrap();
+        assert!(mixed.grow(16 << 20) && !room.part(None).unwrap().grow(1));
+        assert!(room.part(address(1)).unwrap().grow(4 << 20));
+    }
+
+    #[test]
+    fn requests_under_way_are_512_and_64_an_address_and_256_over_the_mix() {
+        let room = &Room::standard();
+        let take = |charge| std::iter::from_fn(move || room.part(charge)).take(1_000);
+        let first: Vec<Part> = take(address(1)).collect();
+        let mixed: Vec<Part> = take(None).collect();
+        assert_eq!((first.len(), mixed.len()), (64, 256));
+        let mut others = Vec::new();
+        for n in 2..9 {
+            others.extend(take(address(n)));
+        }
+        assert_eq!(first.len() + mixed.len() + others.len(), 512);
+        drop(first);
+        assert!(room.part(address(1)).is_some());
     }
 }

@@ -98,7 +98,6 @@ mod measures;
 mod paid;
 mod payments;
 mod reports;
-mod room;
 mod service;
 mod state;
 mod stream;

@@ -8,7 +8,7 @@ use betanet_durable::{Durable, Role, Settings as DurableSettings, Unavailable};
 use betanet_journal::Journal;
 use betanet_keys::{Identity, Peer};
 use betanet_runtime::Extension;
-use betanet_session::{Clock, Service, Streams};
+use betanet_session::{Clock, Room, Service, Streams};
 use betanet_vouchers::mint::MintShares;
 use betanet_vouchers::{Allowance, Denomination, Keyset, KeysetId, Keysets};
 use tokio::sync::Semaphore;
@@ -23,7 +23,6 @@ use crate::http::AdminFace;
 use crate::keysets::Listed;
 use crate::paid::LocalRedeem;
 use crate::payments::{Coupons, Either, Payments, Swaps};
-use crate::room;
 use crate::state::{Ask, Said, View, VoucherState};
 use crate::stream::RedeemStreams;
 use crate::watched::Watched;
@@ -145,7 +144,7 @@ impl VoucherService {
             payments: Box::new(payments),
             handle: OnceLock::new(),
             limits: Allowed::new(settings.allowance, settings.over_mix),
-            room: room::room(),
+            room: Room::standard(),
             arithmetic: Arc::new(Semaphore::new(threads)),
             counted: Default::default(),
             listed: Listed::default(),
