@@ -131,7 +131,12 @@ async fn forward(
                 let Ok(len @ 1..) = read else {
                     return;
                 };
-                if *mode.borrow() == Mode::HoldRequests {
+                // What arrives after the command is cut, though both may be seen in one turn.
+                let now = *mode.borrow();
+                if now == Mode::Closed {
+                    return;
+                }
+                if now == Mode::HoldRequests {
                     drop(client);
                     held.send_modify(|n| *n += 1);
                     // The server has heard nothing yet, nor that the client has gone.
