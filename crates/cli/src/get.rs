@@ -12,6 +12,7 @@ use std::time::Duration;
 use betanet_bar::{parse_range, status};
 use betanet_mix::Lost;
 use betanet_runtime::{Answer, Clock, DialError, Error, ExchangeError, SessionError};
+use betanet_voucher_service::{PRICE_HEADER, Price};
 use serde_json::json;
 
 use crate::Fail;
@@ -80,7 +81,14 @@ pub(crate) async fn refused(mut answer: Answer) -> String {
         .filter(|c| !c.is_control())
         .collect();
     let colon = if why.is_empty() { "" } else { ": " };
-    format!("the peer answered {}{colon}{why}", answer.head.status)
+    let price = answer.head.headers.text(PRICE_HEADER);
+    let price = price.and_then(Price::parse).map_or_else(String::new, |p| {
+        format!(": {} {}; --pay-max N --wallet DIR pays", p.units, p.unit)
+    });
+    format!(
+        "the peer answered {}{colon}{why}{price}",
+        answer.head.status
+    )
 }
 
 fn check(args: &GetArgs) -> Result<(), Fail> {

@@ -307,6 +307,15 @@ async fn exact(purse: &mut Purse, net: &mut Net, keyset: &Keyset, amount: u64) -
             let id = swap(purse, keyset, &[amount])?;
             go_on(purse, net, &id, keyset).await.map(drop)
         }
+        Err(WalletError::NotEnough) => {
+            let (free, unit) = (
+                purse.wallet.free(&purse.keysets, keyset.unit()),
+                keyset.unit(),
+            );
+            Err(Fail::Usage(format!(
+                "{amount} {unit} are more than the {free} {unit} at hand"
+            )))
+        }
         Err(error) => Err(failed(error)),
     }
 }

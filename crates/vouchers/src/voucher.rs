@@ -38,7 +38,7 @@ pub enum VoucherError {
     #[error("spare bytes are not zero")]
     Spare,
     /// Not bech32m text with the prefix `bnv`: mistyped, or damaged on its way.
-    #[error("not bech32m text that begins with bnv1")]
+    #[error("not bech32m text that begins with bnv1: mistyped or damaged")]
     Text,
 }
 

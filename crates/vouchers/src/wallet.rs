@@ -22,7 +22,7 @@ use crate::{
     Blinding, Denomination, Invalid, IssueError, Keyset, KeysetId, Keysets, Voucher, verify,
 };
 
-pub use file::{Cost, FileError, Sealed, WalletKey};
+pub use file::{Cost, FILE_MAX, FileError, Sealed, WalletKey};
 use pending::{Pending, State};
 pub use pending::{Receiver, Request};
 pub use phrase::{Phrase, PhraseError};

@@ -173,8 +173,16 @@ fn vouchers_are_bought_spent_once_and_found_again() {
     assert_eq!(code(&late), 1, "{}", text(&late.stderr));
     shop.paid("mine", &["resume"]);
     assert_eq!(shop.units("mine"), 0);
-    shop.paid("mine", &["backup", &shop.at("copy")]);
-    assert!(std::fs::read(shop.at("copy")).unwrap().len() > 100);
+    // A copy opens with the wallet's password, and has what the wallet had.
+    shop.paid("other", &["backup", &shop.at("copy")]);
+    let copied = ["restore", &shop.at("copy"), shop.s.fact("peer")];
+    shop.paid("copied", &copied);
+    assert_eq!((shop.units("copied"), shop.units("other")), (7, 7));
+    let twice = shop.pay("copied", &copied, "");
+    assert_eq!(code(&twice), 2);
+    let damaged = std::fs::read(shop.at("copy")).unwrap();
+    std::fs::write(shop.at("copy"), &damaged[..damaged.len() - 1]).unwrap();
+    assert_eq!(code(&shop.pay("damaged", &copied, "")), 3);
 }
 
 #[test]

@@ -75,10 +75,10 @@ pub(crate) enum PayCommand {
                       Example: betanet pay backup ./wallet.backup --wallet ./wallet --password-file ./password"
     )]
     Backup(BackupArgs),
-    /// Rebuild a wallet from its phrase, by the records of the mints.
+    /// Rebuild a wallet from its phrase or from a copy, by the records of the mints.
     #[command(
-        after_help = "PHRASE is a file with the words, or - for standard input. Vouchers that others sent and that were not swapped are not\n\
-                      found. Stop the lost wallet first: two wallets of one phrase compete for the same vouchers.\n\n\
+        after_help = "PHRASE is a file with the words, a copy that pay backup wrote, or - for standard input. A copy needs the wallet's password.\n\
+                      A phrase does not find vouchers that others sent and that were not swapped. Stop the lost wallet first: two wallets of one phrase compete for the same vouchers.\n\n\
                       Example: betanet pay restore ./phrase bnp1… --wallet ./again --password-file ./password"
     )]
     Restore(RestoreWalletArgs),
@@ -272,7 +272,7 @@ pub(crate) struct BackupArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoreWalletArgs {
-    /// File with the phrase, or - for standard input.
+    /// File with the phrase, or with a copy of the wallet; - for standard input.
     pub(crate) phrase: PathBuf,
     /// The mints, as for `pay mint`.
     #[arg(required = true, value_name = "PEER")]

@@ -168,7 +168,7 @@ fn told(claim: &Claim, as_json: bool, file: &Path, signer: Option<&Identity>) {
         (false, Some(from)) => {
             format!("{} moves from {} to {node}", record.alias, Name::from(from))
         }
-        (false, None) => format!("{} is bound to {node}", record.alias),
+        (false, None) => format!("a record of {} for {node}", record.alias),
     };
     say!("{what}");
     say!("unicode    {}", record.alias.to_unicode());

@@ -127,7 +127,9 @@ pub(super) async fn history(args: &AliasArgs) -> Result<(), Fail> {
             json!({ "alias": alias.as_str(), "records": each.collect::<Vec<_>>() })
         );
     } else if list.is_empty() {
-        say!("{alias} has no record");
+        return Err(Fail::Peer(format!(
+            "{alias}: the ledger has no record of this alias"
+        )));
     } else {
         for (f, proof, status) in each {
             let (node, record) = (Name::from(f.owner()), f.record());

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use betanet_bar::Method;
-use betanet_vouchers::message::{IssueAnswer, RestoreAnswer, VOUCHERS_MAX};
+use betanet_vouchers::message::{AnswerError, IssueAnswer, RestoreAnswer, VOUCHERS_MAX};
 use betanet_vouchers::wallet::{Receiver, WalletError};
 use betanet_vouchers::{Keyset, KeysetId, Partials};
+use betanet_wire::Code;
 
 use crate::Fail;
 
@@ -25,6 +26,9 @@ pub(super) fn failed(error: WalletError) -> Fail {
         | WalletError::Amount
         | WalletError::Full
         | WalletError::Exhausted => Fail::Usage(error.to_string()),
+        WalletError::Answer(AnswerError::Refused(code)) if code == Code::VOUCHER_SPENT => {
+            Fail::Peer(format!("vouchers among them were spent before: {code}"))
+        }
         _ => Fail::Peer(error.to_string()),
     }
 }

@@ -43,7 +43,12 @@ pub(super) fn init(args: &MintInitArgs) -> Result<(), Fail> {
     let exponents: Vec<u8> = (0..=args.max).collect();
     let least = args.mints / 2 + 1;
     let threshold = args.threshold.unwrap_or(least);
-    if args.mints == 0 || threshold < least || threshold > args.mints {
+    if args.mints == 0 {
+        return Err(Fail::Usage(
+            "--mints 0: a keyset has one mint at least".to_owned(),
+        ));
+    }
+    if threshold < least || threshold > args.mints {
         return Err(Fail::Usage(format!(
             "--threshold {threshold}: {least} to {} of {} mints issue together; with fewer, one coupon pays several times",
             args.mints, args.mints
@@ -95,6 +100,12 @@ pub(super) fn init(args: &MintInitArgs) -> Result<(), Fail> {
 
 pub(super) fn coupon(args: &CouponArgs) -> Result<(), Fail> {
     let mut rng = rng()?;
+    if !args.mint.join(ISSUER_KEY_FILE).is_file() {
+        return Err(Fail::Local(format!(
+            "--mint {}: no {ISSUER_KEY_FILE} is there: name the folder that betanet pay mint-init made, not the folder of one mint in it",
+            args.mint.display()
+        )));
+    }
     let folder = MintFolder::open(&args.mint, &mut rng)?;
     let issuer = load_identity(&args.mint.join(ISSUER_KEY_FILE))?;
     let now = now_ms();

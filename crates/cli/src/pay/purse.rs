@@ -91,19 +91,30 @@ impl Purse {
 
     /// The same, and nothing of the wallet is on disk yet.
     pub(super) fn begin(args: &WalletArgs, phrase: &Phrase) -> Result<Self, Fail> {
-        let password = password(args)?;
+        let mut rng = rng()?;
+        let key = WalletKey::new(&password(args)?, Cost::default(), &mut rng);
+        let key = key.map_err(|e| Fail::Local(e.to_string()))?;
+        Self::of(args, Wallet::new(phrase, ""), key, rng)
+    }
+
+    /// Takes over the copy of a wallet, in a folder that has none. Nothing is on disk yet.
+    pub(super) fn adopt(args: &WalletArgs, copy: &Path, bytes: &[u8]) -> Result<Self, Fail> {
+        let opened = Wallet::from_bytes(bytes, &password(args)?);
+        let (wallet, key) = opened.map_err(|e| Fail::Local(format!("{}: {e}", copy.display())))?;
+        Self::of(args, wallet, key, rng()?)
+    }
+
+    fn of(args: &WalletArgs, wallet: Wallet, key: WalletKey, rng: Rng) -> Result<Self, Fail> {
         let state = hold(&args.wallet)?;
         let found = state.load(WALLET, "wallet");
         if found.map_err(|e| Fail::Local(chain(&e)))?.is_some() {
             let why = "a wallet is there already; name another folder";
             return Err(Fail::Usage(format!("{}: {why}", args.wallet.display())));
         }
-        let mut rng = rng()?;
-        let key = WalletKey::new(&password, Cost::default(), &mut rng);
         Ok(Self {
             state,
-            key: key.map_err(|e| Fail::Local(e.to_string()))?,
-            wallet: Wallet::new(phrase, ""),
+            key,
+            wallet,
             keysets: Keysets::default(),
             mints: BTreeMap::new(),
             rng,

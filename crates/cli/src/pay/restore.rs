@@ -1,4 +1,4 @@
-//! A wallet from its phrase.
+//! A wallet from its phrase, or from a copy of it.
 
 use std::io::Read as _;
 
@@ -6,7 +6,7 @@ use betanet_bar::Method;
 use betanet_store::disk;
 use betanet_vouchers::Keyset;
 use betanet_vouchers::message::RestoreAnswer;
-use betanet_vouchers::wallet::{Phrase, Restore};
+use betanet_vouchers::wallet::{FILE_MAX, Phrase, Restore, Wallet};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -19,30 +19,29 @@ use super::net::Net;
 use super::purse::{self, Purse};
 use super::resume::kept;
 
-/// Longest phrase that is read, in bytes.
-const PHRASE_MAX: u64 = 4096;
-
-fn read(args: &RestoreWalletArgs) -> Result<Phrase, Fail> {
-    let bytes = if args.phrase.as_os_str() == "-" {
+fn read(args: &RestoreWalletArgs) -> Result<Zeroizing<Vec<u8>>, Fail> {
+    let most = FILE_MAX as u64;
+    if args.phrase.as_os_str() == "-" {
         let mut bytes = Vec::new();
-        let read = std::io::stdin()
-            .lock()
-            .take(PHRASE_MAX)
-            .read_to_end(&mut bytes);
+        let read = std::io::stdin().lock().take(most).read_to_end(&mut bytes);
         read.map_err(|e| Fail::Local(format!("standard input: {e}")))?;
-        Zeroizing::new(bytes)
+        Ok(Zeroizing::new(bytes))
     } else {
-        let bytes = disk::read_bounded(&args.phrase, PHRASE_MAX);
-        Zeroizing::new(bytes.map_err(Fail::file(&args.phrase))?)
-    };
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|_| Fail::Usage("the phrase is not text".to_owned()))?;
+        let bytes = disk::read_bounded(&args.phrase, most);
+        Ok(Zeroizing::new(bytes.map_err(Fail::file(&args.phrase))?))
+    }
+}
+
+fn phrase(bytes: &[u8]) -> Result<Phrase, Fail> {
+    let text = std::str::from_utf8(bytes).map_err(|_| {
+        Fail::Usage("neither the words of a phrase nor a copy of a wallet".to_owned())
+    })?;
     text.parse()
         .map_err(|e| Fail::Usage(format!("the phrase: {e}")))
 }
 
 pub(super) async fn restore(args: RestoreWalletArgs) -> Result<(), Fail> {
-    let phrase = read(&args)?;
+    let given = read(&args)?;
     let named = args
         .mints
         .iter()
@@ -50,7 +49,10 @@ pub(super) async fn restore(args: RestoreWalletArgs) -> Result<(), Fail> {
         .collect::<Result<Vec<_>, _>>()?;
     let mut net = Net::new(&named, &args.online.dial)?;
     // Stored once it is whole: a wallet with half of its counters would use secrets again that the mints have signed.
-    let mut purse = Purse::begin(&args.online.wallet, &phrase)?;
+    let mut purse = match Wallet::is_file(&given) {
+        true => Purse::adopt(&args.online.wallet, &args.phrase, &given)?,
+        false => Purse::begin(&args.online.wallet, &phrase(&given)?)?,
+    };
     let work = async {
         let fetched = super::fetch(&mut purse, &mut net, &args.mints, &args.keyset).await;
         let (keysets, mut left) = fetched?;

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use super::Wallet;
 
-/// Longest file that is read: a full wallet fits.
-const FILE_MAX: usize = 1 << 24;
+/// Longest file of a wallet that is read, in bytes. A full wallet fits.
+pub const FILE_MAX: usize = 1 << 24;
 const MAGIC: &[u8; 8] = b"BN-WALL\x01";
 /// Magic, cost, salt, nonce.
 const HEAD: usize = 8 + 12 + 16 + 24;
@@ -156,6 +156,12 @@ impl Wallet {
             true => Err(FileError::TooMuch),
             false => Ok(Sealed { bytes, revision }),
         }
+    }
+
+    /// Whether bytes begin as a wallet's file does.
+    #[must_use]
+    pub fn is_file(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC)
     }
 
     /// Opens a wallet's file. Gives the key as well, for the next write.
