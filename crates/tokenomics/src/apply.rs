@@ -39,6 +39,32 @@ impl Answer {
     }
 }
 
+/// A request whose signatures were checked, and the keys that made them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Verified {
+    request: Request,
+    keys: Vec<Hash>,
+}
+
+impl Verified {
+    /// The request.
+    #[must_use]
+    pub const fn request(&self) -> &Request {
+        &self.request
+    }
+}
+
+/// Why a request counts as its signers'.
+enum Proof<'a> {
+    /// Signatures to check.
+    Signatures(&'a [[u8; 64]]),
+    /// Keys with which signatures were checked.
+    Keys(&'a [Hash]),
+    /// Nothing: a test of what comes after.
+    #[cfg(any(test, feature = "testkit"))]
+    None,
+}
+
 /// A refusal with the codes of its items.
 pub(crate) struct Refused {
     pub(crate) code: Code,
@@ -71,20 +97,31 @@ impl Economy {
     pub fn apply(&mut self, now: u64, envelope: &[u8]) -> Result<Answer, Error> {
         self.check_clock(now)?;
         Ok(match Envelope::from_bytes(envelope) {
-            Some(envelope) => self.decide(now, &envelope.request, Some(&envelope.sigs)),
+            Some(e) => self.decide(now, &e.request, Proof::Signatures(&e.sigs)),
             None => self.refuse(Code::Malformed),
         })
     }
 
-    /// Applies a request whose signatures are known to be good, for example because [`Economy::verify`] checked them on another
-    /// thread.
+    /// Applies a request whose signatures [`Economy::verify`] checked before. If a signer has another key since then, they count no
+    /// more.
     ///
     /// # Errors
     ///
     /// [`Error::Clock`]: the clock fell.
-    pub fn apply_verified(&mut self, now: u64, request: &Request) -> Result<Answer, Error> {
+    pub fn apply_verified(&mut self, now: u64, verified: &Verified) -> Result<Answer, Error> {
         self.check_clock(now)?;
-        Ok(self.decide(now, request, None))
+        Ok(self.decide(now, &verified.request, Proof::Keys(&verified.keys)))
+    }
+
+    /// Applies a request without signatures.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Clock`]: the clock fell.
+    #[cfg(any(test, feature = "testkit"))]
+    pub fn apply_unsigned(&mut self, now: u64, request: &Request) -> Result<Answer, Error> {
+        self.check_clock(now)?;
+        Ok(self.decide(now, request, Proof::None))
     }
 
     /// Lets the first 256 events that are due happen, as a record of their own.
@@ -143,10 +180,13 @@ impl Economy {
     /// # Errors
     ///
     /// [`Code::UnknownSigner`] or [`Code::BadSignature`].
-    pub fn verify(&self, envelope: &Envelope) -> Result<(), Code> {
-        let request = &envelope.request;
-        self.check_signers(request)?;
-        self.check_signatures(request, &envelope.sigs)
+    pub fn verify(&self, envelope: Envelope) -> Result<Verified, Code> {
+        let Envelope { request, sigs } = envelope;
+        self.check_signers(&request)?;
+        self.check_signatures(&request, &sigs)?;
+        let keys = request.by.iter().filter_map(|(id, _)| self.key(id));
+        let keys = keys.collect();
+        Ok(Verified { request, keys })
     }
 
     fn check_signers(&self, request: &Request) -> Result<(), Code> {
@@ -172,11 +212,26 @@ impl Economy {
         }
     }
 
-    fn decide(&mut self, now: u64, request: &Request, sigs: Option<&[[u8; 64]]>) -> Answer {
+    /// Whether the keys that signatures were checked with are still the signers'.
+    fn check_keys(&self, request: &Request, keys: &[Hash]) -> Result<(), Code> {
+        let same = |((id, _), key): (&(NodeId, u64), &Hash)| self.key(id).as_ref() == Some(key);
+        match request.by.iter().zip(keys).all(same) {
+            true => Ok(()),
+            false => Err(Code::BadSignature),
+        }
+    }
+
+    fn decide(&mut self, now: u64, request: &Request, proof: Proof<'_>) -> Answer {
         if let Err(code) = self.check_signers(request) {
             return self.refuse(code);
         }
-        if let Some(Err(code)) = sigs.map(|sigs| self.check_signatures(request, sigs)) {
+        let proven = match proof {
+            Proof::Signatures(sigs) => self.check_signatures(request, sigs),
+            Proof::Keys(keys) => self.check_keys(request, keys),
+            #[cfg(any(test, feature = "testkit"))]
+            Proof::None => Ok(()),
+        };
+        if let Err(code) = proven {
             return self.refuse(code);
         }
         let digest = request.digest();

@@ -53,6 +53,8 @@ pub(crate) struct Table<R: Row> {
     undo: Vec<(R::Key, Option<R>)>,
     /// Keys that changed since the tree was brought up to date.
     touched: Vec<R::Key>,
+    /// Number of these after doubles were last removed.
+    settled: usize,
 }
 
 impl<R: Row> Default for Table<R> {
@@ -63,6 +65,7 @@ impl<R: Row> Default for Table<R> {
             owned: BTreeSet::new(),
             undo: Vec::new(),
             touched: Vec::new(),
+            settled: 0,
         }
     }
 }
@@ -175,7 +178,8 @@ impl<R: Row> Table<R> {
     /// Makes all changes final.
     pub(crate) fn commit(&mut self) {
         self.touched.extend(self.undo.drain(..).map(|(key, _)| key));
-        if self.touched.len() >= TOUCHED.max(2 * self.rows.len()) {
+        // Twice what was left the last time: the sorting is paid for by as many changes.
+        if self.touched.len() >= TOUCHED.max(2 * self.settled) {
             self.settle_touched();
         }
     }
@@ -183,11 +187,13 @@ impl<R: Row> Table<R> {
     fn settle_touched(&mut self) {
         self.touched.sort_unstable();
         self.touched.dedup();
+        self.settled = self.touched.len();
     }
 
     /// Brings the state's tree up to date.
     pub(crate) fn update(&mut self, tree: &mut Tree) {
         self.settle_touched();
+        self.settled = 0;
         for key in core::mem::take(&mut self.touched) {
             let name = name::<R>(&key);
             match self.rows.get(&key) {

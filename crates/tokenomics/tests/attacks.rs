@@ -253,6 +253,62 @@ fn guardians_cannot_keep_their_seats_nor_pause_for_ever() {
 }
 
 #[test]
+fn signatures_of_a_replaced_key_count_no_more_even_if_they_were_checked_before() {
+    use betanet_keys::Identity;
+    use betanet_tokenomics::account::{TREASURY, address};
+    use betanet_tokenomics::journal::Record;
+    use betanet_tokenomics::request::{Kind, Transfer};
+    use betanet_tokenomics::{Asset, Economy, Envelope, GenesisDraft, Request};
+    let [old, new] = [1, 2].map(|n| Identity::from_seed(&[n; 32]));
+    let draft = GenesisDraft {
+        name: "keys",
+        epoch_ms: DAY_MS,
+        cap: 100 * FOG,
+        halving: 1,
+        alloc: &[(*old.public().as_bytes(), 0, 10 * FOG)],
+        ..GenesisDraft::default()
+    };
+    let mut economy = Economy::new(&draft.to_bytes()).unwrap();
+    let (id, genesis) = (address(old.public().as_bytes()), *economy.genesis().id());
+    let signed = |n: u8, nonce: u64, op: &Op, by: &Identity| {
+        let request = Request::new(&[(id, nonce)], 500, [n; 16], op).unwrap();
+        Envelope::sign(request, &genesis, &[by])
+    };
+    // The second request is checked before the first is applied, as a server does on several threads.
+    let key = *new.public().as_bytes();
+    let rekey = economy.verify(signed(1, 0, &Op::Rekey { key }, &old));
+    let kind = Kind::Plain {
+        from: id,
+        to: TREASURY,
+        asset: Asset::Fog,
+        amt: FOG,
+    };
+    let list = vec![Transfer::new([9; 16], false, &kind).unwrap()];
+    let op = Op::Transfers { list };
+    let late = economy.verify(signed(2, 1, &op, &old)).unwrap();
+    assert_eq!(
+        economy.apply_verified(1, &rekey.unwrap()).unwrap().code,
+        Code::Ok
+    );
+    assert_eq!(
+        economy.apply_verified(2, &late).unwrap().code,
+        Code::BadSignature
+    );
+    // So the journal has what a replay accepts.
+    let envelope = signed(3, 1, &op, &new);
+    let bytes = envelope.to_bytes();
+    let good = economy.verify(envelope).unwrap();
+    let answer = economy.apply_verified(2, &good).unwrap();
+    assert_eq!(answer.code, Code::Ok);
+    let mut again = Economy::new(&draft.to_bytes()).unwrap();
+    let first = signed(1, 0, &Op::Rekey { key }, &old).to_bytes();
+    for (seq, ts, req) in [(1, 1, first), (2, 2, bytes)] {
+        again.replay(&Record { req, seq, ts }.to_bytes()).unwrap();
+    }
+    assert_eq!(again.root(), economy.root());
+}
+
+#[test]
 fn an_envelope_for_another_ledger_counts_nothing() {
     use betanet_keys::Identity;
     use betanet_tokenomics::{Economy, Envelope, GenesisDraft, Request};

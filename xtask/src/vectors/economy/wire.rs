@@ -118,7 +118,7 @@ fn signature(case: &Value, cases: &Value) -> Result<(), String> {
     let want = code(&case["code"], "code")?;
     let checked = match Envelope::from_bytes(&envelope) {
         None => Code::Malformed,
-        Some(envelope) => economy.verify(&envelope).err().unwrap_or(Code::Ok),
+        Some(envelope) => economy.verify(envelope).err().unwrap_or(Code::Ok),
     };
     same("checked", checked, want)?;
     let now = economy.time();
