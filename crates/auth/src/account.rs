@@ -159,8 +159,12 @@ impl Accounts {
         self.admins().next().is_some()
     }
 
+    /// Administrators that can log in: one without password and passkey cannot.
     fn admins(&self) -> impl Iterator<Item = &Account> {
-        let admin = |a: &&Account| !a.disabled && a.grants.are_admin();
+        let admin = |a: &&Account| {
+            let can = a.password.is_some() || !a.passkeys.is_empty();
+            can && !a.disabled && a.grants.are_admin()
+        };
         self.all.values().filter(admin)
     }
 
@@ -315,14 +319,17 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// [`Error::Unknown`].
+    /// [`Error::Unknown`], or [`Error::LastAdmin`] if the last administrator has nothing else to log in with.
     pub fn remove_passkey(&mut self, id: AccountId, credential: &[u8]) -> Result<&Account, Error> {
+        let last = self.is_last(id);
         let account = self.of(id)?;
-        let before = account.passkeys.len();
-        account.passkeys.retain(|p| p.id != credential);
-        if account.passkeys.len() == before {
+        if account.passkeys.iter().all(|p| p.id != credential) {
             return Err(Error::Unknown);
         }
+        if last && account.password.is_none() && account.passkeys.len() == 1 {
+            return Err(Error::LastAdmin);
+        }
+        account.passkeys.retain(|p| p.id != credential);
         account.renew();
         self.credentials.remove(credential);
         self.get(id).ok_or(Error::Unknown)
@@ -363,7 +370,21 @@ pub(crate) mod tests {
         // With a second one, each of them can go.
         let admin = Grants::new(vec![Grant::everywhere(Role::Admin)]).unwrap();
         let second = all.add(6, [3; 16], "two", admin, None).unwrap().id;
+        // One that cannot log in is none.
+        assert_eq!(all.set_disabled(first, true).err(), Some(last));
+        assert_eq!(all.remove(first).err(), Some(last));
+        let passkey = Passkey {
+            id: b"c".to_vec(),
+            algorithm: crate::webauthn::Algorithm::EdDsa,
+            key: vec![1; 32],
+            made: 0,
+            name: "key".into(),
+            count: 0,
+            backup: false,
+        };
+        all.add_passkey(second, passkey).unwrap();
         assert!(all.set_disabled(first, true).is_ok());
+        assert_eq!(all.remove_passkey(second, b"c").err(), Some(last));
         assert_eq!(all.remove(second).err(), Some(last));
         assert!(all.set_disabled(first, false).is_ok());
         assert!(all.remove(second).is_ok());

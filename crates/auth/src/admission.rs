@@ -136,20 +136,21 @@ impl Admission<'_> {
     /// # Errors
     ///
     /// [`Error::Foreign`], [`Error::Wait`], [`Error::Credentials`], [`Error::Expired`] or [`Error::Denied`]. The audit log has a
-    /// record of each.
+    /// record of each but [`Error::Wait`], which is counted: so the limits bound the log.
     pub fn admit(
         &mut self,
         now: Now,
         route: &Route,
         fields: &Fields<'_>,
     ) -> Result<Option<Caller>, Error> {
-        self.site.check_host(fields.host)?;
-        let caller = match route.access {
+        let host = self.site.check_host(fields.host);
+        let caller = match (host, route.access) {
+            (Err(e), _) => Err(e),
             // Old credentials keep nobody from logging in.
-            Access::Open => Ok(None),
-            _ => self.caller(now.unix_ms, fields),
+            (Ok(()), Access::Open) => Ok(None),
+            (Ok(()), _) => self.caller(now.unix_ms, fields),
         };
-        // Wrong credentials are charged to the address.
+        // Wrong hosts and credentials are charged to the address: each has a record.
         let account = caller.ok().flatten().map(|c| c.account);
         self.limits
             .charge(now.mono, route.class, account, fields.address)?;
@@ -158,6 +159,9 @@ impl Admission<'_> {
         let Some(caller) = caller else {
             return decide(route, None, None).map(|()| None);
         };
+        if route.needs_session() && !matches!(caller.means, Means::Session(_)) {
+            return Err(Error::Denied);
+        }
         let account = self.accounts.get(caller.account).ok_or(Error::Expired)?;
         let rights = Rights {
             grants: &account.grants,

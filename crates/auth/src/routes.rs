@@ -55,7 +55,7 @@ pub struct Route {
     pub access: Access,
     /// Limit that a request is charged to.
     pub class: Class,
-    /// Whether the audit log has a record of each request. Refused requests always have one.
+    /// Whether the audit log has a record of each request that was let through. Refused ones have one too, but for those over a limit.
     pub audited: bool,
 }
 
@@ -64,6 +64,12 @@ impl Route {
     #[must_use]
     pub const fn writes(&self) -> bool {
         !matches!(self.method, Get)
+    }
+
+    /// Whether only a browser's session is admitted: a page, a form, or a stream of a page. Tokens are for the API.
+    #[must_use]
+    pub fn needs_session(&self) -> bool {
+        self.access != Access::Open && !self.is_api()
     }
 
     /// Whether it belongs to the API, whose errors are JSON.

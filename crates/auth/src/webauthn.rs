@@ -1,7 +1,7 @@
 //! Passkeys (WebAuthn Level 2) with ES256 and EdDSA, and the attestation `none`.
 //!
 //! A registration gives a [`Passkey`], which is stored with its account. A login checks the authenticator's signature, and gives the
-//! passkey back with its new counter. Challenges come from [`Challenges`], which gives each out once.
+//! passkey back with its new counter. Challenges come from [`Challenges`], which counts each once.
 //!
 //! A point that is not on the curve is accepted at registration, and verifies nothing later: with the attestation `none`, a registration
 //! proves nothing about the key anyway.
@@ -23,7 +23,7 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use crate::PasskeyFault;
 use crate::json::Object;
 
-pub use challenge::{CHALLENGES_AN_ADDRESS, CHALLENGES_MAX, Challenges, Purpose};
+pub use challenge::{CHALLENGES_MAX, Challenges, Purpose};
 use data::{AuthenticatorData, CoseKey};
 
 /// Longest client data.
@@ -121,7 +121,7 @@ fn client_data(
     Ok(hash(&[bytes]))
 }
 
-/// The challenge that client data name, for [`Challenges::take`]; `None` if they name none. [`register`] and [`log_in`] compare it.
+/// The challenge that client data name, for [`Challenges::check`]; `None` if they name none. [`register`] and [`log_in`] compare it.
 #[must_use]
 pub fn challenge_of(client: &[u8]) -> Option<[u8; 32]> {
     let client = client.get(..CLIENT_DATA_MAX.min(client.len()))?;

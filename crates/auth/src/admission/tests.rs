@@ -1,5 +1,6 @@
 use alloc::format;
 use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
 
 use betanet_machine::{Rng, Seed, Time};
 
@@ -43,7 +44,7 @@ fn world(role: Role) -> World {
         account: id,
         generation: 0,
         name: "ci",
-        scopes: Permissions::of(&[Permission::ReadWork]),
+        scopes: Permissions::of(&[Permission::ReadWork, Permission::Own]),
         expires: NOW.unix_ms + 1_000,
     };
     let (token, _) = tokens.make(NOW.unix_ms, new, &mut rng).unwrap();
@@ -131,6 +132,55 @@ fn each_means_opens_what_its_account_and_scopes_allow() {
     }
     world.accounts.set_disabled(world.id, true).unwrap();
     assert_eq!(check(&world.accounts, "lab"), Err(Error::Expired));
+}
+
+#[test]
+fn a_token_registers_no_passkey_and_opens_no_page() {
+    let mut world = world(Role::Admin);
+    let (token, access) = (world.token.clone(), world.access.clone());
+    for route in ROUTES.iter().filter(|r| r.needs_session()) {
+        for text in [&token, &access] {
+            world.limits = Limits::default();
+            let by = Fields {
+                authorization: Some(text),
+                ..BARE
+            };
+            assert_eq!(
+                world.admit(route.id, by),
+                Err(Error::Denied),
+                "{}",
+                route.id
+            );
+        }
+    }
+    let ids = [
+        "passkeyForm",
+        "passkeyChallengeForm",
+        "passwordForm",
+        "events",
+    ];
+    let all: Vec<&str> = ROUTES
+        .iter()
+        .filter(|r| r.needs_session())
+        .map(|r| r.id)
+        .collect();
+    assert!(ids.iter().all(|id| all.contains(id)));
+}
+
+#[test]
+fn requests_for_another_host_are_charged() {
+    let mut world = world(Role::Viewer);
+    let foreign = Fields {
+        host: Some("other.example"),
+        ..BARE
+    };
+    let mut seen = Vec::new();
+    for _ in 0..1_000 {
+        seen.push(world.admit("tasksPage", foreign));
+    }
+    let told = |e: &Result<_, Error>| matches!(e, Err(Error::Foreign(_)));
+    assert!(told(&seen[0]) && !told(&seen[999]));
+    assert!(matches!(seen[999], Err(Error::Wait(_))));
 }
 
 #[test]

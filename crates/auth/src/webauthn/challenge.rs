@@ -1,16 +1,16 @@
 use alloc::collections::BTreeMap;
 
+use betanet_keys::same;
 use betanet_machine::{Rng, Time};
-use betanet_wire::ChargeTo;
 
-use crate::{AccountId, Error};
+use crate::{AccountId, Error, ServerKey};
 
-/// Most challenges that wait for their answer.
-pub const CHALLENGES_MAX: usize = 4096;
-/// Most challenges that one address waits with; a further one ends its oldest.
-pub const CHALLENGES_AN_ADDRESS: usize = 8;
+/// Most answered challenges that are remembered.
+pub const CHALLENGES_MAX: usize = 1 << 16;
 /// Life of a challenge.
 const LIFE: core::time::Duration = core::time::Duration::from_secs(300);
+/// Bytes of a challenge before its keyed hash: when it was made, and 8 random ones.
+const PLAIN: usize = 16;
 
 /// The ceremony that a challenge is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,89 +21,86 @@ pub enum Purpose {
     Register(AccountId),
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    purpose: Purpose,
-    address: ChargeTo,
-    made: Time,
-}
-
-/// Challenges that were given out. Each is taken once, within five minutes, for its own purpose. Soft state: it is not journaled.
-#[derive(Debug, Default)]
+/// Challenges that this process gives out. Each counts for five minutes, for its own purpose, until it was answered.
+///
+/// A challenge carries its time under a keyed hash, so one that waits takes no room, and nobody can keep others from theirs.
+/// Only answered ones are remembered, and each answer was signed by a passkey.
+#[derive(Debug)]
 pub struct Challenges {
-    all: BTreeMap<[u8; 32], Waiting>,
-    by_address: BTreeMap<ChargeTo, usize>,
+    key: ServerKey,
+    answered: BTreeMap<[u8; 32], Time>,
 }
 
 impl Challenges {
-    /// Gives out a challenge.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Wait`] while too many wait.
-    pub fn issue(
-        &mut self,
-        now: Time,
-        purpose: Purpose,
-        address: ChargeTo,
-        rng: &mut Rng,
-    ) -> Result<[u8; 32], Error> {
-        let own = self.by_address.get(&address).copied().unwrap_or(0);
-        if own >= CHALLENGES_AN_ADDRESS {
-            let of = |(_, w): &(&[u8; 32], &Waiting)| w.address == address;
-            let oldest = self.all.iter().filter(of).min_by_key(|(_, w)| w.made);
-            if let Some(oldest) = oldest.map(|(c, _)| *c) {
-                self.remove(&oldest);
-            }
+    /// Begins with a key that is drawn at each start, so that nothing given out before counts.
+    #[must_use]
+    pub const fn new(key: ServerKey) -> Self {
+        Self {
+            key,
+            answered: BTreeMap::new(),
         }
-        if self.all.len() >= CHALLENGES_MAX {
-            self.sweep(now);
-        }
-        if self.all.len() >= CHALLENGES_MAX {
-            return Err(Error::Wait(1000));
-        }
-        let challenge = rng.array();
-        let made = now;
-        let waiting = Waiting {
-            purpose,
-            address,
-            made,
-        };
-        self.all.insert(challenge, waiting);
-        *self.by_address.entry(address).or_default() += 1;
-        Ok(challenge)
     }
 
-    /// Takes a challenge that an answer names.
+    fn seal(&self, plain: [u8; PLAIN], purpose: Purpose) -> [u8; 32] {
+        let (name, account) = match &purpose {
+            Purpose::LogIn => ("passkey login", [0; 16]),
+            Purpose::Register(id) => ("passkey registration", id.0),
+        };
+        let mac = self.key.mac(name, &[&account, &plain]);
+        let mut challenge = [0; 32];
+        let all = plain.iter().chain(mac.iter());
+        for (to, from) in challenge.iter_mut().zip(all) {
+            *to = *from;
+        }
+        challenge
+    }
+
+    /// Gives out a challenge.
+    #[must_use]
+    pub fn issue(&self, now: Time, purpose: Purpose, rng: &mut Rng) -> [u8; 32] {
+        let mut plain = [0; PLAIN];
+        let made = now.as_micros().to_be_bytes();
+        let random: [u8; 8] = rng.array();
+        for (to, from) in plain.iter_mut().zip(made.iter().chain(&random)) {
+            *to = *from;
+        }
+        self.seal(plain, purpose)
+    }
+
+    /// Checks a challenge that an answer names, before the answer's signature.
     ///
     /// # Errors
     ///
-    /// [`Error::Expired`] for one that was not given out, was taken, is older than five minutes, or is of another purpose.
-    pub fn take(&mut self, now: Time, challenge: &[u8; 32], purpose: Purpose) -> Result<(), Error> {
-        let waiting = self.remove(challenge).ok_or(Error::Expired)?;
-        match waiting.purpose == purpose && now - waiting.made < LIFE {
+    /// [`Error::Expired`] for one that was not given out, was answered, is older than five minutes, or is of another purpose.
+    pub fn check(&self, now: Time, challenge: &[u8; 32], purpose: Purpose) -> Result<(), Error> {
+        let (made, plain) = (challenge.first_chunk(), challenge.first_chunk());
+        let (Some(made), Some(plain)) = (made, plain) else {
+            return Err(Error::Expired);
+        };
+        let made = Time::from_micros(u64::from_be_bytes(*made));
+        let ours = same(&self.seal(*plain, purpose), challenge);
+        let in_time = made <= now && now - made < LIFE;
+        match ours && in_time && !self.answered.contains_key(challenge) {
             true => Ok(()),
             false => Err(Error::Expired),
         }
     }
 
-    fn remove(&mut self, challenge: &[u8; 32]) -> Option<Waiting> {
-        let waiting = self.all.remove(challenge)?;
-        if let Some(n) = self.by_address.get_mut(&waiting.address) {
-            *n = n.saturating_sub(1);
-            if *n == 0 {
-                self.by_address.remove(&waiting.address);
-            }
+    /// Ends a challenge whose answer has a good signature. Of two equal answers, only the first passes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Challenges::check`]; [`Error::Wait`] while too many were answered.
+    pub fn end(&mut self, now: Time, challenge: &[u8; 32], purpose: Purpose) -> Result<(), Error> {
+        self.check(now, challenge, purpose)?;
+        if self.answered.len() >= CHALLENGES_MAX {
+            self.answered.retain(|_, at| now - *at < LIFE);
         }
-        Some(waiting)
-    }
-
-    fn sweep(&mut self, now: Time) {
-        let old = self.all.iter().filter(|(_, w)| now - w.made >= LIFE);
-        let old: alloc::vec::Vec<[u8; 32]> = old.map(|(c, _)| *c).collect();
-        for challenge in &old {
-            self.remove(challenge);
+        if self.answered.len() >= CHALLENGES_MAX {
+            return Err(Error::Wait(1000));
         }
+        self.answered.insert(*challenge, now);
+        Ok(())
     }
 }
 
@@ -113,59 +110,52 @@ mod tests {
 
     use super::*;
 
-    fn v4(n: u32) -> ChargeTo {
-        ChargeTo::V4(n.to_be_bytes())
-    }
-
     #[test]
-    fn a_challenge_is_taken_once_in_time_for_its_purpose() {
+    fn a_challenge_is_answered_once_in_time_for_its_purpose() {
         let mut rng = Rng::new(&Seed::from_number(1));
-        let mut all = Challenges::default();
+        let mut all = Challenges::new(ServerKey::new([1; 32]));
         let account = Purpose::Register(AccountId([1; 16]));
         let other = Purpose::Register(AccountId([2; 16]));
-        let late = Time::ZERO + LIFE;
-        let mut issue = |all: &mut Challenges, purpose| {
-            all.issue(Time::ZERO, purpose, v4(1), &mut rng).unwrap()
-        };
-        let c = issue(&mut all, account);
-        assert_eq!(all.take(Time::ZERO, &c, account), Ok(()));
-        assert_eq!(all.take(Time::ZERO, &c, account), Err(Error::Expired));
+        let (made, late) = (Time::from_micros(5), Time::from_micros(5) + LIFE);
+        let c = all.issue(made, account, &mut rng);
+        assert_ne!(c, all.issue(made, account, &mut rng));
+        // A bad signature ends nothing: the check alone changes nothing.
+        assert_eq!(all.check(made, &c, account), Ok(()));
         for (purpose, now) in [
-            (other, Time::ZERO),
-            (Purpose::LogIn, Time::ZERO),
+            (other, made),
+            (Purpose::LogIn, made),
             (account, late),
+            (account, Time::ZERO),
         ] {
-            let c = issue(&mut all, account);
-            assert_eq!(all.take(now, &c, purpose), Err(Error::Expired));
+            assert_eq!(all.check(now, &c, purpose), Err(Error::Expired));
+            assert_eq!(all.end(now, &c, purpose), Err(Error::Expired));
         }
-        assert_eq!(all.take(Time::ZERO, &[0; 32], account), Err(Error::Expired));
-        assert!(all.by_address.is_empty());
+        for bit in 0..256 {
+            let mut changed = c;
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(all.check(made, &changed, account), Err(Error::Expired));
+        }
+        let elsewhere = Challenges::new(ServerKey::new([2; 32]));
+        assert_eq!(elsewhere.check(made, &c, account), Err(Error::Expired));
+        assert_eq!(all.end(made, &c, account), Ok(()));
+        assert_eq!(all.check(made, &c, account), Err(Error::Expired));
+        assert_eq!(all.end(made, &c, account), Err(Error::Expired));
     }
 
     #[test]
-    fn challenges_are_bounded_and_an_address_ends_only_its_own() {
+    fn waiting_challenges_take_no_room_and_answered_ones_are_bounded() {
         let mut rng = Rng::new(&Seed::from_number(1));
-        let mut all = Challenges::default();
-        let own = all
-            .issue(Time::ZERO, Purpose::LogIn, v4(0), &mut rng)
-            .unwrap();
-        for _ in 0..1_000 {
-            all.issue(Time::ZERO, Purpose::LogIn, v4(1), &mut rng)
-                .unwrap();
+        let mut all = Challenges::new(ServerKey::new([1; 32]));
+        let own = all.issue(Time::ZERO, Purpose::LogIn, &mut rng);
+        for _ in 0..CHALLENGES_MAX {
+            let c = all.issue(Time::ZERO, Purpose::LogIn, &mut rng);
+            assert_eq!(all.end(Time::ZERO, &c, Purpose::LogIn), Ok(()));
         }
-        assert_eq!(all.all.len(), 1 + CHALLENGES_AN_ADDRESS);
-        let mut n = 1;
-        while all.all.len() < CHALLENGES_MAX {
-            n += 1;
-            all.issue(Time::ZERO, Purpose::LogIn, v4(n), &mut rng)
-                .unwrap();
-        }
-        let full = all.issue(Time::ZERO, Purpose::LogIn, v4(n + 1), &mut rng);
+        let full = all.end(Time::ZERO, &own, Purpose::LogIn);
         assert_eq!(full, Err(Error::Wait(1000)));
-        assert_eq!(all.take(Time::ZERO, &own, Purpose::LogIn), Ok(()));
         let late = Time::ZERO + LIFE;
-        assert!(all.issue(late, Purpose::LogIn, v4(n + 1), &mut rng).is_ok());
-        assert!(all.issue(late, Purpose::LogIn, v4(n + 2), &mut rng).is_ok());
-        assert_eq!(all.all.len(), 2);
+        let next = all.issue(late, Purpose::LogIn, &mut rng);
+        assert_eq!(all.end(late, &next, Purpose::LogIn), Ok(()));
+        assert_eq!(all.answered.len(), 1);
     }
 }
