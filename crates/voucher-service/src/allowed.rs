@@ -53,9 +53,9 @@ impl Allowed {
         });
     }
 
-    /// Gives back what was charged for vouchers that turned out good.
-    pub(crate) fn give_back(&self, now: Time, by: Option<ChargeTo>, good: usize) {
-        self.with(by, |limits, charge| limits.give_back(now, charge, good));
+    /// Gives back what was charged at a time for vouchers that turned out good.
+    pub(crate) fn give_back(&self, charged: Time, by: Option<ChargeTo>, good: usize) {
+        self.with(by, |limits, charge| limits.give_back(charged, charge, good));
     }
 }
 

@@ -182,8 +182,7 @@ impl Desk {
             .forged
             .fetch_add(forged as u64, Ordering::Relaxed);
         let good = most.saturating_sub(forged);
-        self.limits
-            .give_back(self.clock.now().mono, by.charge, good);
+        self.limits.give_back(now, by.charge, good);
         Ok(verified)
     }
 

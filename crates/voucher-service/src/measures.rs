@@ -99,7 +99,7 @@ pub(crate) fn faults(desk: &Desk) -> Vec<Fault> {
         all.push(Fault::new("vouchers", format!("keyset {id}: {why}")));
     }
     if desk.alarms() {
-        let why = "more vouchers of a denomination were redeemed than issued: a key was stolen, or a mint does not report";
+        let why = "more vouchers of a denomination were redeemed than issued: a key was stolen, or a mint does not report all that it signed";
         all.push(Fault::new("vouchers", why.to_owned()));
     }
     all

@@ -79,7 +79,8 @@ impl Desk {
                 if let Ok((share, signed)) = report
                     && share <= keyset.shares()
                 {
-                    // Of two nodes with one share, the one that signed more counts: a mint that lies can only raise the bound.
+                    // Of two nodes with one share, the one that signed more counts. A mint that names too many hides a theft as far as
+                    // its share goes, and one that names too few raises a false alarm.
                     let known = reports.entry(share).or_default();
                     for (e, n) in signed {
                         let known = known.entry(e).or_default();
@@ -100,7 +101,7 @@ impl Desk {
             let shares = reports.into_keys().collect();
             let mut all = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
             let kept = all.entry(id).or_default();
-            // Counts never shrink: what was proven once stays true while the node runs.
+            // A thief that silences a mint afterwards does not end the alarm. It lasts until the node is started again.
             let alarm = alarm || kept.alarm;
             *kept = Reported {
                 shares,

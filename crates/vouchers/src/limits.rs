@@ -75,10 +75,13 @@ impl Limits {
         used.1 = used.1.saturating_add(more);
     }
 
-    /// Gives back what was charged for vouchers as forged that turned out good.
-    pub fn give_back(&mut self, now: Time, payer: ChargeTo, good: usize) {
+    /// Gives back what was charged at a time for vouchers as forged that turned out good. In a later window there is nothing to give.
+    pub fn give_back(&mut self, charged: Time, payer: ChargeTo, good: usize) {
+        if charged.as_micros() / self.allowance.window.max(1) != self.window {
+            return;
+        }
         let less = self.forged(good);
-        let used = self.of(now, payer);
+        let used = self.of(charged, payer);
         used.1 = used.1.saturating_sub(less);
     }
 
@@ -135,8 +138,13 @@ mod tests {
         assert!(limits.charge(at(300), v4(1), 2));
         limits.charge_forged(at(300), v4(1), 2);
         assert!(!limits.charge(at(301), v4(1), 1), "beside it");
-        limits.give_back(at(302), v4(1), 2);
+        limits.give_back(at(300), v4(1), 2);
         assert!(limits.charge(at(303), v4(1), 8));
+        // What was charged in a window that is over is not taken off the next.
+        limits.charge_forged(at(304), v4(1), 2);
+        assert!(limits.charge(at(400), v4(1), 10));
+        limits.give_back(at(304), v4(1), 2);
+        assert!(!limits.charge(at(401), v4(1), 1));
     }
 
     #[test]

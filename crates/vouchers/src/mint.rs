@@ -247,6 +247,11 @@ impl Mint {
         if !in_time || !has_keys || !sum || distinct.len() != request.blinded.len() {
             return Err(Code::POLICY_REJECTED);
         }
+        // One payment can be encoded in many ways, each with a number of its own. Where every point was signed, none takes room.
+        let known = |b: &Blinded| self.books.signed(&request.keyset, b);
+        if request.blinded.iter().all(known) {
+            return Ok((None, to_sign));
+        }
         let record = Record::Issued(Issued {
             blinded: request.blinded.clone(),
             id: request.number(),

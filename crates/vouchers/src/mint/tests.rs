@@ -272,6 +272,23 @@ fn a_swaps_answer_pays_for_its_points_only() {
 }
 
 #[test]
+fn one_payment_in_many_encodings_takes_one_record() {
+    let mut s = Setting::new();
+    let (_, blinded) = s.blind(&[0, 1]);
+    let paid = Paid { amount: 3, at: NOW };
+    let first = s.ask(NOW, 7, &blinded, b"paid", paid).unwrap();
+    let (records, numbers) = (s.journal.len(), s.mint.books.ids.len());
+    for n in 0..50_u8 {
+        let again = s.ask(NOW, 7, &blinded, &[b'p', n], paid).unwrap();
+        assert_eq!(again, first, "the same signatures");
+    }
+    assert_eq!(
+        (s.journal.len(), s.mint.books.ids.len()),
+        (records, numbers)
+    );
+}
+
+#[test]
 fn replay_snapshot_and_sweep_agree() {
     let mut s = Setting::new();
     let (_, b) = s.blind(&[0, 1, 0]);
