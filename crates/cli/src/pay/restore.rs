@@ -57,12 +57,19 @@ pub(super) async fn restore(args: RestoreWalletArgs) -> Result<(), Fail> {
         let fetched = super::fetch(&mut purse, &mut net, &args.mints, &args.keyset).await;
         let (keysets, mut left) = fetched?;
         let mut found = Vec::new();
+        let known = left.len();
         for keyset in keysets {
-            // One keyset that cannot be searched does not keep the others out.
+            // All keysets are searched, so that one report names all that is wrong.
             let done = search(&mut purse, &mut net, &keyset).await;
             if let Some(n) = kept(done, &mut left)? {
                 found.push((keyset, n));
             }
+        }
+        if left.len() > known {
+            let why = left.join("; ");
+            return Err(Fail::Peer(format!(
+                "no wallet was made: {why}. Ask again when its mints answer, or take other keysets with --keyset HEX"
+            )));
         }
         purse.save()?;
         let mut sums = Vec::new();
