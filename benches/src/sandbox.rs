@@ -112,6 +112,7 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
         child,
         spare: 2,
         cache_max: 1 << 30,
+        idle: false,
     };
     let sandbox = runtime.block_on(Sandbox::open(settings)).unwrap();
     let here = Here { home, sandbox };

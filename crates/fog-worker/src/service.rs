@@ -154,6 +154,8 @@ impl Service {
             child: settings.child.clone(),
             spare: settings.spare,
             cache_max: settings.compiled_max,
+            // What is lent is what nobody else wants.
+            idle: settings.harvest.is_some(),
         });
         let sandbox = sandbox.await?;
         let blobs = Blobs::open(state, settings.blobs).await?;

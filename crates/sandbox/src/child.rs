@@ -35,6 +35,9 @@ pub const CHILD_ARGUMENT: &str = "--betanet-sandbox-child";
 /// The argument after it for a child that may connect.
 pub(crate) const NETWORK_ARGUMENT: &str = "--network";
 
+/// The argument after it for a child that leaves the processor to every other program.
+pub(crate) const IDLE_ARGUMENT: &str = "--idle";
+
 /// Whether a program was started as a child of a sandbox: then it calls [`child_main`] and nothing else.
 #[must_use]
 pub fn is_child(args: impl IntoIterator<Item = OsString>) -> bool {
@@ -99,7 +102,11 @@ impl Voice {
 
 fn main() -> Result<(), Gone> {
     raw::close_rest()?;
-    let network = std::env::args_os().any(|arg| arg == OsStr::new(NETWORK_ARGUMENT));
+    let given = |name: &str| std::env::args_os().any(|arg| arg == OsStr::new(name));
+    let network = given(NETWORK_ARGUMENT);
+    if given(IDLE_ARGUMENT) {
+        raw::idle()?;
+    }
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let (socket, mut closed) = match cage::enter(socket, network)? {
         cage::Entered::Inside(socket, layers) => (socket, layers),

@@ -36,7 +36,7 @@
 //!     # let program = Program { digest: [0; 32], file: "program.wasm".into() };
 //!     # runtime.block_on(async {
 //!     let child = ChildProgram::this()?;
-//!     let settings = Settings { folder: "sandbox".into(), child, spare: 2, cache_max: 1 << 30 };
+//!     let settings = Settings { folder: "sandbox".into(), child, spare: 2, cache_max: 1 << 30, idle: false };
 //!     let sandbox = Sandbox::open(settings).await?;
 //!     let limits = Limits {
 //!         fuel: 1_000_000_000,

@@ -70,7 +70,7 @@ impl Sandbox {
     /// # Errors
     /// The folder, its key, or a child that does not get ready.
     pub async fn open(settings: Settings) -> Result<Self, Error> {
-        let nursery = Nursery::open(settings.child)?;
+        let nursery = Nursery::open(settings.child, settings.idle)?;
         let first = nursery.kid(false).await?;
         let (key, layers) = (first.key(), first.layers());
         let (folder, max) = (settings.folder, settings.cache_max);

@@ -16,6 +16,8 @@ pub struct Settings {
     pub spare: usize,
     /// Most bytes of the cache.
     pub cache_max: u64,
+    /// Whether children run only while no other program wants the processor (`SCHED_IDLE`), as on a machine that lends its idle time.
+    pub idle: bool,
 }
 
 /// How a child is started: a program that calls [`child_main`](crate::child_main) when [`is_child`](crate::is_child) says so.

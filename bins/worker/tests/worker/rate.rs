@@ -36,6 +36,7 @@ async fn alone(fog: &Fog, n: u64) -> Duration {
         },
         spare: AT_A_TIME,
         cache_max: 1 << 30,
+        idle: false,
     };
     let sandbox = Sandbox::open(settings).await.unwrap();
     let run = async |at: u64| {

@@ -25,6 +25,18 @@ pub(super) fn close_stdin() {
     unsafe { libc::close(0) };
 }
 
+/// Lets this process and those that it starts run only while no other wants the processor.
+pub(super) fn idle() -> io::Result<()> {
+    // SAFETY: zero is a valid value of each field of the structure.
+    let mut none: libc::sched_param = unsafe { std::mem::zeroed() };
+    none.sched_priority = 0;
+    // SAFETY: the structure lives until the call returns, and 0 names this process.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Leaves namespaces of the parent.
 pub(super) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: this process has one thread, and `flags` has no `FILES`: no other thread's descriptors change.

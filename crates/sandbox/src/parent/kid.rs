@@ -31,7 +31,7 @@ use tokio::{
 
 use crate::{
     ChildProgram, Error,
-    child::{Layer, NETWORK_ARGUMENT},
+    child::{IDLE_ARGUMENT, Layer, NETWORK_ARGUMENT},
     job::INPUTS_MAX,
     wire::{Frame, Frames, Order},
 };
@@ -56,7 +56,10 @@ pub(crate) struct Nursery {
 }
 
 impl Nursery {
-    pub(crate) fn open(program: ChildProgram) -> Result<Self, Error> {
+    pub(crate) fn open(mut program: ChildProgram, idle: bool) -> Result<Self, Error> {
+        if idle {
+            program.args.push(IDLE_ARGUMENT.into());
+        }
         let (asks, asked) = channel();
         thread::Builder::new()
             .name("sandbox".to_owned())

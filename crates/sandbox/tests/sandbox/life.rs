@@ -129,6 +129,35 @@ async fn a_child_that_is_killed_is_a_fault_of_the_machine() {
     }
 }
 
+/// The scheduling policy of a process: the 41st field of its `stat`.
+fn policy(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let rest = stat.rsplit_once(')')?.1;
+    rest.split_whitespace().nth(38)?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_idle_time_is_lent_every_child_leaves_the_processor_to_others() {
+    const IDLE: u64 = 5;
+    for (idle, expected) in [(true, IDLE), (false, 0)] {
+        let bench = Bench::with(|settings| settings.idle = idle).await;
+        let loops = bench.text(&program(&[], "", "(loop (br 0))"));
+        let mut job = bench.job();
+        endless(&mut job);
+        let sandbox = bench.sandbox.clone();
+        let run = tokio::spawn(async move { sandbox.run(loops, job, |_: &[u8]| {}).await });
+        // A child that has just been started may not have come so far.
+        until("the policy of all children", || {
+            let all: Vec<u64> = descendants().into_iter().filter_map(policy).collect();
+            !all.is_empty() && all.iter().all(|p| *p == expected)
+        })
+        .await;
+        run.abort();
+        drop(bench);
+        until("the end of all processes", || descendants().is_empty()).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_stops_the_guest_and_its_time() {
     let bench = Bench::new().await;

@@ -29,13 +29,20 @@ pub(crate) fn settings(home: &Path) -> Settings {
         child,
         spare: 2,
         cache_max: 1 << 30,
+        idle: false,
     }
 }
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let sandbox = Sandbox::open(settings(home.path())).await.unwrap();
+        let mut settings = settings(home.path());
+        change(&mut settings);
+        let sandbox = Sandbox::open(settings).await.unwrap();
         Self { home, sandbox }
     }
 

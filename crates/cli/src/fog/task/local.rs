@@ -115,6 +115,7 @@ async fn execute(
         child: child.map_err(|e| Fail::Local(format!("this program: {e}")))?,
         spare: 0,
         cache_max: COMPILED_MAX,
+        idle: false,
     });
     let sandbox = sandbox.await.map_err(|e| Fail::Local(chain(&e)))?;
     let log = |bytes: &[u8]| {
