@@ -293,7 +293,7 @@ fn balance(args: &WalletArgs) -> Result<(), Fail> {
         }
     }
     if open > 0 {
-        say!("{open} operations are not ended: betanet pay resume");
+        say!("operations that are not ended: {open}; betanet pay resume goes on with them");
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ pub enum LabelError {
     #[error("the form of this alias is reserved")]
     Reserved,
     /// A character that no label has, or invalid punycode.
-    #[error("the alias has a character that is not allowed")]
+    #[error("the alias has a character that is not allowed: letters, digits, hyphens and dots are")]
     Character,
 }
 

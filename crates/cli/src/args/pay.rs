@@ -157,6 +157,7 @@ pub(crate) struct OnlineArgs {
 #[derive(Debug, Args)]
 pub(crate) struct MintInitArgs {
     /// Folder to make.
+    #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
     /// Key of the gateway that redeems: its key file, or its public key in hex.
     #[arg(long, value_name = "KEY")]
@@ -231,7 +232,7 @@ pub(crate) struct IssueArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AmountArgs {
-    /// Amount in units.
+    /// Amount in units: a whole number.
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) amount: u64,
     #[command(flatten)]

@@ -196,7 +196,7 @@ pub(super) fn sign(args: &SignNameArgs) -> Result<(), Fail> {
     let mut signer = Signer::new(identity.clone(), held.take());
     let pending = signer
         .sign_record(now_ms(), &ledger, &claim.record)
-        .map_err(|why| refused(&args.file, why))?;
+        .map_err(|why| refused(args, why))?;
     // The memory is on the disk before the signature leaves.
     held.write(signer.memory())?;
     claim.record.add(pending.stored());
@@ -205,11 +205,10 @@ pub(super) fn sign(args: &SignNameArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-fn refused(file: &Path, why: Refusal) -> Fail {
-    let place = file.display();
+fn refused(args: &SignNameArgs, why: Refusal) -> Fail {
     match why {
-        Refusal::NotSigner => Fail::Usage(format!("{place}: not signed: {why}")),
-        _ => Fail::Local(format!("{place}: not signed: {why}")),
+        Refusal::NotSigner => Fail::Usage(format!("{}: {why}", args.signer.display())),
+        _ => Fail::Local(format!("{}: not signed: {why}", args.file.display())),
     }
 }
 

@@ -40,6 +40,22 @@ pub(super) async fn go_on(
     id: &[u8; 16],
     keyset: &Keyset,
 ) -> Result<u64, Fail> {
+    let done = ask_until_done(purse, net, id, keyset).await;
+    let open = purse.wallet.open().any(|kept| kept == id);
+    done.map_err(|failed| match failed {
+        Fail::Peer(why) if open => {
+            Fail::Peer(format!("{why}; betanet pay resume goes on with it"))
+        }
+        failed => failed,
+    })
+}
+
+async fn ask_until_done(
+    purse: &mut Purse,
+    net: &mut Net,
+    id: &[u8; 16],
+    keyset: &Keyset,
+) -> Result<u64, Fail> {
     purse.save()?;
     loop {
         let request = purse.wallet.request(id, keyset).map_err(failed)?;

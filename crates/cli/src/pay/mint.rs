@@ -43,6 +43,13 @@ pub(super) fn init(args: &MintInitArgs) -> Result<(), Fail> {
     let exponents: Vec<u8> = (0..=args.max).collect();
     let least = args.mints / 2 + 1;
     let threshold = args.threshold.unwrap_or(least);
+    let visible = args.unit.bytes().all(|b| b.is_ascii_graphic());
+    if !visible || !(1..=32).contains(&args.unit.len()) {
+        return Err(Fail::Usage(format!(
+            "--unit {:?}: 1 to 32 visible ASCII characters",
+            args.unit
+        )));
+    }
     if args.mints == 0 {
         return Err(Fail::Usage(
             "--mints 0: a keyset has one mint at least".to_owned(),
