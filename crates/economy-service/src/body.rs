@@ -156,9 +156,38 @@ pub struct Cut<'a> {
     pub whole: Vec<&'a [u8]>,
 }
 
+/// Reads bytes as each body. What decodes must equal its encoding.
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) fn fuzz(data: &[u8]) {
+    if let Ok(body) = cbor::from_slice::<StateBody>(data) {
+        assert_eq!(cbor::to_vec(&body), data);
+    }
+    let _ = cbor::from_slice::<SignedAnswer<'_>>(data);
+    let _ = cbor::from_slice::<RecordBody<'_>>(data);
+    let _ = cbor::from_slice::<RefusalBody<'_>>(data);
+    let _ = consistency(data);
+    if let Ok(list) = records(data) {
+        assert_eq!(list.concat(), data);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn corpus() {
+        let folder = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../fuzz/corpus/economy_bodies"
+        );
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            crate::fuzz(&std::fs::read(entry.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs >= 5);
+    }
 
     #[test]
     fn proofs_of_the_state_are_read_as_written_and_bounded() {

@@ -61,3 +61,13 @@ pub use verify::{Finding, Verified, Verifier, verify};
 
 /// The path prefix of the service.
 pub const PREFIX: &str = "/economy/1";
+
+/// Reads arbitrary bytes as each body, as rows, and as a journal.
+#[cfg(any(test, feature = "testkit"))]
+#[doc(hidden)]
+pub fn fuzz(data: &[u8]) {
+    body::fuzz(data);
+    rows::fuzz(data);
+    // Whatever is found, it is found without a panic.
+    let _ = verify(data, None, Vec::new());
+}

@@ -10,7 +10,7 @@ use betanet_tokenomics::Code;
 use crate::bar::Api;
 use crate::shared::Shared;
 
-/// Age of the first record without a final head from which the node is unhealthy, in ms: several heads were missed.
+/// Age of the first record without a final head from which the node is unhealthy, in ms: several heads were missed by then.
 const UNSIGNED_MS: u64 = 300_000;
 
 pub(crate) fn measures(api: &Api) -> Vec<Measure> {
@@ -74,10 +74,11 @@ pub(crate) fn faults(shared: &Shared) -> Vec<Fault> {
     }
     let facts = shared.facts().borrow().clone();
     let now = Clock::start().now().unix_ms;
-    let waits = facts.proposed > facts.final_size && facts.signatures < facts.needed;
-    if waits && facts.final_ms > 0 && now.saturating_sub(facts.final_ms) > UNSIGNED_MS {
+    // A genesis may be older than its first node.
+    let waits = facts.waiting_ms > 0 && facts.records > 1;
+    if waits && now.saturating_sub(facts.waiting_ms) > UNSIGNED_MS {
         let why = format!(
-            "a head of the economy's ledger has {} of {} signatures: see whether the other signers run",
+            "no head was final for 5 minutes, and the newest has {} of {} signatures: see whether the signers run",
             facts.signatures, facts.needed
         );
         faults.push(Fault::new("economy_head", why));

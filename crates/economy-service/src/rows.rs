@@ -330,3 +330,14 @@ pub fn vote(value: &[u8]) -> Result<(u64, u64, u64), Error> {
     enter(&mut r, 3)?;
     Ok((r.unsigned()?, r.unsigned()?, r.unsigned()?))
 }
+
+/// Reads bytes as each row.
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let _ = Meta::read(data);
+    let _ = Account::read(data);
+    let _ = Balance::read(data);
+    let _ = Node::read(data);
+    let _ = Proposal::read(data);
+    let _ = (number(data), parameter(data), vote(data));
+}

@@ -22,7 +22,7 @@ use crate::state::{Books, Facts, Setup};
 use crate::{follow, lead};
 
 /// Records of the journal after which a snapshot is saved.
-const SNAPSHOT_EVERY: u64 = 20_000;
+const SNAPSHOT_EVERY: u64 = 100_000;
 /// Time between two heads.
 const HEAD_EVERY: Duration = Duration::from_secs(60);
 /// Time between two looks of a signer that follows.

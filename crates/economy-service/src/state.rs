@@ -43,6 +43,8 @@ pub(crate) struct Facts {
     /// Number of records under the final head, and the head's time.
     pub(crate) final_size: u64,
     pub(crate) final_ms: u64,
+    /// Time of the first record that no final head covers, 0 without one.
+    pub(crate) waiting_ms: u64,
     /// Size of the head that was proposed last.
     pub(crate) proposed: u64,
     /// When the next event is due, in UNIX ms.
@@ -119,6 +121,8 @@ pub(crate) struct Books {
     proposed: Option<SignedHead>,
     /// When it was proposed, if by this process.
     since: Option<Time>,
+    /// Time of the first record that no final head covers, 0 without one.
+    waiting: u64,
     /// Whether the journal names the genesis.
     anchored: bool,
     /// When a follower had all records of its leader, in UNIX ms.
@@ -134,6 +138,7 @@ impl Books {
             head: None,
             proposed: None,
             since: None,
+            waiting: 0,
             anchored: false,
             synced: None,
             economy,
@@ -151,6 +156,18 @@ impl Books {
             tracing::error!("a record has no place in the log");
         }
         self.records.push(record);
+        if self.records.len() as u64 == self.final_size() + 1 {
+            self.waiting = self.first_open();
+        }
+    }
+
+    /// Time of the first record that no final head covers.
+    fn first_open(&self) -> u64 {
+        let first = usize::try_from(self.final_size()).ok();
+        let bytes = first.and_then(|n| self.records.get(n));
+        bytes
+            .and_then(|b| Record::from_bytes(b))
+            .map_or(0, |r| r.ts)
     }
 
     fn final_size(&self) -> u64 {
@@ -244,6 +261,7 @@ impl Books {
             records: self.economy.records(),
             final_size: self.final_size(),
             final_ms: self.head.as_ref().map_or(0, |h| h.head().ts),
+            waiting_ms: self.waiting,
             proposed: self.proposed.as_ref().map_or(0, |h| h.head().size),
             next_due: self.economy.next_due(),
             epoch: self.economy.epoch(),

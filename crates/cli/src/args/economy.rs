@@ -288,14 +288,14 @@ pub(crate) struct LedgersArgs {
 }
 
 /// An example of what `ledger genesis` reads.
-const GENESIS: &str = "The file names the ledger, its first accounts, and the signers of its heads, two or more:\n\n\
+const GENESIS: &str = "Example: ledger.toml\n\
     name = \"our fog\"\n\
     epoch_hours = 24\n\
     cap = 1000000            # FOG that are ever issued\n\
     base = 100               # FOG issued in an epoch, before halvings\n\
     halving = 1460           # epochs between two halvings\n\
     treasury = 10000\n\
-    signers = [\"KEYHEX\", \"KEYHEX\"]\n\
+    signers = [\"KEYHEX\", \"KEYHEX\"]  # two or more sign each head\n\
     guardians = []           # accounts: names or keys; also coordinators, auditors\n\
     [[alloc]]\n\
     key = \"KEYHEX\"           # betanet id show prints it\n\
@@ -307,7 +307,7 @@ const GENESIS: &str = "The file names the ledger, its first accounts, and the si
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
     /// Make the genesis of a ledger from a TOML file.
-    #[command(after_help = format!("{GENESIS}\n\nExample: betanet ledger genesis ledger.toml -o GENESIS"))]
+    #[command(after_help = format!("Example: betanet ledger genesis ledger.toml -o GENESIS\n\n{GENESIS}"))]
     Genesis(GenesisArgs),
     /// Show the final head, with its signatures verified.
     #[command(

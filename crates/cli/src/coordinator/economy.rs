@@ -6,7 +6,7 @@ use betanet_economy_service::{EconomyService, Settings};
 use betanet_keys::{Identity, Peer};
 use betanet_runtime::{Error, load_identity};
 use betanet_store::disk;
-use betanet_tokenomics::GENESIS_MAX;
+use betanet_tokenomics::{GENESIS_MAX, Genesis};
 
 use crate::Fail;
 use crate::args::EconomyFlags;
@@ -21,6 +21,9 @@ pub(super) fn read(flags: &EconomyFlags) -> Result<Option<Wanted>, Fail> {
         return Ok(None);
     };
     let genesis = disk::read_bounded(file, GENESIS_MAX as u64).map_err(Fail::file(file))?;
+    // Told before anything is opened.
+    let read = Genesis::from_bytes(&genesis);
+    read.map_err(|e| Fail::Usage(format!("--economy {}: {e}", file.display())))?;
     let mut settings = Settings::new(genesis);
     if let Some(leader) = &flags.economy_leader {
         let peer = leader.parse::<Peer>();

@@ -140,13 +140,12 @@ pub(super) async fn save(args: &SaveLedgerArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-fn kept(trust: &Trust, files: &[std::path::PathBuf]) -> Result<Vec<SignedHead>, Fail> {
+fn kept(files: &[std::path::PathBuf]) -> Result<Vec<SignedHead>, Fail> {
     let read = |file: &std::path::PathBuf| {
         let bytes = disk::read_bounded(file, HEAD_MAX).map_err(Fail::file(file))?;
         let head = SignedHead::from_bytes(&bytes);
         head.map_err(|e| Fail::Usage(format!("--head {}: {e}", file.display())))
     };
-    let _ = trust;
     files.iter().map(read).collect()
 }
 
@@ -154,11 +153,11 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
     let genesis = genesis(&args.genesis)?;
     let trust = Trust::new(&genesis);
     let trust = trust.map_err(|e| Fail::Usage(format!("--genesis: {e}")))?;
-    let mut heads = kept(&trust, &args.head)?;
+    let mut heads = kept(&args.head)?;
     let path = Path::new(&args.what);
     let verified = if path.is_dir() {
         let (journal, head) = (path.join(JOURNAL), path.join(HEAD));
-        heads.extend(kept(&trust, &[head])?);
+        heads.extend(kept(&[head])?);
         of_file(&journal, &genesis, heads)?
     } else if path.exists() {
         if let Some(done) = super::proofs::verified(path, &trust, args.json)? {

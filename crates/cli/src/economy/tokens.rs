@@ -1,5 +1,7 @@
 //! `token`: accounts, balances and payments.
 
+use std::collections::BTreeSet;
+
 use betanet_economy_service::rows::{Balance, Meta, balance_key, table};
 use betanet_runtime::NodeId;
 use betanet_tokenomics::account::{BURN, ISSUANCE, NODE, SYSTEM, USER, address};
@@ -178,7 +180,8 @@ struct Line {
 
 pub(super) async fn history(args: &AccountArgs) -> Result<(), Fail> {
     let account = account(args.account.as_deref(), &args.books.dial)?;
-    let mut lines = Vec::new();
+    // A payment that was sent twice happened once.
+    let (mut lines, mut known) = (Vec::new(), BTreeSet::new());
     let verified = with_ledger!(Ledger::open(&args.books), |ledger| {
         super::journal::replay(&mut ledger, &args.books, |record, codes| {
             let Some(envelope) = Envelope::from_bytes(&record.req) else {
@@ -205,7 +208,8 @@ pub(super) async fn history(args: &AccountArgs) -> Result<(), Fail> {
                     } => ("held", from, to, amt, asset),
                     Kind::Post { .. } | Kind::Void { .. } => continue,
                 };
-                if *code != Code::Ok || (*from != account && *to != account) {
+                let is_own = *from == account || *to == account;
+                if *code != Code::Ok || !is_own || !known.insert(transfer.id) {
                     continue;
                 }
                 lines.push(Line {

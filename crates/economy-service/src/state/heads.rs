@@ -175,6 +175,7 @@ impl Books {
             return Err(differs);
         }
         self.head = Some(head);
+        self.waiting = self.first_open();
         Ok(())
     }
 

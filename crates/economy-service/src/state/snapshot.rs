@@ -104,6 +104,7 @@ impl Books {
             return None;
         }
         (self.head, self.proposed, self.anchored) = (head, proposed, true);
+        self.waiting = self.first_open();
         Some(())
     }
 }
