@@ -45,7 +45,7 @@ pub(crate) async fn coordinator(args: CoordinatorArgs) -> Result<(), Fail> {
 /// Reads the settings of the node: those of the file, and the flags over them.
 fn given(settings: &CoordinatorSettings) -> Result<Given, Fail> {
     let mut given = match &settings.config {
-        Some(path) => Given::from_file_beside(path, &[TABLE]).map_err(unusable)?,
+        Some(path) => Given::from_file_beside(path, &[TABLE, economy::TABLE]).map_err(unusable)?,
         None => Given::new(FLAGS),
     };
     settings.node.over(&mut given);
@@ -73,6 +73,7 @@ fn settings(settings: &CoordinatorSettings) -> Result<(GatewayConfig, Fog), Fail
 }
 
 fn check_only(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
+    economy::read(args.config.as_deref(), &args.economy)?;
     let read = given(args)?.read();
     let fog = settings::read(args.config.as_deref(), &args.fog);
     let faults = fog.err().unwrap_or_default();
@@ -95,7 +96,7 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
         })?),
         None => None,
     };
-    let economy = economy::read(&args.economy)?;
+    let economy = economy::read(args.config.as_deref(), &args.economy)?;
     let mut stops = Stops::listen();
     let (gateway, running, ledger) = tokio::select! {
         started = start(&config, fog, economy) => started?,

@@ -14,13 +14,13 @@ pub(crate) struct EconomyFlags {
     #[arg(long, value_name = "FILE", env = "BETANET_ECONOMY")]
     pub(crate) economy: Option<PathBuf>,
     /// Follow this coordinator's ledger: replay its records, and sign its heads. By default, this coordinator leads the ledger.
-    #[arg(long, value_name = "PEER", requires = "economy")]
+    #[arg(long, value_name = "PEER")]
     pub(crate) economy_leader: Option<String>,
     /// Key file with which to sign heads, besides the node's own key; may be repeated. Only keys that the ledger lists count.
-    #[arg(long, value_name = "FILE", requires = "economy")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) economy_signer: Vec<PathBuf>,
     /// Longest time between two heads, in seconds [default: 60]
-    #[arg(long, value_name = "SECONDS", requires = "economy", value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
     pub(crate) economy_head: Option<u64>,
 }
 
