@@ -34,6 +34,8 @@ mod printed;
 mod puts;
 #[path = "commands/template.rs"]
 mod template;
+#[path = "commands/tokens.rs"]
+mod tokens;
 #[path = "commands/updown.rs"]
 mod updown;
 

@@ -1,4 +1,5 @@
 mod coordinator;
+mod economy;
 mod files;
 mod fog;
 mod mix;
@@ -25,6 +26,12 @@ use crate::state;
 pub(crate) use coordinator::{
     ClusterArgs, Coordinator, CoordinatorArgs, CoordinatorCommand, CoordinatorInspectArgs,
     CoordinatorSettings, RestoreArgs, SaveArgs, SnapshotCommand,
+};
+pub(crate) use economy::{
+    AccountArgs, ActArgs, AskArgs, BondArgs, BooksArgs, BrakeArgs, EconomyFlags, GenesisArgs,
+    GovArgs, GovCommand, HeadArgs, LedgerCommand, LedgersArgs, MoveStakeArgs, OpenArgs, ProofArgs,
+    ProposalArgs, ProposeArgs, SaveLedgerArgs, SendArgs, StakeArgs, StakeCommand, TokenCommand,
+    TokensArgs, VerifyLedgerArgs, VoteArgs,
 };
 pub(crate) use files::{DelArgs, GetArgs, PutArgs};
 pub(crate) use fog::{
@@ -148,6 +155,18 @@ pub(crate) enum Command {
     /// Pay with vouchers: make a mint, keep a wallet, send, receive and redeem.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Pay(Box<PayArgs>),
+    /// Hold and send the tokens of a fog's economy.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Token(Box<TokensArgs>),
+    /// Bond and delegate stake in a fog's economy.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Stake(Box<StakeArgs>),
+    /// Propose changes of a fog's economy, and vote on them.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Gov(Box<GovArgs>),
+    /// Make, save, prove and verify the ledger of a fog's economy.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Ledger(Box<LedgersArgs>),
     /// Bind aliases to nodes, sign and publish them, and look them up.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Name(Box<NameArgs>),

@@ -1,5 +1,6 @@
 //! `coordinator`, and `betanet coordinator`, which is the same.
 
+mod economy;
 mod journal;
 mod settings;
 mod snapshot;
@@ -44,7 +45,7 @@ pub(crate) async fn coordinator(args: CoordinatorArgs) -> Result<(), Fail> {
 /// Reads the settings of the node: those of the file, and the flags over them.
 fn given(settings: &CoordinatorSettings) -> Result<Given, Fail> {
     let mut given = match &settings.config {
-        Some(path) => Given::from_file_beside(path, &[TABLE]).map_err(unusable)?,
+        Some(path) => Given::from_file_beside(path, &[TABLE, economy::TABLE]).map_err(unusable)?,
         None => Given::new(FLAGS),
     };
     settings.node.over(&mut given);
@@ -72,6 +73,7 @@ fn settings(settings: &CoordinatorSettings) -> Result<(GatewayConfig, Fog), Fail
 }
 
 fn check_only(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
+    economy::read(args.config.as_deref(), &args.economy)?;
     let read = given(args)?.read();
     let fog = settings::read(args.config.as_deref(), &args.fog);
     let faults = fog.err().unwrap_or_default();
@@ -94,9 +96,10 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
         })?),
         None => None,
     };
+    let economy = economy::read(args.config.as_deref(), &args.economy)?;
     let mut stops = Stops::listen();
-    let (gateway, running) = tokio::select! {
-        started = start(&config, fog) => started?,
+    let (gateway, running, ledger) = tokio::select! {
+        started = start(&config, fog, economy) => started?,
         _ = stops.told() => return Ok(()),
     };
     let at = admin.as_ref().and_then(|l| l.local_addr().ok());
@@ -114,6 +117,9 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
         note!("stopping: {} sessions", gateway.sessions());
     }
     running.stop().await;
+    if let Some(ledger) = ledger {
+        ledger.stop().await;
+    }
     gateway.shutdown().await;
     if let Some(alive) = alive {
         alive.abort();
@@ -148,7 +154,18 @@ fn told(handle: &Handle) {
     });
 }
 
-async fn start(config: &GatewayConfig, fog: Fog) -> Result<(Arc<Gateway>, Running), Fail> {
+/// What runs: the node, the fog, and the economy's ledger if there is one.
+type Started = (
+    Arc<Gateway>,
+    Running,
+    Option<betanet_economy_service::Running>,
+);
+
+async fn start(
+    config: &GatewayConfig,
+    fog: Fog,
+    economy: Option<economy::Wanted>,
+) -> Result<Started, Fail> {
     config.keeps_secrets()?;
     // Hold the state first: of two processes that start with one key, only one may create it.
     let state = config
@@ -159,18 +176,33 @@ async fn start(config: &GatewayConfig, fog: Fog) -> Result<(Arc<Gateway>, Runnin
     let stores = stores.map_err(|e| Fail::Local(chain(&e)))?;
     let name = Name::from(identity.public().node_id());
     let coordinator = Coordinator::new(identity.clone(), fog.settings.clone(), stores);
-    let gateway = Gateway::builder(identity, config)
+    let ledger = economy
+        .map(|wanted| wanted.service(&identity))
+        .transpose()?;
+    let mut builder = Gateway::builder(identity, config)
         .with_storage(Arc::clone(&state) as Arc<dyn Storage>)
         .service(PREFIX, coordinator.service())
-        .extension(coordinator.extension())
-        .start()
-        .await?;
-    let gateway = Arc::new(gateway);
+        .extension(coordinator.extension());
+    if let Some(ledger) = &ledger {
+        builder = builder
+            .service(betanet_economy_service::PREFIX, ledger.service())
+            .extension(ledger.extension());
+    }
+    let gateway = Arc::new(builder.start().await?);
     let journal = journal::open(&fog, &state, &name.to_string()).await?;
+    let ledger = match &ledger {
+        Some(ledger) => {
+            let books = journal::economy(&fog, &config.state(), &name.to_string()).await?;
+            let running = ledger.start(books).await;
+            Some(running.map_err(|e| Fail::Local(chain(&e)))?)
+        }
+        None => None,
+    };
     let peer = gateway.listening().peer();
     prove_levels(config, &coordinator)?;
     let running = coordinator.start(&peer, journal).await;
-    Ok((gateway, running.map_err(|e| Fail::Local(chain(&e)))?))
+    let running = running.map_err(|e| Fail::Local(chain(&e)))?;
+    Ok((gateway, running, ledger))
 }
 
 /// Asks nodes for their levels over the mix of the network that the coordinator is part of.

@@ -6,7 +6,7 @@
 //! * 1: the peer or the network is at fault;
 //! * 2: wrong usage;
 //! * 3: this machine's files or settings are at fault, including standard output;
-//! * 6: signers showed two views of the ledger of names (`name audit`);
+//! * 6: signers showed two views of the ledger of names (`name audit`), or a ledger of tokens does not verify (`ledger verify`);
 //! * 4 and 5: the task of `task run` was cancelled, or expired; a program's own exit code, if it ended with one;
 //! * 128 plus the number of the signal that ended the command: 130 after Ctrl-C.
 //!
@@ -27,6 +27,7 @@ mod admin;
 mod args;
 mod coordinator;
 mod demo;
+mod economy;
 mod fail;
 mod faults;
 mod fog;
@@ -89,6 +90,10 @@ pub fn betanet() -> ExitCode {
         }
         Command::Id(args) => id::run(&args),
         Command::Mix(args) => mix::run(args),
+        Command::Token(args) => on_runtime(economy::token(*args)),
+        Command::Stake(args) => on_runtime(economy::stake(*args)),
+        Command::Gov(args) => on_runtime(economy::gov(*args)),
+        Command::Ledger(args) => on_runtime(economy::ledger(*args)),
         Command::Name(args) => on_runtime(name::name(*args)),
         Command::Pay(args) => on_runtime(pay::pay(*args)),
         Command::Inspect(args) => inspect::run(&args),

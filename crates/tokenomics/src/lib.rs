@@ -5,7 +5,7 @@
 //! changes nothing. A request or transfer happens once, however often it is sent. No record causes more than 512 events.
 //! A proposal carries no code, and executes once, as a whole or not at all.
 //!
-//! **Below:** `keys`, `wire`. **Above:** nothing yet: no coordinator runs it. Heads over its journal are those of `log`.
+//! **Below:** `keys`, `wire`. **Above:** `economy-service`, which a coordinator runs. Heads over its journal are those of `log`.
 //! **Source:** profile chapter 11 (`spec-vectors/PROFILE.md`); `spec-vectors/economy.json` has its known answers.
 //!
 //! | part | what it is |

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::EconomyFlags;
 use super::settings::{Coordinating, SettingArgs};
 
 /// A node that takes tasks, places them on other nodes, and records one result for each.
@@ -44,6 +45,8 @@ pub(crate) struct CoordinatorSettings {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) fog: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) economy: EconomyFlags,
     #[command(flatten)]
     pub(crate) node: SettingArgs<Coordinating>,
 }

@@ -18,8 +18,31 @@ pub(super) async fn open(
     state: &Arc<State>,
     name: &str,
 ) -> Result<Arc<dyn Journal>, Fail> {
+    match database(fog, None)? {
+        None => sqlite(state, name, fog.floor),
+        Some(settings) => postgres(settings.with_leader(name)).await,
+    }
+}
+
+/// Folder in the state for the journal of the economy.
+const ECONOMY: &str = "economy";
+
+/// Opens the journal of the economy: a folder beside the fog's, or a schema of its own in the same database.
+pub(super) async fn economy(
+    fog: &Fog,
+    folder: &Path,
+    name: &str,
+) -> Result<Arc<dyn Journal>, Fail> {
+    match database(fog, Some(ECONOMY))? {
+        None => crate::journal::open(&folder.join(ECONOMY), name),
+        Some(settings) => postgres(settings.with_leader(name)).await,
+    }
+}
+
+/// Settings of the database, if the settings name one. `part` is a journal beside the fog's.
+fn database(fog: &Fog, part: Option<&str>) -> Result<Option<PostgresSettings>, Fail> {
     let Some(url) = &fog.store else {
-        return sqlite(state, name, fog.floor);
+        return Ok(None);
     };
     let mut settings = PostgresSettings::new(url).map_err(|e| Fail::Usage(chain(&e)))?;
     if let Some(file) = &fog.store_ca {
@@ -27,11 +50,16 @@ pub(super) async fn open(
         let with = settings.with_authorities(&pem);
         settings = with.map_err(|e| Fail::Usage(chain(&e)))?;
     }
-    if let Some(schema) = &fog.schema {
+    let schema = match (&fog.schema, part) {
+        (schema, None) => schema.clone(),
+        (Some(schema), Some(part)) => Some(format!("{schema}_{part}")),
+        (None, Some(part)) => Some(format!("betanet_{part}")),
+    };
+    if let Some(schema) = &schema {
         let with = settings.with_schema(schema);
         settings = with.map_err(|e| Fail::Usage(chain(&e)))?;
     }
-    postgres(settings.with_leader(name)).await
+    Ok(Some(settings))
 }
 
 pub(super) async fn postgres(settings: PostgresSettings) -> Result<Arc<dyn Journal>, Fail> {

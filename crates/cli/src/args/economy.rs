@@ -1,0 +1,391 @@
+//! `token`, `stake`, `gov` and `ledger`, and the flags of a coordinator's economy.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{DialArgs, PEERS};
+
+/// The economy of a coordinator.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "The economy")]
+pub(crate) struct EconomyFlags {
+    /// Genesis of the economy's ledger, which `betanet ledger genesis` makes. Without one, the coordinator has no economy.
+    #[arg(long, value_name = "FILE", env = "BETANET_ECONOMY")]
+    pub(crate) economy: Option<PathBuf>,
+    /// Follow this coordinator's ledger: replay its records, and sign its heads. By default, this coordinator leads the ledger.
+    #[arg(long, value_name = "PEER")]
+    pub(crate) economy_leader: Option<String>,
+    /// Key file with which to sign heads, besides the node's own key; may be repeated. Only keys that the ledger lists count.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) economy_signer: Vec<PathBuf>,
+    /// Longest time between two heads, in seconds [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) economy_head: Option<u64>,
+}
+
+/// The ledger's node, and the genesis that verifies its answers.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BooksArgs {
+    /// Node of the ledger. Requests need the leader; balances and proofs are read from any node.
+    #[arg(long, value_name = "PEER", env = "BETANET_LEDGER")]
+    pub(crate) ledger: String,
+    /// Genesis of the ledger. Its signers verify the node's answers.
+    #[arg(long, value_name = "FILE", env = "BETANET_GENESIS")]
+    pub(crate) genesis: PathBuf,
+    #[command(flatten)]
+    pub(crate) dial: DialArgs,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A request that the key of --key signs.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AskArgs {
+    /// Wait until a final head covers the record.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) books: BooksArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokensArgs {
+    #[command(subcommand)]
+    pub(crate) command: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Open an account for a key. Your account pays for it.
+    #[command(
+        after_help = format!("An account's key is a node's or a person's: betanet id new makes one, betanet id show prints it.\n{PEERS}\n\n\
+                      Example: betanet token open KEYHEX --ledger bnp1… --genesis ./GENESIS")
+    )]
+    Open(OpenArgs),
+    /// Show an account's balances, each proven under a final head.
+    #[command(
+        after_help = "Example: betanet token balance --ledger bnp1… --genesis ./GENESIS --json"
+    )]
+    Balance(AccountArgs),
+    /// Pay FOG to an account.
+    #[command(
+        after_help = "The ID makes a payment happen once, however often it is sent: repeat a payment that had no answer with its --id.\n\n\
+                      Example: betanet token send 2.5 --to bn1:… --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Send(SendArgs),
+    /// List the payments of an account, from a journal that is verified record by record.
+    #[command(after_help = "Example: betanet token history --ledger bnp1… --genesis ./GENESIS")]
+    History(AccountArgs),
+    /// Show the totals of the ledger: issued, burned, and what the system accounts hold.
+    #[command(after_help = "Example: betanet token supply --ledger bnp1… --genesis ./GENESIS")]
+    Supply(BooksArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OpenArgs {
+    /// Public key of the account.
+    #[arg(value_name = "KEYHEX")]
+    pub(crate) owner: String,
+    /// Open a node's account, which can bond stake.
+    #[arg(long)]
+    pub(crate) node: bool,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AccountArgs {
+    /// Account: a name, a public key, or a system account such as treasury. By default that of --key.
+    pub(crate) account: Option<String>,
+    #[command(flatten)]
+    pub(crate) books: BooksArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// Amount in FOG, with up to six decimals.
+    pub(crate) amount: String,
+    /// Payee: a name, a public key, treasury or burn.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) to: String,
+    /// ID of the payment, 32 hex digits. By default a fresh one.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StakeArgs {
+    #[command(subcommand)]
+    pub(crate) command: StakeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StakeCommand {
+    /// Bond FOG of your node's account as its own stake.
+    #[command(
+        after_help = "Example: betanet stake bond 1000 --commission 50000 --key ./node.pem --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Bond(BondArgs),
+    /// Add stake to another's node.
+    #[command(
+        after_help = "Example: betanet stake delegate 100 --node bn1:… --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Delegate(MoveStakeArgs),
+    /// Take stake back. It is paid out after the ledger's delay of unbonding.
+    #[command(
+        after_help = "Example: betanet stake unbond 100 --node bn1:… --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Unbond(MoveStakeArgs),
+    /// Show a node's standing, its own stake, and yours with it.
+    #[command(
+        after_help = "Example: betanet stake status bn1:… --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Status(AccountArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BondArgs {
+    /// Amount in FOG.
+    pub(crate) amount: String,
+    /// Commission in millionths of the node's pay: at most 500000, and later only less.
+    #[arg(long, value_name = "PPM", default_value_t = 0)]
+    pub(crate) commission: u64,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MoveStakeArgs {
+    /// Amount in FOG.
+    pub(crate) amount: String,
+    /// Node's account.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GovArgs {
+    #[command(subcommand)]
+    pub(crate) command: GovCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GovCommand {
+    /// Propose effects to a vote. The change is shown and tried on a copy of the ledger first.
+    #[command(
+        after_help = "Effects are executed together, in this order: --param, --spend, --role, --freeze, --thaw, --upgrade. Without any, \
+                      the proposal is its text alone.\n\n\
+                      Example: betanet gov propose --param fee_tx=200 --text ./why.txt --dry-run --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Propose(Box<ProposeArgs>),
+    /// Show a proposal, its effects, and its votes.
+    #[command(after_help = "Example: betanet gov show PID --ledger bnp1… --genesis ./GENESIS")]
+    Show(ProposalArgs),
+    /// Vote once for, against, or abstain. The vote counts the stake of the proposal's snapshot.
+    #[command(after_help = "Example: betanet gov vote PID for --ledger bnp1… --genesis ./GENESIS")]
+    Vote(VoteArgs),
+    /// Replay the journal, and show a proposal's votes one by one with their sum.
+    #[command(
+        after_help = "Exit code 6 if the sum is not the proposal's.\n\nExample: betanet gov tally PID --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Tally(ProposalArgs),
+    /// Execute a passed proposal, once its time lock has ended.
+    #[command(after_help = "Example: betanet gov execute PID --ledger bnp1… --genesis ./GENESIS")]
+    Execute(ActArgs),
+    /// As guardians: veto a passed proposal, or pause the ledger's risky requests for three days.
+    #[command(
+        after_help = "More than half of the guardians sign, and at least two: --key and each --guardian.\n\n\
+                      Example: betanet gov brake --veto PID --key g1.pem --guardian g2.pem --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Brake(BrakeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProposeArgs {
+    /// New value of a parameter; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) param: Vec<String>,
+    /// Payment from the treasury in FOG; may be repeated.
+    #[arg(long, value_name = "ACCOUNT=FOG")]
+    pub(crate) spend: Vec<String>,
+    /// All members of a role, accounts or keys of signers; may be repeated.
+    #[arg(long, value_name = "ROLE=A,B,C")]
+    pub(crate) role: Vec<String>,
+    /// Account that pays nothing from then on; may be repeated.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) freeze: Vec<String>,
+    /// Frozen account that pays again; may be repeated.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) thaw: Vec<String>,
+    /// Signal for an upgrade and its time in UNIX ms; may be repeated.
+    #[arg(long, value_name = "NAME=MS")]
+    pub(crate) upgrade: Vec<String>,
+    /// File with the reasons. The ledger keeps its hash.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+    /// Show the change and the outcome on a copy of the ledger, and send nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProposalArgs {
+    /// ID of the proposal, 32 hex digits.
+    #[arg(value_name = "PID")]
+    pub(crate) proposal: String,
+    #[command(flatten)]
+    pub(crate) books: BooksArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VoteArgs {
+    /// ID of the proposal, 32 hex digits.
+    #[arg(value_name = "PID")]
+    pub(crate) proposal: String,
+    /// The vote.
+    #[arg(value_parser = ["for", "against", "abstain"])]
+    pub(crate) vote: String,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ActArgs {
+    /// ID of the proposal, 32 hex digits.
+    #[arg(value_name = "PID")]
+    pub(crate) proposal: String,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BrakeArgs {
+    /// Passed proposal to veto.
+    #[arg(long, value_name = "PID", required_unless_present = "pause")]
+    pub(crate) veto: Option<String>,
+    /// Pause execution, reservations, swaps, and sales of vouchers.
+    #[arg(long, conflicts_with = "veto")]
+    pub(crate) pause: bool,
+    /// Key file of a further guardian; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) guardian: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LedgersArgs {
+    #[command(subcommand)]
+    pub(crate) command: LedgerCommand,
+}
+
+/// An example of what `ledger genesis` reads.
+const GENESIS: &str = "Example: ledger.toml\n\
+    name = \"our fog\"\n\
+    epoch_hours = 24\n\
+    cap = 1000000            # FOG that are ever issued\n\
+    base = 100               # FOG issued in an epoch, before halvings\n\
+    halving = 1460           # epochs between two halvings\n\
+    treasury = 10000\n\
+    signers = [\"KEYHEX\", \"KEYHEX\"]  # two or more sign each head\n\
+    guardians = []           # accounts: names or keys; also coordinators, auditors\n\
+    [[alloc]]\n\
+    key = \"KEYHEX\"           # betanet id show prints it\n\
+    amount = 1000\n\
+    node = false\n\
+    [params]\n\
+    fee_tx = 100             # in millionths of a FOG";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Make the genesis of a ledger from a TOML file.
+    #[command(after_help = format!("Example: betanet ledger genesis ledger.toml -o GENESIS\n\n{GENESIS}"))]
+    Genesis(GenesisArgs),
+    /// Show the final head, with its signatures verified.
+    #[command(
+        after_help = "Example: betanet ledger head -o kept.head --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Head(HeadArgs),
+    /// Save the journal up to the final head, the head, and the genesis to a folder.
+    #[command(
+        after_help = "Example: betanet ledger save ./audit --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Save(SaveLedgerArgs),
+    /// Replay a journal: signatures, log, state, and sums.
+    #[command(
+        after_help = format!("Exit code 6 if anything is wrong; the message names the record.\n{PEERS}\n\n\
+                      Example: betanet ledger verify ./audit --genesis ./GENESIS --head kept.head")
+    )]
+    Verify(VerifyLedgerArgs),
+    /// Save the proof of an account's balance of FOG, which `ledger verify` checks offline.
+    #[command(
+        after_help = "Example: betanet ledger proof bn1:… -o balance.proof --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Proof(ProofArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenesisArgs {
+    /// TOML file of the ledger's constants.
+    pub(crate) file: PathBuf,
+    /// File to write; it must not be there yet.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HeadArgs {
+    /// File to keep the head in.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) books: BooksArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveLedgerArgs {
+    /// Folder to make.
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) books: BooksArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyLedgerArgs {
+    /// Folder of `ledger save`, file of `ledger proof` or of a journal, or the PEER of a node of the ledger.
+    #[arg(value_name = "WHAT")]
+    pub(crate) what: String,
+    /// Genesis of the ledger.
+    #[arg(long, value_name = "FILE", env = "BETANET_GENESIS")]
+    pub(crate) genesis: PathBuf,
+    /// Head that you kept: the journal must contain what it covers; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) head: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) dial: DialArgs,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProofArgs {
+    /// Account: a name, a public key, or a system account. By default that of --key.
+    pub(crate) account: Option<String>,
+    /// File to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) books: BooksArgs,
+}

@@ -1,0 +1,59 @@
+//! `betanet token`, `stake`, `gov` and `ledger`: the economy of a fog, each answer verified here.
+
+mod amount;
+mod genesis;
+mod govern;
+mod journal;
+mod net;
+mod nonces;
+mod proofs;
+mod stakes;
+mod tokens;
+mod words;
+
+use crate::Fail;
+use crate::args::{
+    GovArgs, GovCommand, LedgerCommand, LedgersArgs, StakeArgs, StakeCommand, TokenCommand,
+    TokensArgs,
+};
+use crate::fail::interruptible;
+
+pub(crate) async fn token(args: TokensArgs) -> Result<(), Fail> {
+    match args.command {
+        TokenCommand::Open(args) => interruptible(tokens::open(&args)).await,
+        TokenCommand::Balance(args) => interruptible(tokens::balance(&args)).await,
+        TokenCommand::Send(args) => interruptible(tokens::send(&args)).await,
+        TokenCommand::History(args) => interruptible(tokens::history(&args)).await,
+        TokenCommand::Supply(args) => interruptible(tokens::supply(&args)).await,
+    }
+}
+
+pub(crate) async fn stake(args: StakeArgs) -> Result<(), Fail> {
+    match args.command {
+        StakeCommand::Bond(args) => interruptible(stakes::bond(&args)).await,
+        StakeCommand::Delegate(args) => interruptible(stakes::delegate(&args)).await,
+        StakeCommand::Unbond(args) => interruptible(stakes::unbond(&args)).await,
+        StakeCommand::Status(args) => interruptible(stakes::status(&args)).await,
+    }
+}
+
+pub(crate) async fn gov(args: GovArgs) -> Result<(), Fail> {
+    match args.command {
+        GovCommand::Propose(args) => interruptible(govern::propose(&args)).await,
+        GovCommand::Show(args) => interruptible(govern::show(&args)).await,
+        GovCommand::Vote(args) => interruptible(govern::vote(&args)).await,
+        GovCommand::Tally(args) => interruptible(govern::tally(&args)).await,
+        GovCommand::Execute(args) => interruptible(govern::execute(&args)).await,
+        GovCommand::Brake(args) => interruptible(govern::brake(&args)).await,
+    }
+}
+
+pub(crate) async fn ledger(args: LedgersArgs) -> Result<(), Fail> {
+    match args.command {
+        LedgerCommand::Genesis(args) => genesis::make(&args),
+        LedgerCommand::Head(args) => interruptible(proofs::head(&args)).await,
+        LedgerCommand::Save(args) => interruptible(journal::save(&args)).await,
+        LedgerCommand::Verify(args) => interruptible(journal::verify(&args)).await,
+        LedgerCommand::Proof(args) => interruptible(proofs::proof(&args)).await,
+    }
+}

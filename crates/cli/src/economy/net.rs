@@ -1,0 +1,350 @@
+//! Requests to a ledger's node: over one session, each answer verified.
+
+use std::time::Duration;
+
+use betanet_bar::Request as Asked;
+use betanet_economy_service::body::ANSWER_MAX;
+use betanet_economy_service::client::{self, ClientError, Replied, Trust};
+use betanet_economy_service::rows::{Account, table};
+use betanet_keys::{Identity, Peer};
+use betanet_log::SignedHead;
+use betanet_runtime::{Clock, Error, NodeId, load_identity};
+use betanet_store::disk;
+use betanet_tokenomics::journal::{AnswerBody, RECORD_MAX};
+use betanet_tokenomics::request::Op;
+use betanet_tokenomics::{Code, Envelope, GENESIS_MAX, Hash, Id, Request};
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::nonces::Kept;
+use super::words::meaning;
+use crate::Fail;
+use crate::args::{AskArgs, BooksArgs, DialArgs};
+use crate::fail::chain;
+use crate::id::default_key;
+use crate::opened::Opened;
+use crate::target::Dialling;
+
+/// Time limit of one request, and of one over the mix.
+const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT_OVER_MIX: Duration = Duration::from_secs(90);
+/// Time for leaving.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// Longest wait for a final head, and pause between two looks.
+const FINAL: Duration = Duration::from_secs(150);
+const LOOK: Duration = Duration::from_millis(500);
+/// Validity of a request, in ms: less than the ledger's day, so that clocks may differ.
+const VALID_MS: u64 = 3_600_000;
+/// Heads that may change between two parts of an answer before it is given up.
+const TRIES: usize = 5;
+
+/// A ledger's node.
+pub(super) struct Ledger {
+    pub(super) trust: Trust,
+    peer: Peer,
+    dialling: Dialling,
+    mixed: bool,
+    state: Option<std::path::PathBuf>,
+    open: Option<Opened>,
+}
+
+/// What was accepted.
+pub(super) struct Accepted {
+    pub(super) body: AnswerBody,
+    pub(super) request: Request,
+    pub(super) is_final: bool,
+}
+
+pub(super) fn genesis(file: &std::path::Path) -> Result<Vec<u8>, Fail> {
+    disk::read_bounded(file, GENESIS_MAX as u64).map_err(Fail::file(file))
+}
+
+/// The identity of an account: that of --key, or the user's own.
+pub(super) fn identity(dial: &DialArgs) -> Result<Identity, Fail> {
+    let path = dial.key.clone().unwrap_or_else(default_key);
+    load_identity(&path).map_err(|e| Error::from(e).into())
+}
+
+/// The account of a command: the one that is named, or that of the identity.
+pub(super) fn account(named: Option<&str>, dial: &DialArgs) -> Result<NodeId, Fail> {
+    match named {
+        Some(text) => super::amount::account(text),
+        None => Ok(identity(dial)?.public().node_id()),
+    }
+}
+
+/// Fresh bytes for an ID.
+pub(super) fn fresh_id() -> Result<Id, Fail> {
+    let seed = betanet_runtime::seed().map_err(|e| Fail::Local(e.to_string()))?;
+    Ok(betanet_machine::Rng::new(&seed).array())
+}
+
+pub(super) fn now_ms() -> u64 {
+    Clock::start().now().unix_ms
+}
+
+impl Ledger {
+    pub(super) fn open(args: &BooksArgs) -> Result<Self, Fail> {
+        Self::at(
+            &args.ledger,
+            "--ledger",
+            &genesis(&args.genesis)?,
+            &args.dial,
+        )
+    }
+
+    pub(super) fn at(
+        text: &str,
+        flag: &str,
+        genesis: &[u8],
+        dial: &DialArgs,
+    ) -> Result<Self, Fail> {
+        let trust = Trust::new(genesis);
+        let trust = trust.map_err(|e| Fail::Usage(format!("--genesis: {}", chain(&e))))?;
+        let peer = text.parse::<Peer>();
+        let peer = peer.map_err(|e| Fail::Usage(format!("{flag} {text}: {e}")))?;
+        let named = [(peer.name(), Some(peer.clone()))];
+        // Requests are signed by themselves; the session shows nobody's identity.
+        let dialling = Dialling::to_any_of(&named, dial, None)?;
+        Ok(Self {
+            trust,
+            mixed: dialling.is_mixed(),
+            peer,
+            dialling,
+            state: dial.state.clone(),
+            open: None,
+        })
+    }
+
+    async fn session(&mut self) -> Result<Opened, Fail> {
+        if let Some(session) = &self.open
+            && !session.is_closed()
+        {
+            return Ok(session.clone());
+        }
+        let session = self.dialling.session().await?;
+        self.dialling.reached();
+        self.open = Some(session.clone());
+        Ok(session)
+    }
+
+    /// Sends a request, with a body where the request says so.
+    async fn ask(&mut self, request: Asked, body: Option<Vec<u8>>) -> Result<Replied, Fail> {
+        let limit = if self.mixed { LIMIT_OVER_MIX } else { LIMIT };
+        let asked = async {
+            let session = self.session().await?;
+            let answer = match body {
+                None => session.ask(request).await?,
+                Some(body) => {
+                    let upload = session.upload(request).await?;
+                    // An answer before the end of the body is the answer.
+                    let _ = upload.send(Bytes::from(body)).await;
+                    upload.finish().await.map_err(Error::from)?
+                }
+            };
+            let read = Replied::of(answer, ANSWER_MAX + RECORD_MAX).await;
+            read.map_err(|e| self.fault(&e))
+        };
+        let asked = timeout(limit, asked).await;
+        asked.unwrap_or_else(|_| {
+            let (name, s) = (self.peer.name(), limit.as_secs());
+            Err(Fail::Peer(format!("{name}: no answer within {s} s")))
+        })
+    }
+
+    fn fault(&self, error: &ClientError) -> Fail {
+        let mut why = format!("{}: {}", self.peer.name(), chain(error));
+        if let ClientError::Refused {
+            location: Some(leader),
+            ..
+        } = error
+        {
+            why = format!("{why}: {leader}");
+        }
+        Fail::Peer(why)
+    }
+
+    /// A body of what a target below the service's prefix names.
+    pub(super) async fn get(&mut self, target: &str) -> Result<Vec<u8>, Fail> {
+        let replied = self.ask(client::get(target), None).await?;
+        replied.good().map_err(|e| self.fault(&e))
+    }
+
+    /// The final head, verified, and its bytes.
+    pub(super) async fn head(&mut self) -> Result<(SignedHead, Vec<u8>), Fail> {
+        let replied = self.ask(client::get("head"), None).await?;
+        if replied.status == 404 {
+            let why = "the ledger has no final head yet: its signers sign the first one within a minute of their start";
+            return Err(Fail::Peer(format!("{}: {why}", self.peer.name())));
+        }
+        let bytes = replied.good().map_err(|e| self.fault(&e))?;
+        let head = self.trust.head(&bytes).map_err(|e| self.fault(&e))?;
+        Ok((head, bytes))
+    }
+
+    /// Rows under one final head, verified. Tells the head too.
+    pub(super) async fn rows(
+        &mut self,
+        keys: &[(u8, Vec<u8>)],
+    ) -> Result<(SignedHead, Vec<Option<Vec<u8>>>), Fail> {
+        let (head, rows) = self.proofs(keys).await?;
+        Ok((head, rows.into_iter().map(|(value, _)| value).collect()))
+    }
+
+    /// The same with the proofs' bytes.
+    pub(super) async fn proofs(&mut self, keys: &[(u8, Vec<u8>)]) -> Result<Proven, Fail> {
+        let mut last = Fail::Peer("no proof".into());
+        // A new head may come between two answers: then all are asked again.
+        'tries: for _ in 0..TRIES {
+            let (head, _) = self.head().await?;
+            let mut rows = Vec::with_capacity(keys.len());
+            for (table, key) in keys {
+                let replied = self.ask(client::state_request(*table, key), None).await?;
+                let bytes = replied.good().map_err(|e| self.fault(&e))?;
+                match client::state(&bytes, (*table, key), &head) {
+                    Ok(value) => rows.push((value, bytes)),
+                    Err(error) => {
+                        last = self.fault(&error);
+                        continue 'tries;
+                    }
+                }
+            }
+            return Ok((head, rows));
+        }
+        Err(last)
+    }
+
+    /// Signs an operation as these accounts, sends it, and verifies the answer.
+    pub(super) async fn submit(
+        &mut self,
+        ask: &AskArgs,
+        signers: &[&Identity],
+        op: &Op,
+        id: Id,
+    ) -> Result<Accepted, Fail> {
+        let accounts: Vec<NodeId> = signers.iter().map(|s| s.public().node_id()).collect();
+        let keys: Vec<_> = accounts
+            .iter()
+            .map(|id| (table::ACCOUNTS, id.0.to_vec()))
+            .collect();
+        let (_, rows) = self.rows(&keys).await?;
+        let mut by = Vec::new();
+        for (account, row) in accounts.iter().zip(&rows) {
+            let read = row.as_deref().map(Account::read).transpose();
+            let read = read.map_err(|e| self.fault(&e.into()))?;
+            by.push((*account, read.map_or(0, |row| row.nonce)));
+        }
+        let kept: Vec<Kept> = accounts.iter().map(|id| self.kept(id)).collect();
+        let next = by
+            .iter()
+            .zip(&kept)
+            .map(|((id, nonce), kept)| (*id, kept.next().max(*nonce)));
+        let next: Vec<(NodeId, u64)> = next.collect();
+        let mut sent = self.send(&next, signers, op, id).await?;
+        // What this machine kept may be of records that were dropped.
+        if sent.0.answer.code == Code::BadNonce && next != by {
+            sent = self.send(&by, signers, op, id).await?;
+        }
+        let (body, request) = sent;
+        if body.answer.code != Code::Ok {
+            let code = body.answer.code;
+            return Err(Fail::Peer(format!("{}: {}", code.name(), meaning(code))));
+        }
+        for ((_, nonce), kept) in request.by.iter().zip(&kept) {
+            kept.keep(kept.next().max(nonce + 1))?;
+        }
+        let is_final = match ask.wait {
+            true => self.covered(body.answer.seq, &request).await?,
+            false => false,
+        };
+        Ok(Accepted {
+            body,
+            request,
+            is_final,
+        })
+    }
+
+    fn kept(&self, account: &NodeId) -> Kept {
+        let ledger = client::short(self.trust.genesis());
+        Kept::of(self.state.as_deref(), &ledger, account)
+    }
+
+    async fn send(
+        &mut self,
+        by: &[(NodeId, u64)],
+        signers: &[&Identity],
+        op: &Op,
+        id: Id,
+    ) -> Result<(AnswerBody, Request), Fail> {
+        let request = Request::new(by, now_ms() + VALID_MS, id, op);
+        let request = request.ok_or_else(|| {
+            Fail::Usage(
+                "the request is out of its bounds: an amount is 1 or more, payer and payee differ"
+                    .into(),
+            )
+        })?;
+        let genesis: Hash = *self.trust.genesis().id();
+        let envelope = Envelope::sign(request, &genesis, signers);
+        let bytes = envelope.to_bytes();
+        let replied = self
+            .ask(client::submit_request(&bytes), Some(bytes.clone()))
+            .await?;
+        let body = client::answer(&replied, &self.peer.key, &envelope);
+        let body = body.map_err(|e| self.fault(&e))?;
+        Ok((body, envelope.request))
+    }
+
+    /// Waits until a final head covers a record, and checks that it is the one of this request.
+    async fn covered(&mut self, seq: u64, request: &Request) -> Result<bool, Fail> {
+        let wait = async {
+            loop {
+                if let Ok((head, _)) = self.head().await
+                    && head.head().size > seq
+                {
+                    return Ok::<_, Fail>(head);
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let waited = timeout(FINAL, wait).await;
+        let head = waited.unwrap_or_else(|_| {
+            let s = FINAL.as_secs();
+            Err(Fail::Peer(format!(
+                "record {seq} is under no final head after {s} s: see whether the signers run"
+            )))
+        })?;
+        let size = head.head().size;
+        let bytes = self.get(&format!("record/{seq}?size={size}")).await?;
+        let record = client::record(&bytes, seq, &head).map_err(|e| self.fault(&e))?;
+        let read = Envelope::from_bytes(&record.req);
+        match read.is_some_and(|read| read.request.digest() == request.digest()) {
+            true => Ok(true),
+            false => Err(self.fault(&ClientError::Proof)),
+        }
+    }
+
+    pub(super) async fn close(mut self) {
+        // Do not wait longer for a peer that does not respond.
+        let _ = timeout(GOODBYE, async {
+            if let Some(session) = self.open.take() {
+                session.close().await;
+            }
+            self.dialling.leave().await;
+        })
+        .await;
+    }
+}
+
+/// A head, and values with their proofs.
+pub(super) type Proven = (SignedHead, Vec<(Option<Vec<u8>>, Vec<u8>)>);
+
+/// Runs work with a ledger, which is closed afterwards.
+macro_rules! with_ledger {
+    ($open:expr, |$ledger:ident| $work:expr) => {{
+        let mut $ledger = $open?;
+        let done = async { $work }.await;
+        $ledger.close().await;
+        done
+    }};
+}
+pub(super) use with_ledger;

@@ -1,0 +1,314 @@
+//! `token`: accounts, balances and payments.
+
+use std::collections::BTreeSet;
+
+use betanet_economy_service::rows::{Balance, Meta, balance_key, table};
+use betanet_runtime::NodeId;
+use betanet_tokenomics::account::{BURN, ISSUANCE, NODE, SYSTEM, USER, address};
+use betanet_tokenomics::request::{Kind, Op, Transfer};
+use betanet_tokenomics::{ASSETS, Asset, Code, Envelope};
+use betanet_wire::cbor::Error as Cbor;
+use betanet_wire::text::hex;
+use serde_json::{Value, json};
+
+use super::amount::{fog, id, key, micro, shown};
+use super::net::{Accepted, Ledger, account, fresh_id, identity, with_ledger};
+use crate::Fail;
+use crate::args::{AccountArgs, BooksArgs, OpenArgs, SendArgs};
+
+/// Tells what was accepted.
+pub(super) fn told(accepted: &Accepted, as_json: bool, what: &str, more: Value) {
+    let seq = accepted.body.answer.seq;
+    if as_json {
+        let mut facts = json!({
+            "record": seq,
+            "id": hex(&accepted.request.id),
+            "final": accepted.is_final,
+        });
+        if let (Some(facts), Value::Object(more)) = (facts.as_object_mut(), more) {
+            facts.extend(more);
+        }
+        say!("{facts}");
+        return;
+    }
+    say!("{what}: record {seq}");
+    if !accepted.is_final {
+        note!("note: a final head covers it within a minute; --wait waits for it");
+    }
+}
+
+pub(super) async fn open(args: &OpenArgs) -> Result<(), Fail> {
+    let owner = key(&args.owner)?;
+    let kind = if args.node { NODE } else { USER };
+    let me = identity(&args.ask.books.dial)?;
+    let op = Op::Open { key: owner, kind };
+    let id = fresh_id()?;
+    let accepted = with_ledger!(Ledger::open(&args.ask.books), |ledger| {
+        ledger.submit(&args.ask, &[&me], &op, id).await
+    })?;
+    let name = shown(&address(&owner));
+    let more = json!({ "account": name });
+    told(
+        &accepted,
+        args.ask.books.json,
+        &format!("{name} opened"),
+        more,
+    );
+    Ok(())
+}
+
+fn unread(error: Cbor) -> Fail {
+    Fail::Peer(format!("a row of the ledger does not read: {error}"))
+}
+
+/// A balance of a row that may not be there.
+pub(super) fn balance_of(row: Option<&[u8]>) -> Result<Balance, Fail> {
+    let read = row.map(Balance::read).transpose().map_err(unread)?;
+    Ok(read.unwrap_or_default())
+}
+
+pub(super) async fn balance(args: &AccountArgs) -> Result<(), Fail> {
+    let account = account(args.account.as_deref(), &args.books.dial)?;
+    let mut keys = vec![(table::ACCOUNTS, account.0.to_vec())];
+    keys.extend(ASSETS.map(|asset| (table::BALANCES, balance_key(&account, asset))));
+    let (head, rows) = with_ledger!(Ledger::open(&args.books), |ledger| ledger.rows(&keys).await)?;
+    let mut rows = rows.into_iter();
+    let is_open = rows.next().flatten().is_some();
+    let mut all = Vec::new();
+    for row in rows {
+        all.push(balance_of(row.as_deref())?);
+    }
+    let [coins, units, credits] = all[..] else {
+        return Err(Fail::Peer("the ledger's node left out a balance".into()));
+    };
+    let is_system = SYSTEM.iter().any(|(_, id)| *id == account);
+    if !is_open && !is_system {
+        let why = "it has no account under the final head";
+        return Err(Fail::Peer(format!("{}: {why}", shown(&account))));
+    }
+    let head = head.head();
+    if args.books.json {
+        let asset = |b: &Balance| {
+            json!({
+                "available": b.available().to_string(),
+                "held": b.held.to_string(),
+                "owed": b.owed.to_string(),
+            })
+        };
+        say!(
+            "{}",
+            json!({
+                "account": shown(&account),
+                "fog_micro": asset(&coins),
+                "units": asset(&units),
+                "credits_micro": asset(&credits),
+                "size": head.size,
+                "ts_ms": head.ts,
+            })
+        );
+        return Ok(());
+    }
+    say!("account    {}", shown(&account));
+    say!("available  {} FOG", fog(coins.available()));
+    if coins.held > 0 || coins.owed > 0 {
+        say!(
+            "held       {} FOG for others, {} FOG by others",
+            fog(coins.held),
+            fog(coins.owed)
+        );
+    }
+    if units.received > 0 {
+        say!("units      {} for vouchers", units.available());
+    }
+    if credits.received > 0 {
+        say!("credits    {} FOG", fog(credits.available()));
+    }
+    say!("proven     under the final head of {} records", head.size);
+    Ok(())
+}
+
+pub(super) async fn send(args: &SendArgs) -> Result<(), Fail> {
+    let (amt, to) = (micro(&args.amount)?, super::amount::account(&args.to)?);
+    let me = identity(&args.ask.books.dial)?;
+    let from = me.public().node_id();
+    let payment = match &args.id {
+        Some(text) => id(text)?,
+        None => fresh_id()?,
+    };
+    let kind = Kind::Plain {
+        from,
+        to,
+        asset: Asset::Fog,
+        amt,
+    };
+    let transfer = Transfer::new(payment, false, &kind);
+    let list =
+        vec![transfer.ok_or_else(|| {
+            Fail::Usage("an amount is above 0, and payer and payee differ".into())
+        })?];
+    let op = Op::Transfers { list };
+    let request = fresh_id()?;
+    if args.id.is_none() {
+        note!(
+            "payment {}: repeat it with --id if no answer comes",
+            hex(&payment)
+        );
+    }
+    let accepted = with_ledger!(Ledger::open(&args.ask.books), |ledger| {
+        ledger.submit(&args.ask, &[&me], &op, request).await
+    })?;
+    let what = format!("{} FOG sent to {}", fog(amt.into()), shown(&to));
+    let more = json!({
+        "payment": hex(&payment),
+        "fog_micro": amt.to_string(),
+        "to": shown(&to),
+    });
+    told(&accepted, args.ask.books.json, &what, more);
+    Ok(())
+}
+
+/// A payment of an account.
+struct Line {
+    record: u64,
+    ts: u64,
+    what: &'static str,
+    other: NodeId,
+    amt: u64,
+    asset: Asset,
+    out: bool,
+}
+
+pub(super) async fn history(args: &AccountArgs) -> Result<(), Fail> {
+    let account = account(args.account.as_deref(), &args.books.dial)?;
+    // A payment that was sent twice happened once.
+    let (mut lines, mut known) = (Vec::new(), BTreeSet::new());
+    let verified = with_ledger!(Ledger::open(&args.books), |ledger| {
+        super::journal::replay(&mut ledger, &args.books, |record, codes| {
+            let Some(envelope) = Envelope::from_bytes(&record.req) else {
+                return;
+            };
+            let Op::Transfers { list } = &envelope.request.op else {
+                return;
+            };
+            let accepted = codes.iter().chain(std::iter::repeat(&Code::Ok));
+            for (transfer, code) in list.iter().zip(accepted) {
+                let (what, from, to, amt, asset) = match &transfer.kind {
+                    Kind::Plain {
+                        from,
+                        to,
+                        asset,
+                        amt,
+                    } => ("paid", from, to, amt, asset),
+                    Kind::Pending {
+                        from,
+                        to,
+                        asset,
+                        amt,
+                        ..
+                    } => ("held", from, to, amt, asset),
+                    Kind::Post { .. } | Kind::Void { .. } => continue,
+                };
+                let is_own = *from == account || *to == account;
+                if *code != Code::Ok || !is_own || !known.insert(transfer.id) {
+                    continue;
+                }
+                lines.push(Line {
+                    record: record.seq,
+                    ts: record.ts,
+                    what,
+                    other: if *from == account { *to } else { *from },
+                    amt: *amt,
+                    asset: *asset,
+                    out: *from == account,
+                });
+            }
+        })
+        .await
+    })?;
+    if args.books.json {
+        let lines = lines.iter().map(|l| {
+            json!({
+                "record": l.record,
+                "ts_ms": l.ts,
+                "what": l.what,
+                "out": l.out,
+                "other": shown(&l.other),
+                "amount": l.amt.to_string(),
+                "asset": l.asset.number(),
+            })
+        });
+        let lines: Vec<_> = lines.collect();
+        say!(
+            "{}",
+            json!({ "account": shown(&account), "transfers": lines, "size": verified.covered })
+        );
+        return Ok(());
+    }
+    for l in &lines {
+        let way = if l.out { "to" } else { "from" };
+        let (amount, asset) = match l.asset {
+            Asset::Units => (l.amt.to_string(), "units"),
+            _ => (fog(l.amt.into()), "FOG"),
+        };
+        say!(
+            "record {:>6}  {} {amount} {asset} {way} {}",
+            l.record,
+            l.what,
+            shown(&l.other)
+        );
+    }
+    say!(
+        "{} transfers in {} records, each verified",
+        lines.len(),
+        verified.covered
+    );
+    Ok(())
+}
+
+pub(super) async fn supply(args: &BooksArgs) -> Result<(), Fail> {
+    let mut keys = vec![(table::META, Vec::new())];
+    let system = SYSTEM.iter();
+    keys.extend(system.map(|(_, id)| (table::BALANCES, balance_key(id, Asset::Fog))));
+    let (head, rows) = with_ledger!(Ledger::open(args), |ledger| ledger.rows(&keys).await)?;
+    let mut rows = rows.into_iter();
+    let meta = rows.next().flatten().unwrap_or_default();
+    let meta = Meta::read(&meta).map_err(unread)?;
+    let mut all = Vec::new();
+    for ((name, id), row) in SYSTEM.iter().zip(rows) {
+        all.push((*name, *id, balance_of(row.as_deref())?));
+    }
+    let of = |id: NodeId| all.iter().find(|(_, other, _)| *other == id);
+    let issued = of(ISSUANCE).map_or(0, |(_, _, b)| b.paid);
+    let burned = of(BURN).map_or(0, |(_, _, b)| b.received);
+    let size = head.head().size;
+    if args.json {
+        let accounts = all.iter().filter(|(_, id, _)| *id != ISSUANCE);
+        let accounts = accounts
+            .map(|(name, _, b)| ((*name).to_owned(), Value::from(b.available().to_string())));
+        say!(
+            "{}",
+            json!({
+                "issued_micro": issued.to_string(),
+                "burned_micro": burned.to_string(),
+                "system_micro": accounts.collect::<serde_json::Map<_, _>>(),
+                "epoch": meta.epoch,
+                "size": size,
+            })
+        );
+        return Ok(());
+    }
+    say!(
+        "issued     {} FOG, of which {} burned",
+        fog(issued),
+        fog(burned)
+    );
+    for (name, _, b) in all
+        .iter()
+        .filter(|(_, id, b)| *id != ISSUANCE && b.available() > 0)
+    {
+        say!("{name:<9}  {} FOG", fog(b.available()));
+    }
+    say!("epoch      {}", meta.epoch);
+    say!("proven     under the final head of {size} records");
+    Ok(())
+}

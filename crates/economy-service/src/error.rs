@@ -1,0 +1,25 @@
+use betanet_tokenomics::Error as MachineError;
+
+/// The reason why a ledger is not served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The genesis is none.
+    #[error(transparent)]
+    Genesis(#[from] MachineError),
+    /// The genesis names fewer than two signers, so that no head could ever be final.
+    #[error("the genesis names {0} signers; 2 are the fewest by which a head can be final")]
+    Signers(usize),
+    /// A signer's key is not one.
+    #[error("the genesis names a signer whose key is none")]
+    SignerKey,
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Durable(#[from] betanet_durable::Error),
+    /// The node that dials the leader cannot be made.
+    #[error(transparent)]
+    Dial(#[from] betanet_runtime::DialError),
+    /// It was started already.
+    #[error("the ledger was started already")]
+    Started,
+}

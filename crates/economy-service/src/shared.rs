@@ -1,0 +1,56 @@
+//! The way to the state, shared by faces and tasks.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use betanet_durable::{Handle, Role, Unavailable};
+use betanet_keys::Peer;
+use tokio::sync::watch;
+
+use crate::state::{Answer, Ask, Books, Facts, Setup};
+
+/// Longest that a request waits for its answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Shared {
+    pub(crate) setup: Arc<Setup>,
+    /// The state, once it has started.
+    pub(crate) handle: OnceLock<Handle<Books>>,
+    /// The leader whom this node follows, if it does.
+    pub(crate) leader: OnceLock<Peer>,
+    facts: watch::Receiver<Facts>,
+}
+
+impl Shared {
+    pub(crate) const fn new(setup: Arc<Setup>, facts: watch::Receiver<Facts>) -> Self {
+        Self {
+            setup,
+            handle: OnceLock::new(),
+            leader: OnceLock::new(),
+            facts,
+        }
+    }
+
+    pub(crate) fn facts(&self) -> watch::Receiver<Facts> {
+        self.facts.clone()
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.handle.get().map_or(Role::Starting, Handle::role)
+    }
+
+    /// Where requests go, if not here.
+    pub(crate) fn location(&self) -> Option<String> {
+        match (self.leader.get(), self.role()) {
+            (Some(leader), _) => Some(leader.to_string()),
+            (None, Role::Follows(leader)) => Some(leader.into()),
+            _ => None,
+        }
+    }
+
+    pub(crate) async fn ask(&self, ask: Ask) -> Result<Answer, Unavailable> {
+        let handle = self.handle.get().ok_or(Unavailable)?;
+        let answered = tokio::time::timeout(PATIENCE, handle.ask(ask)).await;
+        answered.unwrap_or(Err(Unavailable))
+    }
+}

@@ -1,0 +1,16 @@
+//! Nodes of a ledger over loopback sockets and SQLite: answers and their proofs, signers, restarts, failures, bounds.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where it is surprised"
+)]
+
+mod all {
+    mod failures;
+    mod restart;
+    mod serving;
+    mod signing;
+    pub(crate) mod world;
+}
