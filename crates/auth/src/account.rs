@@ -460,7 +460,10 @@ pub(crate) mod tests {
     fn a_later_state_is_replayed_over_an_earlier_one() {
         let mut accounts = Accounts::default();
         let admin = Grants::new(vec![Grant::everywhere(Role::Admin)]).unwrap();
-        let first = accounts.add(1, [1; 16], "root", admin, None).unwrap().clone();
+        let first = accounts
+            .add(1, [1; 16], "root", admin, None)
+            .unwrap()
+            .clone();
         let mut later = first.clone();
         (later.disabled, later.generation) = (true, 7);
         let mut again = Accounts::default();
@@ -469,6 +472,9 @@ pub(crate) mod tests {
         assert_eq!(again.get(first.id), Some(&later));
         assert_eq!(again.find("root"), Some(&later));
         later.name = "other".into();
-        assert!(matches!(again.replay(&later.to_bytes()), Err(Error::Form(_))));
+        assert!(matches!(
+            again.replay(&later.to_bytes()),
+            Err(Error::Form(_))
+        ));
     }
 }

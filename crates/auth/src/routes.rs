@@ -452,7 +452,10 @@ mod tests {
         may("submitTask", &[Submitter, Operator, Admin]);
         may("listTasks", &[Viewer, Submitter, Operator, Auditor, Admin]);
         may("patchNode", &[Operator, Admin]);
-        may("settingsPage", &[Viewer, Submitter, Operator, Treasurer, Auditor, Admin]);
+        may(
+            "settingsPage",
+            &[Viewer, Submitter, Operator, Treasurer, Auditor, Admin],
+        );
         may("readAudit", &[Auditor, Admin]);
         may("patchAccount", &[Admin]);
     }

@@ -24,7 +24,7 @@ use crate::state;
 
 pub(crate) use coordinator::{
     ClusterArgs, Coordinator, CoordinatorArgs, CoordinatorCommand, CoordinatorInspectArgs,
-    CoordinatorSettings, RestoreArgs, SaveArgs, SnapshotCommand,
+    CoordinatorSettings, PanelArgs, RestoreArgs, SaveArgs, SnapshotCommand,
 };
 pub(crate) use files::{DelArgs, GetArgs, PutArgs};
 pub(crate) use fog::{

@@ -1,6 +1,7 @@
 //! `coordinator`, and `betanet coordinator`, which is the same.
 
 mod journal;
+mod panel;
 mod settings;
 mod snapshot;
 
@@ -21,6 +22,8 @@ use crate::args::{CoordinatorArgs, CoordinatorCommand, CoordinatorSettings, FLAG
 use crate::fail::chain;
 use crate::listen::{announce, check, checked, problems, service, unusable};
 use crate::stop::Stops;
+use betanet_panel::Panel;
+use panel::PanelSettings;
 use settings::{Fog, TABLE};
 
 /// Sessions from one address, if no setting says otherwise: a rack of nodes may have one.
@@ -94,16 +97,18 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
         })?),
         None => None,
     };
+    let panel = panel::settings(&args.panel)?;
     let mut stops = Stops::listen();
-    let (gateway, running) = tokio::select! {
-        started = start(&config, fog) => started?,
+    let (gateway, running, panel) = tokio::select! {
+        started = start(&config, fog, panel) => started?,
         _ = stops.told() => return Ok(()),
     };
     let at = admin.as_ref().and_then(|l| l.local_addr().ok());
     let admin = admin.map(|l| serve_admin(l, Arc::clone(&gateway)));
     let admin = admin.transpose();
     let _admin = admin.map_err(|e| Fail::Local(format!("the admin address is not served: {e}")))?;
-    announce::announce(gateway.listening(), &config, at, as_json);
+    let more = panel.as_ref().map_or_else(Vec::new, panel::facts);
+    announce::announce_with(gateway.listening(), &config, at, &more, as_json);
     if !as_json {
         told(running.handle());
     }
@@ -112,6 +117,9 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
     service::stopping();
     if !as_json {
         note!("stopping: {} sessions", gateway.sessions());
+    }
+    if let Some(panel) = panel {
+        panel.stop().await;
     }
     running.stop().await;
     gateway.shutdown().await;
@@ -148,7 +156,11 @@ fn told(handle: &Handle) {
     });
 }
 
-async fn start(config: &GatewayConfig, fog: Fog) -> Result<(Arc<Gateway>, Running), Fail> {
+async fn start(
+    config: &GatewayConfig,
+    fog: Fog,
+    panel: Option<PanelSettings>,
+) -> Result<(Arc<Gateway>, Running, Option<Panel>), Fail> {
     config.keeps_secrets()?;
     // Hold the state first: of two processes that start with one key, only one may create it.
     let state = config
@@ -158,6 +170,7 @@ async fn start(config: &GatewayConfig, fog: Fog) -> Result<(Arc<Gateway>, Runnin
     let stores = Stores::open_at(&state, &fog.blobs, fog.blob_quota).await;
     let stores = stores.map_err(|e| Fail::Local(chain(&e)))?;
     let name = Name::from(identity.public().node_id());
+    let signer = identity.clone();
     let coordinator = Coordinator::new(identity.clone(), fog.settings.clone(), stores);
     let gateway = Gateway::builder(identity, config)
         .with_storage(Arc::clone(&state) as Arc<dyn Storage>)
@@ -170,7 +183,15 @@ async fn start(config: &GatewayConfig, fog: Fog) -> Result<(Arc<Gateway>, Runnin
     let peer = gateway.listening().peer();
     prove_levels(config, &coordinator)?;
     let running = coordinator.start(&peer, journal).await;
-    Ok((gateway, running.map_err(|e| Fail::Local(chain(&e)))?))
+    let running = running.map_err(|e| Fail::Local(chain(&e)))?;
+    let panel = match panel {
+        Some(settings) => {
+            let (of, fog) = (config.state(), fog.floor);
+            Some(panel::start(settings, &coordinator, &gateway, (of, fog, signer)).await?)
+        }
+        None => None,
+    };
+    Ok((gateway, running, panel))
 }
 
 /// Asks nodes for their levels over the mix of the network that the coordinator is part of.

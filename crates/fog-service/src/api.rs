@@ -312,7 +312,9 @@ fn status(reply: &Reply) -> Result<Answer, Refusal> {
 }
 
 /// Waits for the machine's answer. A journal that does not answer in time has no leader here.
-pub(crate) async fn in_time(asked: impl Future<Output = Result<Reply, Refusal>>) -> Result<Reply, Refusal> {
+pub(crate) async fn in_time(
+    asked: impl Future<Output = Result<Reply, Refusal>>,
+) -> Result<Reply, Refusal> {
     let answered = tokio::time::timeout(PATIENCE, asked).await;
     answered.unwrap_or(Err(RefusalCode::NotLeader.bare()))
 }
