@@ -1,3 +1,4 @@
+mod audit;
 mod coordinator;
 mod files;
 mod fog;
@@ -22,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::Fail;
 use crate::state;
 
+pub(crate) use audit::{AuditArgs, AuditCommand, AuditVerifyArgs};
 pub(crate) use coordinator::{
     ClusterArgs, Coordinator, CoordinatorArgs, CoordinatorCommand, CoordinatorInspectArgs,
     CoordinatorSettings, PanelArgs, RestoreArgs, SaveArgs, SnapshotCommand,
@@ -126,6 +128,9 @@ pub(crate) enum Command {
     /// Choose a path to a peer, or measure one.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Path(PathArgs),
+    /// Verify the audit log of a control panel.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Audit(AuditArgs),
     /// Run tasks on the fog, and look at them.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Task(TaskArgs),

@@ -25,6 +25,7 @@ macro_rules! note {
 
 mod admin;
 mod args;
+mod audit;
 mod coordinator;
 mod demo;
 mod fail;
@@ -88,6 +89,7 @@ pub fn betanet() -> ExitCode {
             Ok(())
         }
         Command::Id(args) => id::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Mix(args) => mix::run(args),
         Command::Name(args) => on_runtime(name::name(*args)),
         Command::Pay(args) => on_runtime(pay::pay(*args)),

@@ -215,7 +215,10 @@ pub(crate) async fn refresh(cx: &Cx, token: &str) -> Result<Tokens, Fault> {
 pub(crate) async fn set_password(cx: &Cx, old: &str, new: &str) -> Result<(), Fault> {
     let who = cx.who()?;
     let name = who.name.clone();
-    let account = guessed(cx, &name, old).await?;
+    let account = match guessed(cx, &name, old).await {
+        Err(Fault::Auth(AuthError::Credentials)) => return Err(Fault::Field("old")),
+        guessed => guessed?,
+    };
     let hash = cx.shared.hash(new, &name).await?;
     cx.change(move |core, _, tx| {
         core.accounts.live(account.id, account.generation)?;

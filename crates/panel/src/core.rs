@@ -9,8 +9,8 @@ use betanet_auth::limit::Limits;
 use betanet_auth::login::{Devices, Logins};
 use betanet_auth::refresh::{Families, Family, FamilyId};
 use betanet_auth::routes::Route;
-use betanet_auth::session::{Session, SessionId, Sessions, Site};
-use betanet_auth::token::{ApiToken, ApiTokens, TokenId};
+use betanet_auth::session::{Session, SessionId, SessionToken, Sessions, Site};
+use betanet_auth::token::{ApiToken, ApiTokens, Shown, TokenId};
 use betanet_auth::{Account, AccountId, Accounts, Error, ServerKey};
 use betanet_journal::{Kind, Record};
 use betanet_machine::Now;
@@ -218,6 +218,22 @@ impl Core {
             Some(Means::Access) | None => {}
         }
         Ok(caller)
+    }
+
+    /// The account that credentials name, for the audit record of a request that was refused.
+    pub(crate) fn refused(&mut self, now_ms: u64, fields: &Fields<'_>) -> Option<String> {
+        let id = if let Some(field) = fields.authorization {
+            let (_, text) = field.split_once(' ')?;
+            match Shown::from_text(text) {
+                Ok(shown) => self.tokens.get(now_ms, &shown).ok()?.account,
+                Err(_) => self.keyring.check(now_ms, text).ok()?.account,
+            }
+        } else {
+            let token = fields.cookie.and_then(SessionToken::from_cookies)?;
+            self.sessions.get(now_ms, &token).ok()?.account
+        };
+        let account = self.accounts.get(id)?;
+        Some(format!("{} {id}", account.name))
     }
 
     /// Whether the credentials of an open connection still count.

@@ -8,6 +8,7 @@ use betanet_journal::{APPEND_RECORDS_MAX, Batch, Journal, Lead, Record};
 use betanet_machine::Now;
 use betanet_runtime::Clock;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -42,12 +43,12 @@ impl Desk {
         journal: Arc<dyn Journal>,
         fixed: Fixed,
         stop: CancellationToken,
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, JoinHandle<()>), Error> {
         let (inbox, asks) = mpsc::channel(INBOX_MAX);
         let clock = Clock::start();
         let first = open(&*journal, &fixed).await?;
-        tokio::spawn(run(journal, fixed, asks, clock, first, stop));
-        Ok(Self { inbox, clock })
+        let running = tokio::spawn(run(journal, fixed, asks, clock, first, stop));
+        Ok((Self { inbox, clock }, running))
     }
 
     /// The time.

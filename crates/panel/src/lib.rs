@@ -118,6 +118,7 @@ pub struct Panel {
     /// Ends the state, once no request asks it.
     end: CancellationToken,
     serving: Option<tokio::task::JoinHandle<()>>,
+    state: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// The site's names and its origin.
@@ -160,7 +161,8 @@ impl Panel {
         let mut rng = Rng::new(&seed);
         let (stop, end) = (CancellationToken::new(), CancellationToken::new());
         let fixed = Fixed { key, site, parties };
-        let desk = desk::Desk::start(Arc::clone(&journal), fixed, end.clone()).await?;
+        let started = desk::Desk::start(Arc::clone(&journal), fixed, end.clone()).await?;
+        let (desk, state) = started;
         let mut own = Rng::new(&rng.seed());
         let begun = desk.with(move |core, _, _| Setup::begin(&core.accounts, &mut own));
         let (setup, code) = begun.await.map_err(|_| Error::Held)?;
@@ -200,6 +202,7 @@ impl Panel {
             stop,
             end,
             serving: Some(serving),
+            state: Some(state),
         })
     }
 
@@ -228,6 +231,9 @@ impl Panel {
             let _ = serving.await;
         }
         self.end.cancel();
+        if let Some(state) = self.state.take() {
+            let _ = state.await;
+        }
     }
 }
 

@@ -110,7 +110,7 @@ pub(crate) fn finish(response: &mut Response, fault: Option<Fault>, request: &st
     if let Some(seconds) = fault.and_then(Fault::retry_after) {
         set(response, "retry-after", &seconds.to_string());
     }
-    if matches!(fault, Some(f) if f.status() == 401) {
+    if response.status() == StatusCode::UNAUTHORIZED {
         set(response, "www-authenticate", "Bearer");
     }
     let fields: &mut HeaderMap = response.headers_mut();

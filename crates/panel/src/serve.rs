@@ -24,7 +24,7 @@ use betanet_wire::ChargeTo;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 
-use crate::cx::{Cx, Input, Who, actor, request_id};
+use crate::cx::{Cx, Input, Who, request_id};
 use crate::fault::Fault;
 use crate::form::{Fields, QUERY_MAX};
 use crate::handlers::{self, Handler};
@@ -210,26 +210,31 @@ async fn api_body(route: &Route, parts: &Parts, body: Body) -> Result<Input, Fau
     Ok(Input::Fields(Fields::of_json(&value)?))
 }
 
-/// Admits a request; `None` is an anonymous caller of an open route.
+/// Admits a request; `None` is an anonymous caller of an open route. A refusal comes with the actor for the audit log, if the
+/// credentials name one.
 async fn admit(
     shared: &Shared,
     route: &'static Route,
     head: &Head,
     address: ChargeTo,
-) -> Result<Option<Who>, Fault> {
+) -> Result<Option<Who>, (Fault, Option<String>)> {
     let owned = head.clone();
     let admitted = shared.desk.with(move |core, now, tx| {
-        let caller: Option<Caller> = core.admit(now, route, &owned.shown(address), tx)?;
+        let shown = owned.shown(address);
+        let caller: Option<Caller> = match core.admit(now, route, &shown, tx) {
+            Ok(caller) => caller,
+            Err(error) => return Err((error, core.refused(now.unix_ms, &shown))),
+        };
         let Some(caller) = caller else {
             return Ok(None);
         };
-        let account = core
-            .accounts
-            .get(caller.account)
-            .ok_or(AuthError::Expired)?;
+        let account = core.accounts.get(caller.account);
+        let account = account.ok_or((AuthError::Expired, None))?;
         Ok(Some((caller, account.name.clone(), account.grants.clone())))
     });
-    let Some((caller, name, grants)) = admitted.await?.map_err(Fault::Auth)? else {
+    let admitted = admitted.await.map_err(|e| (e.into(), None))?;
+    let admitted = admitted.map_err(|(error, actor)| (Fault::Auth(error), actor))?;
+    let Some((caller, name, grants)) = admitted else {
         return Ok(None);
     };
     let session = head.cookie.as_deref().and_then(SessionToken::from_cookies);
@@ -257,6 +262,18 @@ fn variables(method: Method, path: &str) -> Vec<String> {
     decoded.collect()
 }
 
+/// A request that was not admitted, or cannot be read.
+struct Refused {
+    cx: Cx,
+    fault: Fault,
+    /// The actor for the audit log, if it is not the caller.
+    actor: Option<String>,
+}
+
+fn refused(cx: Cx, fault: Fault, actor: Option<String>) -> Box<Refused> {
+    Box::new(Refused { cx, fault, actor })
+}
+
 /// A request until it is admitted.
 async fn begun(
     shared: &Arc<Shared>,
@@ -265,7 +282,7 @@ async fn begun(
     body: Body,
     client: IpAddr,
     request: [u8; 16],
-) -> Result<Cx, (Option<Cx>, Fault)> {
+) -> Result<Cx, Box<Refused>> {
     let address = ChargeTo::address(client);
     let mut head = Head::of(parts);
     let gzip = parts.headers.get(ACCEPT_ENCODING);
@@ -305,14 +322,14 @@ async fn begun(
     }
     match admit(shared, route, &head, address).await {
         Ok(who) => cx.who = who,
-        Err(fault) => {
-            let input = early.unwrap_or(Input::None);
-            return Err((Some(Cx { input, ..cx }), fault));
+        Err((fault, actor)) => {
+            cx.input = early.unwrap_or(Input::None);
+            return Err(refused(cx, fault, actor));
         }
     }
     match read_query {
         Ok(query) => cx.query = query,
-        Err(fault) => return Err((Some(cx), fault)),
+        Err(fault) => return Err(refused(cx, fault, None)),
     }
     let input = match body {
         Some(body) if route.writes() => api_body(route, parts, body).await,
@@ -323,7 +340,7 @@ async fn begun(
             cx.input = input;
             Ok(cx)
         }
-        Err(fault) => Err((Some(cx), fault)),
+        Err(fault) => Err(refused(cx, fault, None)),
     }
 }
 
@@ -356,11 +373,18 @@ async fn serve(
     let (rest, done) = match begun(&shared, route, &parts, body, client, id).await {
         Ok(cx) => {
             let rest = rest(&cx);
-            (Some(rest), handler(cx).await)
+            (rest, handler(cx).await)
         }
-        Err((cx, fault)) => (cx.as_ref().map(rest), Err(fault)),
+        Err(refused) => {
+            let Refused { cx, fault, actor } = *refused;
+            let mut rest = rest(&cx);
+            if let Some(actor) = actor {
+                rest.actor = actor;
+            }
+            (rest, Err(fault))
+        }
     };
-    let done = match audited(&shared, route, rest.as_ref(), id, client, done).await {
+    let done = match audited(&shared, route, &rest, done).await {
         Ok(done) => done,
         Err(fault) => Err(fault),
     };
@@ -368,7 +392,7 @@ async fn serve(
     let (mut response, fault) = match done {
         Ok(done) => (done.response, None),
         Err(fault) => (
-            failed(route, rest, fault, &name, &target).await,
+            failed(route, &rest.shown, fault, &name, &target).await,
             Some(fault),
         ),
     };
@@ -408,9 +432,7 @@ fn rest(cx: &Cx) -> Rest {
 async fn audited(
     shared: &Shared,
     route: &'static Route,
-    rest: Option<&Rest>,
-    request: [u8; 16],
-    client: IpAddr,
+    rest: &Rest,
     done: Result<Done, Fault>,
 ) -> Result<Result<Done, Fault>, Fault> {
     let verdict = match &done {
@@ -426,14 +448,10 @@ async fn audited(
             fault.verdict()
         }
     };
-    let actor = rest.map_or_else(|| actor(None, client), |r| r.actor.clone());
+    let (actor, request) = (rest.actor.clone(), rest.shown.request);
     let (target, before, after) = match &done {
         Ok(done) => (done.target.clone(), done.before, done.after),
-        Err(_) => (
-            rest.map_or_else(String::new, |r| r.shown.vars.join("/")),
-            None,
-            None,
-        ),
+        Err(_) => (rest.shown.vars.join("/"), None, None),
     };
     let noted = shared.desk.with(move |core, now, tx| {
         let entry = Entry {
@@ -452,20 +470,11 @@ async fn audited(
 }
 
 /// The answer to a request that failed: a problem, a login, or a page.
-async fn failed(
-    route: &Route,
-    rest: Option<Rest>,
-    fault: Fault,
-    name: &str,
-    target: &str,
-) -> Response {
+async fn failed(route: &Route, shown: &Cx, fault: Fault, name: &str, target: &str) -> Response {
     let open = route.access == Access::Open;
     if route.is_api() {
         return reply::problem(fault, name);
     }
-    let Some(Rest { shown, .. }) = rest else {
-        return reply::page(fault.status(), page::bare(fault, name));
-    };
     let logs_in = matches!(fault, Fault::Auth(e) if e.kind() == Kind::LogIn);
     if logs_in && !open && !route.writes() {
         let mut next = form_urlencoded::Serializer::new(String::new());
@@ -474,12 +483,12 @@ async fn failed(
     }
     if open
         && route.class == Class::Login
-        && let Ok(response) = login::refused(&shown, fault).await
+        && let Ok(response) = login::refused(shown, fault).await
     {
         return response;
     }
     if shown.who.is_none() {
         return reply::page(fault.status(), page::bare(fault, name));
     }
-    reply::page(fault.status(), page::fault(&shown, fault))
+    reply::page(fault.status(), page::fault(shown, fault))
 }

@@ -82,7 +82,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
             h2 #head { "Head" }
             p { (text::number(head.head().size)) " records. Keep this head somewhere else: it shows any later change to the records before it." }
             pre data-testid="audit-head" { code { (head) } }
-            (page::command(&format!("betanet audit verify {}/api/v1/audit --token-file TOKEN --head {head}", cx.shared.origin)))
+            (page::command(&format!("curl -H \"Authorization: Bearer $TOKEN\" '{0}/api/v1/audit?from=0&n=1000' > audit.json\nbetanet audit verify audit.json --head {head}", cx.shared.origin)))
         }
         (filters(&cx))
         div #audit-list .card {

@@ -54,12 +54,17 @@ async fn parts(form: &mut Multipart) -> Result<(Fields, Option<Bytes>), Fault> {
 fn planned(plan: &Plan) -> Markup {
     html! {
         div.note role="status" data-testid="plan" {
-            @if plan.why.is_empty() {
-                p { "It would start now on " (plan.copies.len()) " nodes, for at most " (text::money(plan.cost)) ":" }
-                ul { @for copy in plan.copies.iter() { li { a href={ "/nodes/" (hex(&copy.node.0)) } { code { (hex(&copy.node.0)) } } } } }
+            @if plan.copies.is_empty() {
+                p { "It would wait now. It would cost at most " (text::money(plan.cost)) "." }
+                @if plan.why.is_empty() { p { "The coordinator knows no node that takes tasks." } }
+                @else { (super::task::reasons(&plan.why)) }
             } @else {
-                p { "It would wait now. It would cost at most " (text::money(plan.cost)) ". Why not:" }
-                (super::task::reasons(&plan.why))
+                p { "It would start now, for at most " (text::money(plan.cost)) ", on:" }
+                ul {
+                    @for copy in plan.copies.iter() {
+                        li { a href={ "/nodes/" (hex(&copy.node.0)) } { code { (hex(&copy.node.0)) } } }
+                    }
+                }
             }
         }
     }

@@ -73,7 +73,7 @@ fn placed(status: &Status) -> Markup {
                 p { "It waits. These keep nodes from taking it:" }
                 (reasons(&status.why))
             } @else if status.copies.is_empty() {
-                p { "No copy was placed, and the coordinator gives no reason yet." }
+                p { "No copy was placed yet. The coordinator names no node that was tried: perhaps none takes tasks now." }
             }
             @if !status.copies.is_empty() {
                 div.scroll { table {
