@@ -129,7 +129,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
             @for (category, name) in CATEGORIES {
                 section data-testid={ "category-" (category) } aria-label=(name) {
                     h2 { (name) }
-                    ul.grid.tabs {
+                    ul.grid {
                         @for service in checked.services.iter().filter(|s| s.category == category) {
                             (card(service, checked.at, now_ms))
                         }
