@@ -23,7 +23,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::Fail;
 use crate::state;
 
-pub(crate) use audit::{AuditArgs, AuditCommand, AuditVerifyArgs};
+pub(crate) use audit::{AuditCommand, AuditVerifyArgs, PanelAuditArgs};
 pub(crate) use coordinator::{
     ClusterArgs, Coordinator, CoordinatorArgs, CoordinatorCommand, CoordinatorInspectArgs,
     CoordinatorSettings, PanelArgs, RestoreArgs, SaveArgs, SnapshotCommand,
@@ -130,7 +130,7 @@ pub(crate) enum Command {
     Path(PathArgs),
     /// Verify the audit log of a control panel.
     #[command(subcommand_required = true, arg_required_else_help = true)]
-    Audit(AuditArgs),
+    Audit(PanelAuditArgs),
     /// Run tasks on the fog, and look at them.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Task(TaskArgs),

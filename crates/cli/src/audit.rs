@@ -7,12 +7,12 @@ use betanet_wire::text::{hex, unbase64url};
 use serde_json::{Value, json};
 
 use crate::Fail;
-use crate::args::{AuditArgs, AuditCommand, AuditVerifyArgs};
+use crate::args::{AuditCommand, AuditVerifyArgs, PanelAuditArgs};
 
 /// Longest answer that is read: 1000 records of 4096 bytes, as JSON.
 const FILE_MAX: u64 = 32 << 20;
 
-pub(crate) fn run(args: &AuditArgs) -> Result<(), Fail> {
+pub(crate) fn run(args: &PanelAuditArgs) -> Result<(), Fail> {
     match &args.command {
         AuditCommand::Verify(args) => check(args),
     }

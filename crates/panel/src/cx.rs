@@ -14,6 +14,7 @@ use betanet_machine::Now;
 use betanet_wire::text::{hex, unhex_array};
 use betanet_wire::{ChargeTo, NodeId};
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::core::{Core, Tx};
 use crate::fault::Fault;
@@ -61,9 +62,18 @@ pub(crate) struct Cx {
     /// Whether the client takes gzip.
     pub(crate) gzip: bool,
     pub(crate) now_ms: u64,
+    /// The place of a module that is uploaded, until the request is answered.
+    pub(crate) upload: Option<OwnedSemaphorePermit>,
 }
 
 impl Cx {
+    /// Takes a place for a module.
+    pub(crate) fn uploads(&mut self) -> Result<(), Fault> {
+        let permit = Arc::clone(&self.shared.uploads).try_acquire_owned();
+        self.upload = Some(permit.map_err(|_| Fault::Busy)?);
+        Ok(())
+    }
+
     /// The ID of the request, as UUIDs are written.
     pub(crate) fn request_id(&self) -> String {
         request_id(&self.request)

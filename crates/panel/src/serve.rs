@@ -195,8 +195,9 @@ async fn first(form: &mut Multipart) -> Result<String, Fault> {
 }
 
 /// Reads the body of a request of the API, after it was admitted.
-async fn api_body(route: &Route, parts: &Parts, body: Body) -> Result<Input, Fault> {
-    if route.id == "putModule" {
+async fn api_body(cx: &mut Cx, parts: &Parts, body: Body) -> Result<Input, Fault> {
+    if cx.route.id == "putModule" {
+        cx.uploads()?;
         return Ok(Input::Bytes(read(body, MODULE_MAX).await?));
     }
     let bytes = read(body, BODY_MAX).await?;
@@ -306,6 +307,7 @@ async fn begun(
         last_event: last.and_then(|v| v.to_str().ok()).map(str::to_owned),
         gzip,
         now_ms: shared.now_ms(),
+        upload: None,
     };
     let query = parts.uri.query().unwrap_or("");
     let read_query = match query.len() <= QUERY_MAX {
@@ -332,7 +334,7 @@ async fn begun(
         Err(fault) => return Err(refused(cx, fault, None)),
     }
     let input = match body {
-        Some(body) if route.writes() => api_body(route, parts, body).await,
+        Some(body) if route.writes() => api_body(&mut cx, parts, body).await,
         _ => early,
     };
     match input {
@@ -423,6 +425,7 @@ fn rest(cx: &Cx) -> Rest {
             last_event: None,
             gzip: cx.gzip,
             now_ms: cx.now_ms,
+            upload: None,
         },
     }
 }

@@ -439,6 +439,25 @@ async fn a_program_submits_sees_and_cancels_a_task() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bodies_are_bounded() {
+    let world = world().await;
+    world.admin().await;
+    let (root, _) = world.access("root").await;
+    let long = |n: usize| json!({"name": "x".repeat(n), "password": "", "grants": "viewer"});
+    let answer = world
+        .api("POST", "/api/v1/accounts", &root, &long(60_000))
+        .await;
+    assert_eq!(answer.status, 400, "{}", answer.head);
+    let answer = world
+        .api("POST", "/api/v1/accounts", &root, &long(70_000))
+        .await;
+    assert_eq!(answer.status, 413, "{}", answer.head);
+    let query = format!("/api/v1/tasks?q={}", "x".repeat(5_000));
+    let answer = world.api("GET", &query, &root, &Value::Null).await;
+    assert_eq!(answer.status, 413, "{}", answer.head);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn logins_are_limited_and_names_are_not_told() {
     let world = world().await;
     world.admin().await;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
-pub(crate) struct AuditArgs {
+pub(crate) struct PanelAuditArgs {
     #[command(subcommand)]
     pub(crate) command: AuditCommand,
 }

@@ -74,8 +74,7 @@ fn planned(plan: &Plan) -> Markup {
 pub(crate) async fn submit(mut cx: Cx) -> Result<Done, Fault> {
     let (fields, file) = match std::mem::replace(&mut cx.input, Input::None) {
         Input::File(mut form) => {
-            let permit = std::sync::Arc::clone(&cx.shared.uploads).try_acquire_owned();
-            let _permit = permit.map_err(|_| Fault::Busy)?;
+            cx.uploads()?;
             let time = std::time::Duration::from_secs(120);
             let read = tokio::time::timeout(time, parts(&mut form)).await;
             read.map_err(|_| Fault::Slow)??
