@@ -103,7 +103,7 @@ fn field(id: &str, label: &str, value: &str, hint: &str) -> Markup {
     }
 }
 
-fn or<'a>(given: &Fields, name: &str, default: &'a str) -> String {
+fn or(given: &Fields, name: &str, default: &str) -> String {
     match given.get(name) {
         "" => default.to_owned(),
         text => text.to_owned(),
