@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(own.len(), STREAMS_AN_ACCOUNT);
         assert!(live.place(of(1)).is_none());
         let others: Vec<Place> = (2..=255)
-            .flat_map(|n| (0..STREAMS_AN_ACCOUNT).filter_map(move |_| Some(n)))
+            .flat_map(|n| (0..STREAMS_AN_ACCOUNT).map(move |_| n))
             .filter_map(|n| live.place(of(n)))
             .collect();
         assert_eq!(own.len() + others.len(), STREAMS_MAX);
