@@ -128,6 +128,14 @@ fn tools() -> Result<(), String> {
             return Err("dbus-daemon is missing; run: apt-get install -y dbus-daemon".into());
         }
     }
+    // The browser in which the control panel is tested.
+    if !has("chromium", &["--version"]) {
+        println!("ci: installing chromium");
+        let packages = ["install", "-y", "--no-install-recommends", "chromium"];
+        if !(has("apt-get", &["update"]) && has("apt-get", &packages)) {
+            return Err("chromium is missing; run: apt-get install -y chromium".into());
+        }
+    }
     moto()?;
     for component in ["fmt", "clippy"] {
         if !has("cargo", &[component, "--version"]) {

@@ -89,6 +89,32 @@ impl Accounts {
         self.insert(Account::from_bytes(bytes)?).map(drop)
     }
 
+    /// Replays a stored account over an older state of it, or puts it back if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Accounts::restore`], and [`Error::Form`] for an account whose name or credentials are another's.
+    pub fn replay(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let account = Account::from_bytes(bytes)?;
+        let Some(old) = self.all.get(&account.id) else {
+            return self.insert(account).map(drop);
+        };
+        let other = |p: &Passkey| {
+            let of = self.credentials.get(&p.id);
+            of.is_some_and(|of| *of != account.id)
+        };
+        if old.name != account.name || account.passkeys.iter().any(other) {
+            let range = cbor::Error::Range("a later state of the account");
+            return Err(Error::Form(range));
+        }
+        self.credentials.retain(|_, of| *of != account.id);
+        for passkey in &account.passkeys {
+            self.credentials.insert(passkey.id.clone(), account.id);
+        }
+        self.all.insert(account.id, account);
+        Ok(())
+    }
+
     fn insert(&mut self, account: Account) -> Result<&Account, Error> {
         let (id, name) = (account.id, account.name.clone());
         if self.names.contains_key(&name) || self.all.contains_key(&id) {
@@ -449,5 +475,27 @@ pub(crate) mod tests {
             let full = (n == ACCOUNTS_MAX).then_some(Error::Full(ACCOUNTS_MAX));
             assert_eq!(added.err(), full);
         }
+    }
+
+    #[test]
+    fn a_later_state_is_replayed_over_an_earlier_one() {
+        let mut accounts = Accounts::default();
+        let admin = Grants::new(vec![Grant::everywhere(Role::Admin)]).unwrap();
+        let first = accounts
+            .add(1, [1; 16], "root", admin, None)
+            .unwrap()
+            .clone();
+        let mut later = first.clone();
+        (later.disabled, later.generation) = (true, 7);
+        let mut again = Accounts::default();
+        again.replay(&first.to_bytes()).unwrap();
+        again.replay(&later.to_bytes()).unwrap();
+        assert_eq!(again.get(first.id), Some(&later));
+        assert_eq!(again.find("root"), Some(&later));
+        later.name = "other".into();
+        assert!(matches!(
+            again.replay(&later.to_bytes()),
+            Err(Error::Form(_))
+        ));
     }
 }

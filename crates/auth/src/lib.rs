@@ -5,7 +5,7 @@
 //! owner has used before. No token chooses its algorithm. Every table is bounded. Any change to the audit log before a head that
 //! somebody kept is found.
 //!
-//! **Below:** `keys`, `log`, `fog` (words), `machine`, `wire`. **Above:** nothing yet: no server uses it so far.
+//! **Below:** `keys`, `log`, `fog` (words), `machine`, `wire`. **Above:** `panel`.
 //! **Source:** RFC 9106 (argon2id), RFC 7519 and 9068 (JWT), RFC 8037 (EdDSA), RFC 9700 (refresh tokens), RFC 9162 (the log), WebAuthn
 //! Level 2; OWASP, "Slow Down Online Guessing Attacks with Device Cookies".
 //!

@@ -136,13 +136,6 @@ pub const ROUTES: &[Route] = &[
     open("asset", Get, "/assets/{*file}", Class::Read),
     open("loginPage", Get, "/login", Class::Read),
     open("logIn", Post, "/login", Class::Login),
-    open(
-        "passkeyChallenge",
-        Post,
-        "/login/passkey/challenge",
-        Class::Login,
-    ),
-    open("passkeyLogIn", Post, "/login/passkey", Class::Login),
     open("firstAdmin", Post, "/login/first", Class::Login),
     open("apiLogIn", Post, "/api/v1/login", Class::Login),
     open("apiRefresh", Post, "/api/v1/refresh", Class::Login),
@@ -153,11 +146,6 @@ pub const ROUTES: &[Route] = &[
     get("nodePage", "/nodes/{id}", P::Look),
     list("tasksPage", "/tasks", P::ReadWork),
     get("taskPage", "/tasks/{id}", P::ReadWork),
-    list("jobsPage", "/jobs", P::ReadWork),
-    get("jobPlanPage", "/jobs/plan", P::Look),
-    get("networkPage", "/network", P::Look),
-    get("namesPage", "/names", P::Look),
-    get("vouchersPage", "/vouchers", P::ReadTreasury),
     get("auditPage", "/audit", P::ReadAudit),
     get("settingsPage", "/settings", P::Own),
     list("events", "/events", P::Look),
@@ -165,8 +153,6 @@ pub const ROUTES: &[Route] = &[
     // Forms of the pages.
     write("submitTaskForm", Post, "/tasks", P::Submit),
     write("cancelTaskForm", Post, "/tasks/{id}/cancel", P::Submit),
-    write("runJobForm", Post, "/jobs", P::Submit),
-    write("planJobForm", Post, "/jobs/plan", P::Submit),
     write("nodeTokenForm", Post, "/nodes/token", P::Operate),
     write("drainNodeForm", Post, "/nodes/{id}/drain", P::Operate),
     write(
@@ -175,22 +161,10 @@ pub const ROUTES: &[Route] = &[
         "/nodes/{id}/maintenance",
         P::Operate,
     ),
+    write("activateNodeForm", Post, "/nodes/{id}/activate", P::Operate),
     write("passwordForm", Post, "/settings/password", P::Own),
     write("tokenForm", Post, "/settings/tokens", P::Own),
     write("endTokenForm", Post, "/settings/tokens/{id}/end", P::Own),
-    write(
-        "passkeyChallengeForm",
-        Post,
-        "/settings/passkeys/challenge",
-        P::Own,
-    ),
-    write("passkeyForm", Post, "/settings/passkeys", P::Own),
-    write(
-        "endPasskeyForm",
-        Post,
-        "/settings/passkeys/{id}/end",
-        P::Own,
-    ),
     write("accountForm", Post, "/settings/accounts", P::Manage),
     write(
         "changeAccountForm",
@@ -222,34 +196,13 @@ pub const ROUTES: &[Route] = &[
     get("getTask", "/api/v1/tasks/{id}", P::ReadWork),
     get("getTaskLog", "/api/v1/tasks/{id}/log", P::ReadWork),
     write("cancelTask", Post, "/api/v1/tasks/{id}/cancel", P::Submit),
-    list("listJobs", "/api/v1/jobs", P::ReadWork),
-    get("getJob", "/api/v1/jobs/{namespace}/{name}", P::ReadWork),
-    write("putJob", Put, "/api/v1/jobs/{namespace}/{name}", P::Submit),
-    write(
-        "endJob",
-        Delete,
-        "/api/v1/jobs/{namespace}/{name}",
-        P::Submit,
-    ),
-    get("network", "/api/v1/network", P::Look),
-    get("listNames", "/api/v1/names", P::Look),
-    get("getName", "/api/v1/names/{alias}", P::Look),
-    get("listKeysets", "/api/v1/vouchers/keysets", P::ReadTreasury),
-    write(
-        "endKeyset",
-        Delete,
-        "/api/v1/vouchers/keysets/{id}",
-        P::Treasury,
-    ),
+    write("putModule", Put, "/api/v1/modules/{digest}", P::Submit),
     get("readAudit", "/api/v1/audit", P::ReadAudit),
     get("auditHead", "/api/v1/audit/head", P::ReadAudit),
-    get("auditProof", "/api/v1/audit/proof", P::ReadAudit),
     get("listAccounts", "/api/v1/accounts", P::Manage),
     write("makeAccount", Post, "/api/v1/accounts", P::Manage),
     write("patchAccount", Patch, "/api/v1/accounts/{id}", P::Manage),
     write("endAccount", Delete, "/api/v1/accounts/{id}", P::Manage),
-    get("getSettings", "/api/v1/settings", P::ReadSettings),
-    write("putSettings", Put, "/api/v1/settings", P::Manage),
 ];
 
 /// A route and the segments that its path's variables stand for.
@@ -391,8 +344,6 @@ mod tests {
             "/assets/{*file}",
             "/login",
             "/login",
-            "/login/passkey/challenge",
-            "/login/passkey",
             "/login/first",
             "/api/v1/login",
             "/api/v1/refresh",
@@ -448,9 +399,12 @@ mod tests {
             find(Put, "/tasks").err(),
             Some(NoRoute::Method(vec![Get, Post]))
         );
-        let found = find(Get, "/api/v1/jobs/lab/words").unwrap();
-        assert_eq!(found.variables, [("namespace", "lab"), ("name", "words")]);
-        assert_eq!(find(Get, "/jobs/plan").unwrap().route.id, "jobPlanPage");
+        let found = find(Get, "/api/v1/tasks/ab/log").unwrap();
+        assert_eq!(found.variables, [("id", "ab")]);
+        assert_eq!(
+            find(Post, "/api/v1/tasks/plan").unwrap().route.id,
+            "planTask"
+        );
         assert_eq!(
             find(Post, "/nodes/token").unwrap().route.id,
             "nodeTokenForm"
@@ -504,10 +458,12 @@ mod tests {
         may("submitTask", &[Submitter, Operator, Admin]);
         may("listTasks", &[Viewer, Submitter, Operator, Auditor, Admin]);
         may("patchNode", &[Operator, Admin]);
-        may("endKeyset", &[Treasurer, Admin]);
+        may(
+            "settingsPage",
+            &[Viewer, Submitter, Operator, Treasurer, Auditor, Admin],
+        );
         may("readAudit", &[Auditor, Admin]);
         may("patchAccount", &[Admin]);
-        may("getSettings", &[Operator, Auditor, Admin]);
     }
 
     #[test]

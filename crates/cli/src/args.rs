@@ -1,3 +1,4 @@
+mod audit;
 mod coordinator;
 mod economy;
 mod files;
@@ -23,9 +24,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::Fail;
 use crate::state;
 
+pub(crate) use audit::{AuditCommand, AuditVerifyArgs, PanelAuditArgs};
 pub(crate) use coordinator::{
     ClusterArgs, Coordinator, CoordinatorArgs, CoordinatorCommand, CoordinatorInspectArgs,
-    CoordinatorSettings, RestoreArgs, SaveArgs, SnapshotCommand,
+    CoordinatorSettings, PanelArgs, RestoreArgs, SaveArgs, SnapshotCommand,
 };
 pub(crate) use economy::{
     AccountArgs, ActArgs, AskArgs, BondArgs, BooksArgs, BrakeArgs, EconomyFlags, GenesisArgs,
@@ -134,6 +136,9 @@ pub(crate) enum Command {
     /// Choose a path to a peer, or measure one.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Path(PathArgs),
+    /// Verify the audit log of a control panel.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Audit(PanelAuditArgs),
     /// Run tasks on the fog, and look at them.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Task(TaskArgs),

@@ -2,6 +2,7 @@
 
 mod economy;
 mod journal;
+mod panel;
 mod settings;
 mod snapshot;
 
@@ -22,6 +23,8 @@ use crate::args::{CoordinatorArgs, CoordinatorCommand, CoordinatorSettings, FLAG
 use crate::fail::chain;
 use crate::listen::{announce, check, checked, problems, service, unusable};
 use crate::stop::Stops;
+use betanet_panel::Panel;
+use panel::PanelSettings;
 use settings::{Fog, TABLE};
 
 /// Sessions from one address, if no setting says otherwise: a rack of nodes may have one.
@@ -97,16 +100,23 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
         None => None,
     };
     let economy = economy::read(args.config.as_deref(), &args.economy)?;
+    let panel = panel::settings(&args.panel)?;
     let mut stops = Stops::listen();
-    let (gateway, running, ledger) = tokio::select! {
-        started = start(&config, fog, economy) => started?,
+    let Started {
+        gateway,
+        running,
+        ledger,
+        panel,
+    } = tokio::select! {
+        started = start(&config, fog, economy, panel) => started?,
         _ = stops.told() => return Ok(()),
     };
     let at = admin.as_ref().and_then(|l| l.local_addr().ok());
     let admin = admin.map(|l| serve_admin(l, Arc::clone(&gateway)));
     let admin = admin.transpose();
     let _admin = admin.map_err(|e| Fail::Local(format!("the admin address is not served: {e}")))?;
-    announce::announce(gateway.listening(), &config, at, as_json);
+    let more = panel.as_ref().map_or_else(Vec::new, panel::facts);
+    announce::announce_with(gateway.listening(), &config, at, &more, as_json);
     if !as_json {
         told(running.handle());
     }
@@ -115,6 +125,9 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
     service::stopping();
     if !as_json {
         note!("stopping: {} sessions", gateway.sessions());
+    }
+    if let Some(panel) = panel {
+        panel.stop().await;
     }
     running.stop().await;
     if let Some(ledger) = ledger {
@@ -154,17 +167,19 @@ fn told(handle: &Handle) {
     });
 }
 
-/// What runs: the node, the fog, and the economy's ledger if there is one.
-type Started = (
-    Arc<Gateway>,
-    Running,
-    Option<betanet_economy_service::Running>,
-);
+/// What runs: the node, the fog, and the economy's ledger and the panel if there are such.
+struct Started {
+    gateway: Arc<Gateway>,
+    running: Running,
+    ledger: Option<betanet_economy_service::Running>,
+    panel: Option<Panel>,
+}
 
 async fn start(
     config: &GatewayConfig,
     fog: Fog,
     economy: Option<economy::Wanted>,
+    panel: Option<PanelSettings>,
 ) -> Result<Started, Fail> {
     config.keeps_secrets()?;
     // Hold the state first: of two processes that start with one key, only one may create it.
@@ -175,6 +190,7 @@ async fn start(
     let stores = Stores::open_at(&state, &fog.blobs, fog.blob_quota).await;
     let stores = stores.map_err(|e| Fail::Local(chain(&e)))?;
     let name = Name::from(identity.public().node_id());
+    let signer = identity.clone();
     let coordinator = Coordinator::new(identity.clone(), fog.settings.clone(), stores);
     let ledger = economy
         .map(|wanted| wanted.service(&identity))
@@ -202,7 +218,19 @@ async fn start(
     prove_levels(config, &coordinator)?;
     let running = coordinator.start(&peer, journal).await;
     let running = running.map_err(|e| Fail::Local(chain(&e)))?;
-    Ok((gateway, running, ledger))
+    let panel = match panel {
+        Some(settings) => {
+            let (of, fog) = (config.state(), fog.floor);
+            Some(panel::start(settings, &coordinator, &gateway, (of, fog, signer)).await?)
+        }
+        None => None,
+    };
+    Ok(Started {
+        gateway,
+        running,
+        ledger,
+        panel,
+    })
 }
 
 /// Asks nodes for their levels over the mix of the network that the coordinator is part of.

@@ -23,6 +23,7 @@ use betanet_wire::{ChargeTo, NodeId};
 use bytes::Bytes;
 use futures_util::stream::Stream;
 
+pub(crate) use blob::refusal as blob_refusal;
 pub(crate) use body::Body;
 pub(crate) use route::{Method, Op, Query, Takes};
 
@@ -311,13 +312,15 @@ fn status(reply: &Reply) -> Result<Answer, Refusal> {
 }
 
 /// Waits for the machine's answer. A journal that does not answer in time has no leader here.
-async fn in_time(asked: impl Future<Output = Result<Reply, Refusal>>) -> Result<Reply, Refusal> {
+pub(crate) async fn in_time(
+    asked: impl Future<Output = Result<Reply, Refusal>>,
+) -> Result<Reply, Refusal> {
     let answered = tokio::time::timeout(PATIENCE, asked).await;
     answered.unwrap_or(Err(RefusalCode::NotLeader.bare()))
 }
 
 /// The refusal for an answer of the machine that is of another kind than the request.
-fn odd() -> Refusal {
+pub(crate) fn odd() -> Refusal {
     tracing::error!("the coordinator's machine answered something else than it was asked");
     RefusalCode::NotLeader.bare()
 }

@@ -167,7 +167,7 @@ mod tests {
         let stores = Stores::open(&state, 1 << 20).await.unwrap();
         let me = Identity::from_seed(&[1; 32]);
         let coordinator = Coordinator::new(me, Settings::default(), stores);
-        let api = coordinator.api();
+        let api = coordinator.shared_api();
         let mut mixed = api.room.part(None).unwrap();
         assert!(mixed.grow(BODIES_OVER_MIX) && !api.room.part(None).unwrap().grow(1));
         let order = format!(

@@ -53,6 +53,7 @@ mod handle;
 mod http;
 mod keys;
 mod levels;
+mod local;
 mod measures;
 mod openapi;
 mod places;
@@ -63,6 +64,7 @@ mod settings;
 pub use error::Error;
 pub use handle::{Handle, Role, Saved};
 pub use levels::MixWays;
+pub use local::Local;
 pub use service::{Coordinator, Running, Stores};
 pub use settings::{Namespace, Settings};
 

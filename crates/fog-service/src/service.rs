@@ -113,8 +113,7 @@ impl Coordinator {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) const fn api(&self) -> &Arc<Api> {
+    pub(crate) const fn shared_api(&self) -> &Arc<Api> {
         &self.api
     }
 

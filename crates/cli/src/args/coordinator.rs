@@ -15,6 +15,7 @@ use super::settings::{Coordinating, SettingArgs};
     after_help = "Flags take precedence over BETANET_* variables, and these over --config. SIGTERM and Ctrl-C commit what was accepted, \
                   and stop.\n\
                   Every client of the --admin address is an operator: the same requests are served there as JSON, under /fog/1.\n\
+                  The panel asks for an account. The first start prints a code that makes the first administrator, once.\n\
                   Exit codes: 0 stopped, 1 network, 2 usage and settings, 3 local files and the journal.\n\n\
                   Example: coordinator --state ./coordinator --listen 127.0.0.1:8460 --operator KEYHEX --user lab=KEYHEX",
     args_conflicts_with_subcommands = true,
@@ -48,6 +49,8 @@ pub(crate) struct CoordinatorSettings {
     #[command(flatten)]
     pub(crate) economy: EconomyFlags,
     #[command(flatten)]
+    pub(crate) panel: PanelArgs,
+    #[command(flatten)]
     pub(crate) node: SettingArgs<Coordinating>,
 }
 
@@ -79,6 +82,23 @@ pub(crate) struct ClusterArgs {
     /// Maximum size of all blobs in bytes [default: 68719476736]
     #[arg(long, value_name = "BYTES")]
     pub(crate) blob_quota: Option<u64>,
+}
+
+/// The control panel.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Control panel")]
+pub(crate) struct PanelArgs {
+    /// Serve the control panel and its API at this address, over plain HTTP. It is a loopback address, unless --panel-host and
+    /// --panel-proxy name the way to it
+    #[arg(long, value_name = "ADDR", env = "BETANET_PANEL")]
+    pub(crate) panel: Option<std::net::SocketAddr>,
+    /// Name under which browsers reach the panel over TLS, with its port unless that is 443; may be repeated. A proxy terminates TLS
+    /// and passes the field Host on
+    #[arg(long, value_name = "NAME", requires = "panel")]
+    pub(crate) panel_host: Vec<String>,
+    /// Address or network of a TLS proxy, whose X-Forwarded-For names the client; may be repeated
+    #[arg(long, value_name = "NET", requires = "panel")]
+    pub(crate) panel_proxy: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -17,6 +17,17 @@ pub(crate) fn announce(
     admin: Option<SocketAddr>,
     as_json: bool,
 ) {
+    announce_with(l, config, admin, &[], as_json);
+}
+
+/// Prints what [`announce`] prints, and further facts.
+pub(crate) fn announce_with(
+    l: &Listening,
+    config: &GatewayConfig,
+    admin: Option<SocketAddr>,
+    more: &[(&str, String)],
+    as_json: bool,
+) {
     if let Some(note) = &l.note {
         note!("note: {note}");
     }
@@ -38,6 +49,9 @@ pub(crate) fn announce(
             "get": get,
             "admin": admin.map(|a| a.to_string()),
         });
+        for (name, value) in more {
+            facts[*name] = json!(value);
+        }
         if let Some((key, id)) = &l.tickets11 {
             facts["tickets11"] = json!({"key": hex(key), "id": hex(id)});
         }
@@ -59,6 +73,9 @@ pub(crate) fn announce(
     }
     if let Some(admin) = admin {
         say!("admin       {admin}: betanet status --admin {admin}");
+    }
+    for (name, value) in more {
+        say!("{:<12}{value}", name.replace('_', " "));
     }
     if let Some(get) = get {
         say!("try         {get}");

@@ -100,6 +100,11 @@ impl Api {
         let _ = self.blobs.pin(digest, holder, until);
     }
 
+    /// Keeps a blob that this process stored.
+    pub(crate) fn hold_upload(&self, digest: BlobDigest) {
+        self.hold(digest, UPLOADED);
+    }
+
     /// Keeps the blobs that tasks name, and lets go of pins that have ended and of logs of forgotten tasks.
     pub(crate) async fn sweep(&self) {
         // In a bucket, the leader before this one may have stored more.
@@ -139,7 +144,7 @@ impl Api {
 
 /// The refusal for an error of the store.
 #[allow(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
-pub(super) fn refusal(error: BlobError) -> Refusal {
+pub(crate) fn refusal(error: BlobError) -> Refusal {
     let code = error.code().and_then(RefusalCode::from_word);
     match (code, &error) {
         (Some(code), _) => code.bare(),

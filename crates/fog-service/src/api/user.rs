@@ -170,7 +170,7 @@ impl Api {
     }
 
     /// Keeps the blobs that a task names until the next sweep finds them named.
-    fn hold_blobs(&self, task: &Signed<Task>) {
+    pub(crate) fn hold_blobs(&self, task: &Signed<Task>) {
         self.hold(BlobDigest(task.module.digest), NAMED);
         for input in &task.inputs {
             if let Source::Blob { digest, .. } = &input.source {
@@ -180,7 +180,7 @@ impl Api {
     }
 
     /// The first key that names a blob which is not stored.
-    fn missing(&self, task: &Signed<Task>) -> Option<&'static str> {
+    pub(crate) fn missing(&self, task: &Signed<Task>) -> Option<&'static str> {
         let stored = |digest, size| self.blobs.has(BlobDigest(digest)) == Some(size);
         if !stored(task.module.digest, task.module.size) {
             return Some("module");

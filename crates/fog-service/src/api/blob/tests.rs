@@ -151,7 +151,7 @@ impl One {
             length: Some(CONTENT.len() as u64),
             body: Body(Box::pin(iter([Ok(Bytes::from_static(CONTENT))]))),
         };
-        match self.coordinator.api().serve(asked).await? {
+        match self.coordinator.shared_api().serve(asked).await? {
             Answer::Bare(status) | Answer::Bytes(status, ..) => Ok(status),
             _ => panic!("another answer"),
         }
@@ -165,7 +165,7 @@ async fn of_coordinators_that_share_a_bucket_the_leader_alone_uses_it() {
     let first = one(1, &bucket, &journal, "one").await;
     first.running.handle().wait_for(leads).await;
     // It evicts what exceeds the quota.
-    first.coordinator.api().sweep().await;
+    first.coordinator.shared_api().sweep().await;
     assert!(!bucket.changes.lock().unwrap().is_empty());
     let second = one(2, &bucket, &journal, "two").await;
     let follows = Role::Follows("one".into());
@@ -177,8 +177,8 @@ async fn of_coordinators_that_share_a_bucket_the_leader_alone_uses_it() {
         let leader = ("location", "one".to_owned());
         assert!(refused.headers.contains(&leader), "{:?}", refused.headers);
     }
-    second.coordinator.api().sweep().await;
-    let facts = second.coordinator.api().blobs.facts().await;
+    second.coordinator.shared_api().sweep().await;
+    let facts = second.coordinator.shared_api().blobs.facts().await;
     assert_eq!((facts.blobs, facts.evicted), (2, 0));
     assert!(bucket.changes.lock().unwrap().is_empty());
     let put = first.ask(Method::Put).await;

@@ -1,0 +1,240 @@
+//! The control panel in Chromium: the first administrator logs in, submits a task, cancels it, and logs out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops where it is surprised"
+)]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use betanet_keys::Identity;
+use serde_json::{Value, json};
+
+const COORDINATOR: &str = env!("CARGO_BIN_EXE_coordinator");
+/// Looks at a condition, each 50 ms apart.
+const LOOKS: u32 = 400;
+
+/// Chromium, over the pipe of its debugging protocol: messages of JSON that end with a zero byte.
+struct Browser {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+    last: u64,
+    session: String,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    fn start() -> Self {
+        let found = Command::new("chromium").arg("--version").output();
+        assert!(
+            found.is_ok_and(|o| o.status.success()),
+            "this test drives Chromium: apt-get install -y chromium"
+        );
+        let profile = tempfile::tempdir().unwrap();
+        // The browser reads commands from descriptor 3 and writes to 4.
+        let script = format!(
+            "exec chromium --headless --no-sandbox --disable-gpu --no-first-run --remote-debugging-pipe \
+             --user-data-dir={} about:blank 3<&0 4>&1 </dev/null >/dev/null 2>&1",
+            profile.path().display()
+        );
+        let mut child = Command::new("sh")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut browser = Self {
+            child,
+            to,
+            from: BufReader::new(from),
+            last: 0,
+            session: String::new(),
+            _profile: profile,
+        };
+        let target = browser.call("Target.createTarget", json!({"url": "about:blank"}));
+        let id = target["targetId"].clone();
+        let attached = browser.call(
+            "Target.attachToTarget",
+            json!({"targetId": id, "flatten": true}),
+        );
+        browser.session = attached["sessionId"].as_str().unwrap().to_owned();
+        browser.call("Page.enable", json!({}));
+        browser
+    }
+
+    fn call(&mut self, method: &str, params: Value) -> Value {
+        self.last += 1;
+        let mut ask = json!({"id": self.last, "method": method, "params": params});
+        if !self.session.is_empty() {
+            ask["sessionId"] = json!(self.session);
+        }
+        self.to.write_all(format!("{ask}\0").as_bytes()).unwrap();
+        self.to.flush().unwrap();
+        loop {
+            let mut bytes = Vec::new();
+            self.from.read_until(0, &mut bytes).unwrap();
+            assert_eq!(bytes.pop(), Some(0), "Chromium has ended");
+            let answer: Value = serde_json::from_slice(&bytes).unwrap();
+            if answer["id"] == json!(self.last) {
+                assert!(answer["error"].is_null(), "{method}: {answer}");
+                return answer["result"].clone();
+            }
+        }
+    }
+
+    fn run(&mut self, script: &str) -> Value {
+        let params = json!({"expression": script, "returnByValue": true, "awaitPromise": true});
+        self.call("Runtime.evaluate", params)["result"]["value"].clone()
+    }
+
+    fn open(&mut self, url: &str) {
+        self.call("Page.navigate", json!({"url": url}));
+    }
+
+    /// Waits until a script returns something that counts as true, and returns it.
+    fn until(&mut self, what: &str, script: &str) -> Value {
+        for _ in 0..LOOKS {
+            let value = self.run(script);
+            if !matches!(value, Value::Null | Value::Bool(false)) && value != json!("") {
+                return value;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let page = self.run("document.documentElement.outerHTML");
+        panic!("{what} did not come; the page is {page}");
+    }
+
+    /// Waits for an element with a test ID, and returns its text.
+    fn see(&mut self, id: &str) -> String {
+        let script = format!("document.querySelector('[data-testid=\"{id}\"]')?.textContent");
+        let text = self.until(id, &script);
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    fn fill(&mut self, selector: &str, value: &str) {
+        let (selector, value) = (json!(selector), json!(value));
+        self.run(&format!(
+            "document.querySelector({selector}).value = {value}"
+        ));
+    }
+
+    fn click(&mut self, id: &str) {
+        self.see(id);
+        self.run(&format!(
+            "document.querySelector('[data-testid=\"{id}\"]').click()"
+        ));
+    }
+
+    fn choose(&mut self, selector: &str, file: &Path) {
+        let root = self.call("DOM.getDocument", json!({}))["root"]["nodeId"].clone();
+        let found = self.call(
+            "DOM.querySelector",
+            json!({"nodeId": root, "selector": selector}),
+        );
+        let params = json!({"nodeId": found["nodeId"], "files": [file.display().to_string()]});
+        self.call("DOM.setFileInputFiles", params);
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The coordinator's process.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(home: &Path) -> (Process, String, String) {
+    let user = Identity::from_seed(&[2; 32]);
+    let mut child = Command::new(COORDINATOR)
+        .args(["--json", "--log", "warn", "--listen", "127.0.0.1:0"])
+        .args([
+            "--panel",
+            "127.0.0.1:0",
+            "--user",
+            &format!("lab={}", user.public()),
+        ])
+        .arg("--state")
+        .arg(home.join("state"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    let facts: Value = serde_json::from_str(&line).unwrap();
+    let text = |key: &str| facts[key].as_str().unwrap().to_owned();
+    let process = Process(child);
+    (process, text("panel"), text("panel_code"))
+}
+
+#[test]
+fn the_first_administrator_submits_a_task_in_chromium() {
+    let home = tempfile::tempdir().unwrap();
+    let (_coordinator, panel, code) = start(home.path());
+    let mut browser = Browser::start();
+    browser.open(&panel);
+    browser.see("first-admin-form");
+    browser.fill("#code", &code);
+    browser.fill("#first-name", "root");
+    browser.fill("#first-password", "xK9!rQ2#vB7z");
+    browser.click("first-admin-button");
+    browser.see("control-panel-header");
+    assert!(browser.see("system-status-card").contains("healthy"));
+    assert!(browser.see("service-status-dao").contains("not installed"));
+    // The event stream is open.
+    let live = "document.querySelector('#ws-status')?.dataset.status === 'connected'";
+    browser.until("the event stream", live);
+
+    let module = home.path().join("hello.wasm");
+    std::fs::write(&module, b"\0asm\x01\0\0\0").unwrap();
+    browser.open(&format!("{panel}tasks"));
+    browser.see("empty-state");
+    browser.choose("#s-file", &module);
+    browser.click("plan-task-button");
+    assert!(browser.see("plan").contains("It would wait"));
+    browser.choose("#s-file", &module);
+    browser.click("submit-task-button");
+    browser.see("success-notification");
+    assert!(browser.see("status-badge-queued").contains("queued"));
+    browser.click("cancel-task-button");
+    assert!(browser.see("status-badge-cancelled").contains("cancelled"));
+    browser.open(&format!("{panel}tasks?state=cancelled"));
+    assert!(browser.see("tab-cancelled").contains("(1)"));
+    browser.open(&format!("{panel}audit"));
+    assert!(browser.see("main-content").contains("cancelTaskForm"));
+
+    browser.click("logout-button");
+    browser.see("login-form");
+    browser.fill("#name", "root");
+    browser.fill("#password", "not the password");
+    browser.click("login-button");
+    assert!(browser.see("error-notification").contains("wrong"));
+    browser.fill("#name", "root");
+    browser.fill("#password", "xK9!rQ2#vB7z");
+    browser.click("login-button");
+    browser.see("control-panel-header");
+    // Four widths, without a bar to scroll the page sideways.
+    for width in [320, 768, 1280, 1920] {
+        let params =
+            json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false});
+        browser.call("Emulation.setDeviceMetricsOverride", params);
+        let wide = browser.run("document.documentElement.scrollWidth");
+        assert!(wide.as_u64().unwrap() <= width, "{wide} at {width}");
+    }
+}

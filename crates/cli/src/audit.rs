@@ -1,0 +1,119 @@
+//! `betanet audit`: verifies a saved audit log of a control panel.
+
+use std::path::Path;
+
+use betanet_auth::audit::{Head, SignedHead, verify};
+use betanet_wire::text::{hex, unbase64url};
+use serde_json::{Value, json};
+
+use crate::Fail;
+use crate::args::{AuditCommand, AuditVerifyArgs, PanelAuditArgs};
+
+/// Longest answer that is read: 1000 records of 4096 bytes, as JSON.
+const FILE_MAX: u64 = 32 << 20;
+
+pub(crate) fn run(args: &PanelAuditArgs) -> Result<(), Fail> {
+    match &args.command {
+        AuditCommand::Verify(args) => check(args),
+    }
+}
+
+/// The records of one answer.
+fn records(path: &Path) -> Result<Vec<Vec<u8>>, Fail> {
+    let wrong = |why: &str| Fail::Local(format!("{}: {why}", path.display()));
+    let length = std::fs::metadata(path).map_err(Fail::file(path))?.len();
+    if length > FILE_MAX {
+        return Err(wrong("longer than 32 MiB, which no answer is"));
+    }
+    let text = std::fs::read(path).map_err(Fail::file(path))?;
+    let answer: Value = serde_json::from_slice(&text).map_err(|e| wrong(&e.to_string()))?;
+    let items = answer["items"].as_array();
+    let items = items.ok_or_else(|| wrong("not an answer of GET /api/v1/audit"))?;
+    let record = |item: &Value| item["record"].as_str().and_then(unbase64url);
+    let all: Option<Vec<Vec<u8>>> = items.iter().map(record).collect();
+    all.ok_or_else(|| wrong("an item has no record"))
+}
+
+fn check(args: &AuditVerifyArgs) -> Result<(), Fail> {
+    let heads = args.head.iter().map(|text| {
+        let head = SignedHead::from_text(text);
+        let head = head.ok_or_else(|| Fail::Usage(format!("--head {text}: not a head, bnah1…")));
+        head.map(|h| *h.head())
+    });
+    let heads: Vec<Head> = heads.collect::<Result<_, Fail>>()?;
+    let mut all = Vec::new();
+    for path in &args.files {
+        all.extend(records(path)?);
+    }
+    let verified = verify(&all, &heads).map_err(|fault| Fail::Peer(format!("changed: {fault}")))?;
+    let (size, root) = (verified.head.size, hex(&verified.head.root));
+    if args.json {
+        let vouched = verified.vouched;
+        say!(
+            "{}",
+            json!({"records": size, "vouched": vouched, "root": root})
+        );
+    } else {
+        say!(
+            "unchanged: {size} records, the first {} of them vouched for by a kept head; root {root}",
+            verified.vouched
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_auth::audit::{Entry, Trail, Verdict};
+    use betanet_keys::Identity;
+    use betanet_wire::text::base64url;
+
+    use super::*;
+
+    #[test]
+    fn an_edit_is_found_and_an_unchanged_log_is_not_accused() {
+        let mut trail = Trail::default();
+        let all: Vec<Vec<u8>> = (0..5)
+            .map(|n| {
+                let entry = Entry {
+                    actor: "root",
+                    action: "logIn",
+                    target: "",
+                    before: None,
+                    after: None,
+                    verdict: Verdict::Done,
+                    request: [n; 16],
+                };
+                trail.append(1_000, entry)
+            })
+            .collect();
+        let head = SignedHead::new(trail.head(2_000), &Identity::from_seed(&[1; 32]));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.json");
+        let write = |all: &[Vec<u8>]| {
+            let items: Vec<Value> = all
+                .iter()
+                .map(|b| json!({"record": base64url(b)}))
+                .collect();
+            std::fs::write(&path, json!({"items": items}).to_string()).unwrap();
+        };
+        let args = AuditVerifyArgs {
+            files: vec![path.clone()],
+            head: vec![head.to_string()],
+            json: true,
+        };
+        write(&all);
+        assert!(check(&args).is_ok());
+        write(&all[..4]);
+        assert!(matches!(check(&args), Err(Fail::Peer(why)) if why.contains("cut")));
+        let mut edited = all;
+        edited.swap(1, 2);
+        write(&edited);
+        assert!(matches!(check(&args), Err(Fail::Peer(_))));
+        let bad = AuditVerifyArgs {
+            head: vec!["x".into()],
+            ..args
+        };
+        assert!(matches!(check(&bad), Err(Fail::Usage(_))));
+    }
+}

@@ -1,0 +1,113 @@
+//! The control panel of a coordinator.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use betanet_auth::client::Proxies;
+use betanet_fog_service::Coordinator;
+use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
+use betanet_keys::Identity;
+use betanet_panel::{Panel, Parts, Settings};
+use betanet_runtime::{Gateway, read_secret, seed, write_secret};
+use betanet_store::State;
+use betanet_wire::text::{hex, unhex_array};
+use zeroize::Zeroizing;
+
+use crate::Fail;
+use crate::args::PanelArgs;
+use crate::fail::chain;
+
+/// Folder in the state for accounts, sessions, tokens and the audit log.
+const FOLDER: &str = "panel";
+/// File with the key from which the panel derives tokens.
+const KEY: &str = "key";
+
+/// Settings of a panel, with its listener.
+pub(super) struct PanelSettings {
+    listener: TcpListener,
+    hosts: Vec<String>,
+    proxies: Proxies,
+}
+
+/// Checks the flags, and takes the address before anything else is started.
+pub(super) fn settings(args: &PanelArgs) -> Result<Option<PanelSettings>, Fail> {
+    let Some(address) = args.panel else {
+        return Ok(None);
+    };
+    let proxies = betanet_panel::proxies(&args.panel_proxy);
+    let proxies = proxies.ok_or_else(|| {
+        let why =
+            "an address, or an address and the length of its prefix such as 10.0.0.0/8; at most 64";
+        Fail::Usage(format!("--panel-proxy: {why}"))
+    })?;
+    let behind = !args.panel_host.is_empty() && !args.panel_proxy.is_empty();
+    if !address.ip().is_loopback() && !behind {
+        let why = "plain HTTP on other addresses than 127.0.0.1 and [::1] needs a TLS proxy: name it with --panel-host and --panel-proxy";
+        return Err(Fail::Usage(format!("panel {address}: {why}")));
+    }
+    let listener = TcpListener::bind(address).map_err(|e| {
+        let hint = crate::hint::listen(&address.to_string(), &e);
+        Fail::Local(format!("panel {address}: {e}{hint}"))
+    })?;
+    Ok(Some(PanelSettings {
+        listener,
+        hosts: args.panel_host.clone(),
+        proxies,
+    }))
+}
+
+/// What is printed: where it is, and the code of the first administrator.
+pub(super) fn facts(panel: &Panel) -> Vec<(&'static str, String)> {
+    let mut all = vec![("panel", format!("{}/", panel.origin()))];
+    if let Some(code) = panel.first_code() {
+        all.push(("panel_code", code.expose().to_owned()));
+    }
+    all
+}
+
+/// The key of the panel, made at the first start.
+fn key(state: &State) -> Result<[u8; 32], Fail> {
+    let path = state.folder().join(KEY);
+    let local = |e: betanet_runtime::FileError| Fail::Local(chain(&e));
+    if !path.exists() {
+        let seed = seed().map_err(|e| Fail::Local(chain(&e)))?;
+        let fresh: [u8; 32] = betanet_machine::Rng::new(&seed).array();
+        write_secret(&path, Zeroizing::new(hex(&fresh)).as_bytes()).map_err(local)?;
+    }
+    let text = read_secret(&path).map_err(local)?;
+    let key = unhex_array(text.trim());
+    key.ok_or_else(|| Fail::Local(format!("{}: not 64 hex digits", path.display())))
+}
+
+/// Starts the panel over a coordinator that runs.
+pub(super) async fn start(
+    settings: PanelSettings,
+    coordinator: &Coordinator,
+    gateway: &Arc<Gateway>,
+    (state, floor, identity): (PathBuf, Option<u64>, Identity),
+) -> Result<Panel, Fail> {
+    let folder = state.join(FOLDER);
+    let state = Arc::new(State::open(&folder).map_err(|e| Fail::Local(chain(&e)))?);
+    let mut sqlite = SqliteSettings {
+        leader: "panel".into(),
+        ..SqliteSettings::default()
+    };
+    sqlite.floor = floor.unwrap_or(sqlite.floor);
+    let key = key(&state)?;
+    let journal = SqliteJournal::open(&state, sqlite).map_err(|e| Fail::Local(chain(&e)))?;
+    let settings = Settings {
+        listener: settings.listener,
+        hosts: settings.hosts,
+        proxies: settings.proxies,
+        key,
+    };
+    let parts = Parts {
+        journal: Arc::new(journal),
+        coordinator: coordinator.local(),
+        gateway: Arc::clone(gateway),
+        identity,
+    };
+    let started = Panel::start(settings, parts).await;
+    started.map_err(|e| Fail::Local(chain(&e)))
+}

@@ -1,0 +1,190 @@
+//! The coordinator for the process that runs it: what a control panel asks.
+
+use std::sync::Arc;
+
+use betanet_blobs::{Digest as BlobDigest, Error as BlobError};
+use betanet_coordinator::{Caller, Reply, Request};
+use betanet_fog::bodies::{Plan, Status, TokenRequest};
+use betanet_fog::{Digest, Refusal, RefusalCode, Signed, Task, TaskId, Word};
+use betanet_keys::PublicKey;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::api::{Api, in_time, odd};
+use crate::{Coordinator, Handle, settings};
+
+/// The coordinator for the process that runs it. It asks as an operator, like the admin address; who may ask for what is its caller's
+/// matter. Clones share the coordinator.
+#[derive(Clone)]
+pub struct Local(Arc<Api>);
+
+impl std::fmt::Debug for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Local").field(&self.0.handle.role()).finish()
+    }
+}
+
+impl Coordinator {
+    /// The coordinator for other parts of this process.
+    #[must_use]
+    pub fn local(&self) -> Local {
+        Local(Arc::clone(self.shared_api()))
+    }
+}
+
+impl Local {
+    /// The way in.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.0.handle
+    }
+
+    /// The key with which tasks of this process are signed: the coordinator's own.
+    #[must_use]
+    pub fn key(&self) -> &PublicKey {
+        self.0.identity.public()
+    }
+
+    /// The namespaces for which a user is listed.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<Word> {
+        self.0.roles.namespaces()
+    }
+
+    /// Index of the last committed record.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        *self.0.handle.shared.committed.borrow()
+    }
+
+    /// Is told of each commit.
+    #[must_use]
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.0.handle.commits()
+    }
+
+    fn caller(&self) -> Caller {
+        let mut caller = settings::itself(self.0.identity.public());
+        caller.namespaces = self.0.roles.namespaces();
+        caller
+    }
+
+    /// Asks as an operator, within the time that requests have.
+    ///
+    /// # Errors
+    ///
+    /// The refusal.
+    pub async fn ask(&self, request: Request) -> Result<Reply, Refusal> {
+        in_time(self.0.handle.ask(self.caller(), request)).await
+    }
+
+    /// The status of a task.
+    ///
+    /// # Errors
+    ///
+    /// The refusal; `unknown` for a task that is not known.
+    pub async fn status(&self, id: TaskId) -> Result<Status, Refusal> {
+        match self.ask(Request::Status(id)).await? {
+            Reply::Status(status) => Ok(*status),
+            _ => Err(odd()),
+        }
+    }
+
+    /// Size of a stored blob.
+    #[must_use]
+    pub fn stored(&self, digest: Digest) -> Option<u64> {
+        self.0.blobs.has(BlobDigest(digest))
+    }
+
+    /// Stores a blob, and keeps it for a day.
+    ///
+    /// # Errors
+    ///
+    /// The store's refusal.
+    pub async fn store(&self, bytes: Bytes) -> Result<Digest, Refusal> {
+        if self.0.blobs.is_shared() {
+            // In a bucket, blobs are the leader's alone.
+            self.ask(Request::Price).await?;
+        }
+        let (digest, size) = (BlobDigest::of(&bytes), bytes.len() as u64);
+        let body = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes)]);
+        let put = self.0.blobs.put(digest, size, body).await;
+        put.map_err(crate::api::blob_refusal)?;
+        self.0.hold_upload(digest);
+        Ok(digest.0)
+    }
+
+    /// Signs a task with the coordinator's key, and checks it as that of a user.
+    fn signed(&self, task: Task) -> Result<(Caller, Signed<Task>), Refusal> {
+        let caller = self.caller();
+        if !caller.namespaces.contains(&task.ns) {
+            return Err(RefusalCode::Role.of("ns"));
+        }
+        let now_ms = self.0.handle.shared.clock.now().unix_ms;
+        let signed = Signed::sign(task, &self.0.identity)?;
+        // The same checks as for a record from outside: types, bounds, deadline.
+        let signed = Signed::<Task>::open(&signed.to_bytes(), now_ms)?;
+        Ok((caller, signed))
+    }
+
+    /// Submits a task, whose owner is the coordinator's key.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, as at the admin address.
+    pub async fn submit(&self, task: Task) -> Result<TaskId, Refusal> {
+        let (caller, task) = self.signed(task)?;
+        let (id, missing) = (task.id(), self.0.missing(&task));
+        self.0.hold_blobs(&task);
+        let task = Box::new(task);
+        let submit = Request::Submit { task, missing };
+        match in_time(self.0.handle.ask(caller, submit)).await? {
+            Reply::Created | Reply::Done => Ok(id),
+            _ => Err(odd()),
+        }
+    }
+
+    /// Where a task would go now, and its cost. Nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, as at the admin address.
+    pub async fn plan(&self, task: Task) -> Result<Plan, Refusal> {
+        let (caller, task) = self.signed(task)?;
+        let plan = Request::Plan(Box::new(task));
+        match in_time(self.0.handle.ask(caller, plan)).await? {
+            Reply::Plan(plan) => Ok(*plan),
+            _ => Err(odd()),
+        }
+    }
+
+    /// Issues a join token; returns its text.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, as at the admin address.
+    pub async fn issue_token(&self, request: TokenRequest) -> Result<String, Refusal> {
+        let Reply::Token(token) = self.ask(Request::IssueToken(request)).await? else {
+            return Err(odd());
+        };
+        let text = Signed::sign(*token, &self.0.identity)?.to_text()?;
+        Ok(text.into_string())
+    }
+
+    /// The last bytes of the log of a copy, and the offset at which they begin.
+    ///
+    /// # Errors
+    ///
+    /// The store's refusal. A copy that has written nothing has an empty log.
+    pub async fn log(&self, task: TaskId, fence: u64, most: u64) -> Result<(u64, Bytes), Refusal> {
+        let (logs, name) = (&self.0.logs, BlobDigest(task.0));
+        let length = logs.len(name, fence).await;
+        let length = length.map_err(crate::api::blob_refusal)?.unwrap_or(0);
+        let from = length.saturating_sub(most);
+        match logs.read(name, fence, from..length).await {
+            Ok(bytes) => Ok((from, bytes)),
+            Err(BlobError::NoLog { .. } | BlobError::Range { .. }) => Ok((from, Bytes::new())),
+            Err(error) => Err(crate::api::blob_refusal(error)),
+        }
+    }
+}

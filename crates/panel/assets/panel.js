@@ -1,0 +1,135 @@
+// Keeps the parts of a page with `data-live` fresh. Everything works without it: each part is drawn by the server, and the page is a link.
+const live = () => [...document.querySelectorAll("[data-live]")];
+const at = (id) => document.getElementById(id);
+const root = document.documentElement;
+const REST = 1000, EVERY = 10000, STALE = 10000;
+let paused = false, due = 0, busy = false, last = Date.now(), source = null, retry = null;
+
+// The theme is the only thing that is kept in the browser.
+const theme = at("theme");
+const setTheme = (name) => {
+  if (name === "light" || name === "dark") root.dataset.theme = name;
+  else delete root.dataset.theme;
+};
+try { setTheme(localStorage.getItem("theme")); } catch { /* Storage is switched off. */ }
+if (theme) {
+  theme.hidden = false;
+  theme.value = root.dataset.theme || "system";
+  theme.addEventListener("change", () => {
+    setTheme(theme.value);
+    try { localStorage.setItem("theme", theme.value); } catch { /* The choice lasts for this page. */ }
+  });
+}
+
+const say = (text) => { const out = at("announce"); if (out && out.textContent !== text) out.textContent = text; };
+
+const status = (word, text) => {
+  const out = at("ws-status");
+  if (!out || out.dataset.status === word) return;
+  out.dataset.status = word;
+  out.textContent = text;
+  const gone = at("gone");
+  if (gone) gone.hidden = word !== "disconnected";
+  if (word === "disconnected") say(gone ? gone.textContent : text);
+};
+
+// A form that somebody fills in is left alone.
+const inUse = (part) => {
+  const focus = document.activeElement;
+  const typing = focus && part.contains(focus) && /^(INPUT|SELECT|TEXTAREA)$/.test(focus.tagName);
+  return typing || part.contains(document.getSelection()?.anchorNode) && !document.getSelection().isCollapsed;
+};
+
+const replace = (text) => {
+  const page = new DOMParser().parseFromString(text, "text/html");
+  for (const old of live()) {
+    const fresh = old.id && page.getElementById(old.id);
+    if (!fresh || inUse(old)) continue;
+    const focus = old.contains(document.activeElement) ? document.activeElement : null;
+    const key = focus && (focus.id ? "#" + CSS.escape(focus.id)
+      : focus.dataset.testid ? `[data-testid="${CSS.escape(focus.dataset.testid)}"]` : null);
+    const open = [...old.querySelectorAll("details[open][id]")].map((d) => d.id);
+    const node = document.importNode(fresh, true);
+    old.replaceWith(node);
+    for (const id of open) { const d = at(id); if (d) d.open = true; }
+    if (key) node.querySelector(key)?.focus({ preventScroll: true });
+  }
+  const stamp = page.getElementById("stamp");
+  if (stamp && at("stamp")) at("stamp").replaceWith(document.importNode(stamp, true));
+};
+
+const fetchPage = async () => {
+  if (busy || paused || document.hidden) return;
+  busy = true;
+  const loading = document.querySelector("[data-testid=loading-card]");
+  const slow = setTimeout(() => { if (loading) loading.hidden = false; }, 400);
+  try {
+    const url = new URL(location.href);
+    url.hash = "";
+    url.searchParams.delete("done");
+    const answer = await fetch(url, { headers: { accept: "text/html" }, cache: "no-store", redirect: "manual" });
+    if (answer.type === "opaqueredirect" || answer.status === 401) { location.reload(); return; }
+    if (answer.ok) {
+      replace(await answer.text());
+      last = Date.now();
+      root.classList.remove("stale");
+    }
+  } catch { /* The event stream tells that the coordinator is gone. */ } finally {
+    clearTimeout(slow);
+    if (loading) loading.hidden = true;
+    busy = false;
+  }
+};
+
+// The first event of a burst is shown at once, and the rest together a second later.
+const refresh = () => {
+  const now = Date.now();
+  if (due > now) return;
+  const wait = Math.max(0, last + REST - now);
+  due = now + wait + 1;
+  setTimeout(() => { due = 0; fetchPage(); }, wait);
+};
+
+const connect = () => {
+  if (source || paused) return;
+  const topics = new Set(live().flatMap((part) => part.dataset.live.split(" ")));
+  if (!topics.size) return;
+  source = new EventSource("/events?topics=" + encodeURIComponent([...topics].join(",")));
+  source.addEventListener("open", () => { status("connected", "live"); refresh(); });
+  source.addEventListener("error", () => {
+    status("disconnected", "not connected");
+    // The browser comes back by itself, unless the answer was an error.
+    if (source && source.readyState === EventSource.CLOSED) {
+      source = null;
+      clearTimeout(retry);
+      retry = setTimeout(connect, 3000);
+    }
+  });
+  source.addEventListener("reset", refresh);
+  for (const topic of topics) source.addEventListener(topic, refresh);
+};
+
+const close = () => { source?.close(); source = null; };
+
+const pause = at("pause");
+if (pause) {
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    paused = !paused;
+    pause.setAttribute("aria-pressed", String(paused));
+    if (paused) { close(); status("paused", "paused"); } else { connect(); refresh(); }
+  });
+}
+
+addEventListener("pagehide", close);
+addEventListener("pageshow", connect);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+setInterval(() => {
+  if (Date.now() - last > STALE + REST) root.classList.add("stale");
+  if (live().length) refresh();
+}, EVERY);
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-testid=refresh-button]");
+  if (button && live().length && !event.ctrlKey && !event.metaKey) { event.preventDefault(); last = 0; refresh(); say("refreshing"); }
+});
+connect();

@@ -1,0 +1,181 @@
+//! Nodes and tasks.
+
+use std::sync::Arc;
+
+use betanet_auth::Permission;
+use betanet_coordinator::Request;
+use betanet_fog::NodeState;
+use betanet_wire::text::{hex, unhex_array};
+use serde_json::{Value, json};
+
+use crate::cx::{Cx, Input};
+use crate::fault::Fault;
+use crate::list::{listed, paged};
+use crate::pages::{control, nodes, task, tasks};
+use crate::record;
+use crate::reply::{self, Done};
+use crate::spec;
+
+/// Bytes of a log that one answer has.
+const LOG_PIECE: u64 = 256 << 10;
+
+/// `GET /api/v1/overview`
+pub(crate) async fn overview(cx: Cx) -> Result<Done, Fault> {
+    cx.query.only(&[])?;
+    let (checked, snapshot) = control::looked(&cx).await;
+    let services: Vec<Value> = checked
+        .services
+        .iter()
+        .map(|s| {
+            json!({"id": s.id, "category": s.category, "status": s.health.word(), "text": s.text})
+        })
+        .collect();
+    let mut body = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "status": checked.health().word(),
+        "role": checked.role,
+        "position": checked.position,
+        "at_ms": checked.at,
+        "sessions": checked.sessions,
+        "services": services,
+    });
+    if let Ok(s) = snapshot {
+        body["nodes"] = json!(s.nodes.len());
+        body["nodes_by_state"] = json!(s.node_states());
+        body["tasks"] = json!(s.tasks.len());
+    }
+    Ok(reply::json(200, &body).into())
+}
+
+/// `GET /api/v1/nodes`
+pub(crate) async fn list_nodes(cx: Cx) -> Result<Done, Fault> {
+    cx.query
+        .only(&["q", "state", "kind", "org", "sort", "page"])?;
+    let snapshot = cx.shared.snapshot().await?;
+    let rows = paged(&cx, nodes::filtered(&cx, &snapshot.nodes)?)?.rows;
+    let items = rows.iter().map(record::node).collect();
+    Ok(listed((snapshot.position, snapshot.at), items).into())
+}
+
+/// `GET /api/v1/nodes/{id}`
+pub(crate) async fn node(cx: Cx) -> Result<Done, Fault> {
+    cx.query.only(&[])?;
+    let id = cx.node()?;
+    let snapshot = cx.shared.snapshot().await?;
+    let node = snapshot.node(&id).ok_or(Fault::Missing)?;
+    Ok(reply::json(200, &record::node(node)).into())
+}
+
+/// `PATCH /api/v1/nodes/{id}`
+pub(crate) async fn patch_node(cx: Cx) -> Result<Done, Fault> {
+    let fields = cx.fields();
+    fields.only(&["state"])?;
+    let to = NodeState::from_word(fields.get("state")).ok_or(Fault::Field("state"))?;
+    let id = nodes::to_state(&cx, to).await?;
+    Ok(Done::on(format!("node {id}"), reply::empty(204)))
+}
+
+/// `POST /api/v1/node-tokens`
+pub(crate) async fn make_node_token(cx: Cx) -> Result<Done, Fault> {
+    let (token, id) = nodes::ordered(&cx, &cx.fields()).await?;
+    let id = hex(&id);
+    let body = json!({"id": id, "token": token});
+    Ok(Done::on(
+        format!("node-token {id}"),
+        reply::json(201, &body),
+    ))
+}
+
+/// `DELETE /api/v1/node-tokens/{id}`
+pub(crate) async fn end_node_token(cx: Cx) -> Result<Done, Fault> {
+    let id = unhex_array(cx.var()).ok_or(Fault::Missing)?;
+    cx.shared.local.ask(Request::RevokeToken(id)).await?;
+    Ok(Done::on(
+        format!("node-token {}", hex(&id)),
+        reply::empty(204),
+    ))
+}
+
+/// `GET /api/v1/tasks`
+pub(crate) async fn list_tasks(cx: Cx) -> Result<Done, Fault> {
+    cx.query
+        .only(&["q", "state", "ns", "tier", "sort", "page"])?;
+    let snapshot = cx.shared.snapshot().await?;
+    let seen = tasks::visible(&cx, &snapshot.tasks);
+    let rows = paged(&cx, tasks::filtered(&cx, &seen)?)?.rows;
+    let items = rows.iter().map(|t| record::task(t)).collect();
+    Ok(listed((snapshot.position, snapshot.at), items).into())
+}
+
+/// `POST /api/v1/tasks`
+pub(crate) async fn submit(cx: Cx) -> Result<Done, Fault> {
+    let fields = cx.fields();
+    fields.only(&spec::FIELDS)?;
+    cx.need(Permission::Submit, Some(fields.get("ns")))?;
+    let local = &cx.shared.local;
+    let task = spec::task(local, &fields, None, cx.shared.random(), cx.now_ms)?;
+    let after = Some(betanet_keys::hash(&[&betanet_fog::to_vec(&task)]));
+    let id = hex(&local.submit(task).await?.0);
+    let response = reply::json(201, &json!({"id": id}));
+    Ok(Done {
+        after,
+        ..Done::on(format!("task {id}"), response)
+    })
+}
+
+/// `POST /api/v1/tasks/plan`
+pub(crate) async fn plan(cx: Cx) -> Result<Done, Fault> {
+    let fields = cx.fields();
+    fields.only(&spec::FIELDS)?;
+    cx.need(Permission::Submit, Some(fields.get("ns")))?;
+    let local = &cx.shared.local;
+    let task = spec::task(local, &fields, None, cx.shared.random(), cx.now_ms)?;
+    let plan = local.plan(task).await?;
+    Ok(reply::json(200, &record::plan(&plan)).into())
+}
+
+/// `GET /api/v1/tasks/{id}`
+pub(crate) async fn task(cx: Cx) -> Result<Done, Fault> {
+    cx.query.only(&[])?;
+    let id = cx.task()?;
+    task::allowed(&cx, &id, Permission::ReadWork).await?;
+    let status = cx.shared.local.status(id).await?;
+    Ok(reply::json(200, &record::status(&hex(&id.0), &status)).into())
+}
+
+/// `GET /api/v1/tasks/{id}/log`
+pub(crate) async fn task_log(cx: Cx) -> Result<Done, Fault> {
+    cx.query.only(&[])?;
+    let id = cx.task()?;
+    task::allowed(&cx, &id, Permission::ReadWork).await?;
+    let status = cx.shared.local.status(id).await?;
+    let fence = status.copies.iter().map(|c| c.fence).max();
+    let fence = fence.ok_or(Fault::Missing)?;
+    let (from, bytes) = cx.shared.local.log(id, fence, LOG_PIECE).await?;
+    let mut response = reply::whole(200, "text/plain; charset=utf-8", bytes);
+    reply::set(&mut response, "x-log-offset", &from.to_string());
+    Ok(response.into())
+}
+
+/// `POST /api/v1/tasks/{id}/cancel`
+pub(crate) async fn cancel(cx: Cx) -> Result<Done, Fault> {
+    let id = task::cancelled(&cx).await?;
+    Ok(Done::on(format!("task {id}"), reply::empty(204)))
+}
+
+/// `PUT /api/v1/modules/{digest}`
+pub(crate) async fn put_module(mut cx: Cx) -> Result<Done, Fault> {
+    let digest: [u8; 32] = unhex_array(cx.var()).ok_or(Fault::Missing)?;
+    let Input::Bytes(bytes) = std::mem::replace(&mut cx.input, Input::None) else {
+        return Err(Fault::Type);
+    };
+    if betanet_keys::hash(&[&bytes]) != digest {
+        return Err(Fault::Fog(betanet_fog::RefusalCode::Digest.of("digest")));
+    }
+    let local = Arc::clone(&cx.shared);
+    local.local.store(bytes).await?;
+    Ok(Done::on(
+        format!("module {}", hex(&digest)),
+        reply::empty(204),
+    ))
+}

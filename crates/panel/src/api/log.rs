@@ -1,0 +1,204 @@
+//! The audit log, its head, and the live events.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use betanet_auth::audit::Record;
+use betanet_journal::Batch;
+use betanet_wire::text::base64url;
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::core::AUDIT;
+use crate::cx::Cx;
+use crate::fault::Fault;
+use crate::live::{Missed, Place, TOPICS};
+use crate::pages::audit;
+use crate::record;
+use crate::reply::{self, Done};
+
+/// Most records of an answer.
+pub(crate) const RECORDS_MAX: u64 = 1000;
+/// Time without an event after which a stream shows that it lives.
+const BEAT: Duration = Duration::from_secs(15);
+
+/// Reads records of the journal from a position on, until it has some of the audit log.
+async fn read(cx: &Cx, mut after: u64, n: usize) -> Result<Vec<(u64, Vec<u8>)>, Fault> {
+    let mut out = Vec::new();
+    loop {
+        let batch = Batch {
+            records: n.clamp(16, 1024),
+            ..Batch::default()
+        };
+        let entries = cx.shared.journal.read(after, batch).await;
+        let entries = entries.map_err(|_| Fault::Unavailable)?;
+        let Some(last) = entries.last() else {
+            return Ok(out);
+        };
+        after = last.index;
+        for entry in entries {
+            if entry.record.kind.as_str() == AUDIT && out.len() < n {
+                out.push((entry.index, entry.record.body));
+            }
+        }
+        if out.len() >= n {
+            return Ok(out);
+        }
+    }
+}
+
+/// Index of the journal after which the record `seq` of the audit log is the first one. Both rise together, and each has at most one
+/// number for an index.
+async fn place(cx: &Cx, seq: u64) -> Result<u64, Fault> {
+    let facts = cx.shared.journal.facts().await;
+    let facts = facts.map_err(|_| Fault::Unavailable)?;
+    let (mut low, mut high) = (facts.base, facts.last);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let first = read(cx, middle, 1).await?;
+        let first = first
+            .first()
+            .and_then(|(index, b)| Some((*index, Record::from_bytes(b).ok()?)));
+        match first {
+            // The record stands after the middle.
+            Some((index, record)) if record.seq < seq => low = index,
+            Some((_, record)) if record.seq == seq => return Ok(middle),
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// `GET /api/v1/audit`: records from number `from` on, with the bytes whose hashes the head covers.
+pub(crate) async fn read_audit(cx: Cx) -> Result<Done, Fault> {
+    cx.query.only(&["from", "n"])?;
+    let from = cx.query.number("from", 0)?;
+    let n = cx.query.number("n", 100)?.clamp(1, RECORDS_MAX);
+    let at = place(&cx, from).await?;
+    let found = read(&cx, at, usize::try_from(n).unwrap_or(1)).await?;
+    let items: Vec<Value> = found
+        .iter()
+        .filter_map(|(_, bytes)| {
+            let mut item = record::audit(&Record::from_bytes(bytes).ok()?);
+            item["record"] = json!(base64url(bytes));
+            Some(item)
+        })
+        .collect();
+    let next = from + items.len() as u64;
+    let body = json!({"items": items, "next": next});
+    Ok(reply::json(200, &body).into())
+}
+
+/// `GET /api/v1/audit/head`
+pub(crate) async fn audit_head(cx: Cx) -> Result<Done, Fault> {
+    cx.query.only(&[])?;
+    let signed = audit::head(&cx).await?;
+    let head = signed.head();
+    let body = json!({
+        "size": head.size,
+        "root": betanet_wire::text::hex(&head.root),
+        "at_ms": head.at,
+        "head": signed.to_string(),
+        "key": cx.shared.identity.public().to_string(),
+    });
+    Ok(reply::json(200, &body).into())
+}
+
+/// An open stream of events.
+struct Stream {
+    cx: Cx,
+    topics: Vec<&'static str>,
+    /// Number of the last event that was sent, or `None` to tell that some were missed.
+    last: Option<u64>,
+    told: tokio::sync::watch::Receiver<u64>,
+    next_beat: Instant,
+    _place: Place,
+}
+
+impl Stream {
+    /// What is sent next; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let live = &self.cx.shared.live;
+            match self.last.map(|last| live.after(last)) {
+                None | Some(Missed::Some) => {
+                    self.last = Some(live.last());
+                    let (boot, last) = (live.boot, live.last());
+                    let text = format!("id: {boot}-{last}\nevent: reset\ndata: {{}}\n\n");
+                    return Some(Bytes::from(text));
+                }
+                Some(Missed::Nothing(events)) => {
+                    let own = |e: &&crate::live::Event| self.topics.contains(&e.topic);
+                    let texts: Vec<Bytes> = events
+                        .iter()
+                        .filter(own)
+                        .map(|e| e.text(live.boot))
+                        .collect();
+                    self.last = events.last().map(|e| e.id).or(self.last);
+                    if !texts.is_empty() {
+                        return Some(texts.concat().into());
+                    }
+                }
+            }
+            tokio::select! {
+                told = self.told.changed() => if told.is_err() { return None },
+                () = tokio::time::sleep_until(self.next_beat) => {
+                    self.next_beat = Instant::now() + BEAT;
+                    return self.beat().await;
+                }
+            }
+        }
+    }
+
+    /// The sign of life, as long as the credentials count.
+    async fn beat(&self) -> Option<Bytes> {
+        let caller = self.cx.who.as_ref()?.caller;
+        let still = self
+            .cx
+            .shared
+            .desk
+            .with(move |core, now, _| core.still(now.unix_ms, &caller));
+        let position = self.cx.shared.local.position();
+        let text = format!(": position {position}\n\n");
+        still.await.ok().filter(|s| *s).map(|_| Bytes::from(text))
+    }
+}
+
+/// `GET /events`
+pub(crate) async fn events(cx: Cx) -> Result<Done, Fault> {
+    cx.query.only(&["topics"])?;
+    let topics = match cx.query.get("topics") {
+        "" => TOPICS.to_vec(),
+        text => {
+            let known = |word: &str| TOPICS.into_iter().find(|t| *t == word);
+            let all: Option<Vec<&'static str>> = text.split(',').map(known).collect();
+            all.ok_or(Fault::Field("topics"))?
+        }
+    };
+    let live = &cx.shared.live;
+    let place = live.place(cx.who()?.caller.account).ok_or(Fault::Busy)?;
+    let last = match cx.last_event.as_deref() {
+        None => Some(live.last()),
+        Some(text) => live.number(text),
+    };
+    let stream = Stream {
+        topics,
+        last,
+        told: live.told(),
+        next_beat: Instant::now() + BEAT,
+        _place: place,
+        cx,
+    };
+    let hello = Bytes::from_static(b"retry: 2000\n\n");
+    let pieces = unfold((stream, Some(hello)), |(mut stream, hello)| async move {
+        let piece = match hello {
+            Some(hello) => hello,
+            None => stream.next().await?,
+        };
+        Some((Ok::<Bytes, std::io::Error>(piece), (stream, None)))
+    });
+    let response = reply::whole(200, "text/event-stream", Body::from_stream(pieces));
+    Ok(response.into())
+}

@@ -1,0 +1,273 @@
+//! Live checks of the nine services, and the overview.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use betanet_coordinator::Request;
+use betanet_fog::{Kind, NodeState, RefusalCode};
+use betanet_fog_service::{Local, Role};
+use betanet_runtime::Gateway;
+use tokio::sync::Mutex;
+
+use crate::view::Snapshot;
+
+/// Longest that a check takes.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Time for which the result of the checks is shown again, in ms.
+const FRESH: u64 = 1000;
+
+/// Health of a service.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Health {
+    Healthy,
+    Degraded,
+    Down,
+    /// This process does not run it.
+    Absent,
+}
+
+impl Health {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+            Self::Absent => "not-installed",
+        }
+    }
+}
+
+/// The result of a check.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    pub(crate) id: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) category: &'static str,
+    pub(crate) health: Health,
+    /// A sentence without its full stop.
+    pub(crate) text: String,
+    /// Page with more about it.
+    pub(crate) page: Option<&'static str>,
+}
+
+/// The results of all checks, made at one time.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    pub(crate) at: u64,
+    /// Index of the last record of the journal.
+    pub(crate) position: u64,
+    pub(crate) services: Vec<Service>,
+    pub(crate) sessions: usize,
+    pub(crate) role: &'static str,
+}
+
+impl Checked {
+    /// The worst health of what is installed.
+    pub(crate) fn health(&self) -> Health {
+        let installed = self.services.iter().map(|s| s.health);
+        let installed = installed.filter(|h| *h != Health::Absent);
+        installed.max().unwrap_or(Health::Absent)
+    }
+}
+
+/// The four categories, in their order.
+pub(crate) const CATEGORIES: [(&str, &str); 4] = [
+    ("compute", "Compute"),
+    ("privacy", "Privacy"),
+    ("network", "Network"),
+    ("governance", "Governance"),
+];
+
+/// The last results.
+pub(crate) struct Checks {
+    local: Local,
+    gateway: Arc<Gateway>,
+    last: Mutex<Option<Arc<Checked>>>,
+}
+
+type Result3 = (Health, String, Option<&'static str>);
+
+fn absent(why: &str) -> Result3 {
+    (Health::Absent, why.to_owned(), None)
+}
+
+impl Checks {
+    pub(crate) fn new(local: Local, gateway: Arc<Gateway>) -> Self {
+        let last = Mutex::default();
+        Self {
+            local,
+            gateway,
+            last,
+        }
+    }
+
+    /// Checks all services, or returns the results of the last second. `nodes` are those of the cluster, if it answers.
+    pub(crate) async fn all(&self, now_ms: u64, nodes: Option<&Snapshot>) -> Arc<Checked> {
+        let mut last = self.last.lock().await;
+        if let Some(checked) = &*last
+            && now_ms.saturating_sub(checked.at) < FRESH
+        {
+            return Arc::clone(checked);
+        }
+        let checked = Arc::new(self.look(now_ms, nodes).await);
+        *last = Some(Arc::clone(&checked));
+        checked
+    }
+
+    async fn look(&self, now_ms: u64, nodes: Option<&Snapshot>) -> Checked {
+        let (scheduler, betanet, p2p) = tokio::join!(self.scheduler(), self.node(), self.network());
+        let all = [
+            ("scheduler", "Scheduler", "compute", scheduler),
+            ("edge", "Edge devices", "compute", edge(nodes)),
+            ("harvest", "Idle computing", "compute", harvest()),
+            (
+                "onion",
+                "Circuits",
+                "privacy",
+                absent("circuits over onion routes are not built"),
+            ),
+            (
+                "vpn_coordinator",
+                "VPN coordinator",
+                "privacy",
+                absent("tunnels are not built"),
+            ),
+            ("betanet", "Betanet node", "privacy", betanet),
+            (
+                "fog_coordinator",
+                "Fog coordinator",
+                "network",
+                self.coordinator(),
+            ),
+            ("p2p", "Peers", "network", p2p),
+            (
+                "dao",
+                "Stake and votes",
+                "governance",
+                absent("no program runs stake and votes yet"),
+            ),
+        ];
+        let services = all.map(|(id, name, category, (health, text, page))| Service {
+            id,
+            name,
+            category,
+            health,
+            text,
+            page,
+        });
+        Checked {
+            at: now_ms,
+            position: self.local.position(),
+            services: services.into(),
+            sessions: self.gateway.sessions(),
+            role: match self.local.handle().role() {
+                Role::Starting => "starting",
+                Role::Leads(_) => "leads",
+                Role::Follows(_) => "follows",
+                Role::Failed(_) => "failed",
+                Role::Full(_) => "full",
+                Role::Stopped => "stopped",
+            },
+        }
+    }
+
+    /// Asks the machine for something that it computes.
+    async fn scheduler(&self) -> Result3 {
+        let began = tokio::time::Instant::now();
+        let asked = tokio::time::timeout(PATIENCE, self.local.ask(Request::Price)).await;
+        let took = began.elapsed().as_micros();
+        let page = Some("/tasks");
+        match asked {
+            Ok(Ok(_)) => (Health::Healthy, format!("answered in {took} µs"), page),
+            Ok(Err(r)) if r.code == RefusalCode::NotLeader => {
+                let text = "another coordinator leads, and places tasks";
+                (Health::Degraded, text.to_owned(), page)
+            }
+            Ok(Err(refusal)) => (Health::Down, format!("refused: {refusal}"), page),
+            Err(_) => (Health::Down, "no answer within 2 s".to_owned(), page),
+        }
+    }
+
+    async fn node(&self) -> Result3 {
+        let faults = tokio::time::timeout(PATIENCE, self.gateway.faults()).await;
+        let Ok(faults) = faults else {
+            return (Health::Down, "no answer within 2 s".to_owned(), None);
+        };
+        match &faults[..] {
+            [] => {
+                let n = self.gateway.sessions();
+                (Health::Healthy, format!("no faults; {n} sessions"), None)
+            }
+            [first, more @ ..] => {
+                let more = match more.len() {
+                    0 => String::new(),
+                    n => format!("; and {n} more"),
+                };
+                (Health::Degraded, format!("{first}{more}"), None)
+            }
+        }
+    }
+
+    async fn network(&self) -> Result3 {
+        let view = tokio::time::timeout(PATIENCE, self.gateway.view()).await;
+        match view {
+            Ok(None) => absent("this node is part of no network (coordinator --network FILE)"),
+            Ok(Some(view)) if view.peers.is_empty() => {
+                (Health::Degraded, "no peer is known".to_owned(), None)
+            }
+            Ok(Some(view)) => {
+                let n = view.peers.len();
+                (Health::Healthy, format!("{n} peers known"), None)
+            }
+            Err(_) => (Health::Down, "no answer within 2 s".to_owned(), None),
+        }
+    }
+
+    fn coordinator(&self) -> Result3 {
+        let at = self.local.position();
+        let page = Some("/nodes");
+        match self.local.handle().role() {
+            Role::Leads(epoch) => {
+                let text = format!("leads in epoch {epoch}, journal at {at}");
+                (Health::Healthy, text, page)
+            }
+            Role::Follows(name) => {
+                let text = format!("follows {name}, journal at {at}");
+                (Health::Healthy, text, page)
+            }
+            Role::Starting => (Health::Degraded, "reads its journal".to_owned(), page),
+            Role::Failed(why) => (Health::Down, format!("does not work: {why}"), page),
+            Role::Full(why) => (Health::Down, format!("refuses new work: {why}"), page),
+            Role::Stopped => (Health::Down, "has stopped".to_owned(), page),
+        }
+    }
+}
+
+/// The edge devices that joined.
+fn edge(nodes: Option<&Snapshot>) -> Result3 {
+    let Some(nodes) = nodes else {
+        return (
+            Health::Down,
+            "the list of nodes cannot be read".to_owned(),
+            None,
+        );
+    };
+    let edge = nodes.nodes.iter().filter(|n| n.kind == Kind::EdgeDevice);
+    let (mut all, mut active) = (0_u64, 0_u64);
+    for node in edge {
+        all += 1;
+        active += u64::from(node.state == NodeState::Active);
+    }
+    let page = Some("/nodes?kind=edge_device");
+    let text = format!("{active} of {all} active");
+    match (all, active) {
+        (0, _) => absent("no edge device has joined"),
+        (_, 0) => (Health::Down, text, page),
+        _ if active < all => (Health::Degraded, text, page),
+        _ => (Health::Healthy, text, page),
+    }
+}
+
+fn harvest() -> Result3 {
+    absent("workers decide on idle time themselves: ask one with worker status")
+}

@@ -1,0 +1,256 @@
+//! The control panel of a coordinator: pages, live events, and an HTTP API with accounts.
+//!
+//! **Promises.** Routes, permissions, the OpenAPI document and the tests come from one table, `betanet_auth::routes::ROUTES`. Pages are
+//! drawn by the server and work without script. A number is shown with the position of the journal and the time that it is of. An
+//! answer leaves after its audit record is on disk. Bodies, connections, streams and password checks are bounded. No page names a file
+//! of another site, and each has `default-src 'none'`.
+//!
+//! **Below:** `auth` (the rules), `fog-service` (the coordinator, in process), `journal`, `runtime`. **Above:** the binary `coordinator`.
+//! **Source:** RFC 9110, RFC 9457 (problems), RFC 9162 (the audit log); the table of routes.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | `serve` | admission of a request, its handler, its audit record |
+//! | `desk`, `core` | the state: one task owns it, and answers leave after their commit |
+//! | `view`, `checks`, `live` | lists at a position, checks of services, numbered events |
+//! | `pages`, `api`, `openapi` | the two faces of the same actions, and their description |
+//!
+//! Accounts, sessions, tokens and the audit log are records of a journal of the panel's own. It has no snapshots: the audit log is kept
+//! whole, and a start reads it.
+
+mod acts;
+mod api;
+mod assets;
+mod checks;
+mod core;
+mod cx;
+mod desk;
+mod error;
+mod fault;
+mod files;
+mod form;
+mod handlers;
+mod list;
+mod live;
+mod openapi;
+mod page;
+mod pages;
+mod record;
+mod reply;
+mod serve;
+mod server;
+mod shared;
+mod spec;
+mod text;
+mod view;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use betanet_auth::client::{Network, Proxies};
+use betanet_auth::jwt::Parties;
+use betanet_auth::session::Site;
+use betanet_auth::setup::Setup;
+use betanet_auth::{Secret, ServerKey};
+use betanet_fog_service::Local;
+use betanet_journal::Journal;
+use betanet_keys::Identity;
+use betanet_machine::Rng;
+use betanet_runtime::Gateway;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::Fixed;
+
+pub use error::Error;
+
+/// Interval at which expired sessions and tokens are removed.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Audience of access tokens.
+const AUDIENCE: &str = "betanet-panel";
+
+/// Settings of a panel.
+#[derive(Debug)]
+pub struct Settings {
+    /// The listener. Without [`Settings::hosts`], it is one of a loopback address.
+    pub listener: std::net::TcpListener,
+    /// Names under which browsers reach it over TLS, each with its port unless that is 443. None means plain HTTP on loopback.
+    pub hosts: Vec<String>,
+    /// Networks of the proxies whose `X-Forwarded-For` counts.
+    pub proxies: Proxies,
+    /// Key from which tokens are derived; 32 random bytes that last.
+    pub key: [u8; 32],
+}
+
+/// What a panel shows and acts on.
+pub struct Parts {
+    /// The journal of the panel.
+    pub journal: Arc<dyn Journal>,
+    /// The coordinator.
+    pub coordinator: Local,
+    /// Its node.
+    pub gateway: Arc<Gateway>,
+    /// Key that signs heads of the audit log.
+    pub identity: Identity,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+/// Reads a network of proxies: an address, or an address and the length of its prefix.
+#[must_use]
+pub fn proxies(networks: &[String]) -> Option<Proxies> {
+    let all = networks.iter().map(|n| Network::from_text(n));
+    Proxies::new(all.collect::<Option<Vec<Network>>>()?)
+}
+
+/// A panel that runs. Dropped, it stops.
+#[derive(Debug)]
+pub struct Panel {
+    address: SocketAddr,
+    origin: String,
+    code: Option<Secret>,
+    stop: CancellationToken,
+    /// Ends the state, once no request asks it.
+    end: CancellationToken,
+    serving: Option<tokio::task::JoinHandle<()>>,
+    state: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// The site's names and its origin.
+fn site(hosts: &[String], address: SocketAddr) -> (Site, String) {
+    if let Some(first) = hosts.first() {
+        let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        return (Site::new(&names, true), format!("https://{first}"));
+    }
+    let port = address.port();
+    let names = [
+        format!("127.0.0.1:{port}"),
+        format!("localhost:{port}"),
+        format!("[::1]:{port}"),
+    ];
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    (Site::new(&names, false), format!("http://{address}"))
+}
+
+impl Panel {
+    /// Reads the journal of the panel and begins to serve.
+    ///
+    /// # Errors
+    ///
+    /// The journal or the address cannot be used.
+    pub async fn start(settings: Settings, parts: Parts) -> Result<Self, Error> {
+        let Parts {
+            journal,
+            coordinator,
+            gateway,
+            identity,
+        } = parts;
+        let listener = settings.listener;
+        listener.set_nonblocking(true).map_err(Error::Listen)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::Listen)?;
+        let address = listener.local_addr().map_err(Error::Listen)?;
+        let (site, origin) = site(&settings.hosts, address);
+        let parties = Parties::new(&origin, AUDIENCE).ok_or(Error::Host)?;
+        let key = ServerKey::new(settings.key);
+        let seed = betanet_runtime::seed().map_err(|_| Error::Randomness)?;
+        let mut rng = Rng::new(&seed);
+        let (stop, end) = (CancellationToken::new(), CancellationToken::new());
+        let fixed = Fixed { key, site, parties };
+        let started = desk::Desk::start(Arc::clone(&journal), fixed, end.clone()).await?;
+        let (desk, state) = started;
+        let mut own = Rng::new(&rng.seed());
+        let begun = desk.with(move |core, _, _| Setup::begin(&core.accounts, &mut own));
+        let (setup, code) = begun.await.map_err(|_| Error::Held)?;
+        let now_ms = desk.now().unix_ms;
+        let live = Arc::new(live::Live::new(now_ms));
+        let trusted = settings.proxies.clone();
+        let shared = Arc::new(shared::Shared {
+            view: view::View::new(coordinator.clone()),
+            checks: checks::Checks::new(coordinator.clone(), Arc::clone(&gateway)),
+            live: Arc::clone(&live),
+            local: coordinator.clone(),
+            gateway,
+            identity,
+            journal,
+            setup,
+            proxies: settings.proxies,
+            origin: origin.clone(),
+            uploads: Arc::new(Semaphore::new(shared::UPLOADS_MAX)),
+            hashes: Arc::new(Semaphore::new(shared::HASHES_MAX)),
+            waiting: Arc::new(Semaphore::new(shared::HASHES_WAITING)),
+            rng: Mutex::new(rng),
+            started_ms: now_ms,
+            desk: desk.clone(),
+        });
+        let clock = desk.clone();
+        let clock = move || clock.now().unix_ms;
+        tokio::spawn(live::feed(live, coordinator, clock, stop.clone()));
+        tokio::spawn(sweep(desk, stop.clone()));
+        let router = serve::router(shared);
+        // A proxy's own address is not its client's.
+        let proxy = move |ip| trusted.client(ip, &["192.0.2.1"]) != ip;
+        let serving = tokio::spawn(server::run(listener, router, proxy, stop.clone()));
+        Ok(Self {
+            address,
+            origin,
+            code,
+            stop,
+            end,
+            serving: Some(serving),
+            state: Some(state),
+        })
+    }
+
+    /// The address that it listens at.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of the site, without a path.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The code that makes the first administrator; `None` if there is one.
+    #[must_use]
+    pub const fn first_code(&self) -> Option<&Secret> {
+        self.code.as_ref()
+    }
+
+    /// Takes no more requests, lets those that are open end for two seconds, and gives the journal back.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        if let Some(serving) = self.serving.take() {
+            let _ = serving.await;
+        }
+        self.end.cancel();
+        if let Some(state) = self.state.take() {
+            let _ = state.await;
+        }
+    }
+}
+
+impl Drop for Panel {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.end.cancel();
+    }
+}
+
+async fn sweep(desk: desk::Desk, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            () = stop.cancelled() => return,
+        }
+        // A journal that takes nothing now is swept later.
+        let _ = desk.with(|core, now, tx| core.sweep(now.unix_ms, tx)).await;
+    }
+}

@@ -1,0 +1,248 @@
+//! Live events: numbered, kept in a ring, and given to each browser tab in one stream.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use betanet_auth::AccountId;
+use betanet_coordinator::{Reply, Request};
+use betanet_fog_service::Local;
+use bytes::Bytes;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Events that are kept for clients that come back.
+pub(crate) const RING: usize = 1024;
+/// Most open streams.
+pub(crate) const STREAMS_MAX: usize = 512;
+/// Most open streams of one account.
+pub(crate) const STREAMS_AN_ACCOUNT: usize = 16;
+/// Shortest time between two looks at the journal.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Topics that a client may ask for.
+pub(crate) const TOPICS: [&str; 3] = ["nodes", "tasks", "overview"];
+
+/// An event: that something of a topic changed, up to a record of the journal. What changed is read with the reader's own rights.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) id: u64,
+    pub(crate) topic: &'static str,
+    pub(crate) position: u64,
+    pub(crate) at: u64,
+}
+
+impl Event {
+    /// The event as it is sent.
+    pub(crate) fn text(&self, boot: u64) -> Bytes {
+        let (id, topic) = (self.id, self.topic);
+        let data = json!({"position": self.position, "at": self.at});
+        Bytes::from(format!("id: {boot}-{id}\nevent: {topic}\ndata: {data}\n\n"))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    events: VecDeque<Event>,
+    last: u64,
+}
+
+/// The events.
+pub(crate) struct Live {
+    /// Tells IDs of this process from those of an earlier one.
+    pub(crate) boot: u64,
+    ring: Mutex<Ring>,
+    told: watch::Sender<u64>,
+    places: Mutex<BTreeMap<AccountId, usize>>,
+}
+
+/// Events for a reader, or that it has missed some.
+pub(crate) enum Missed {
+    Nothing(Vec<Event>),
+    Some,
+}
+
+impl Live {
+    pub(crate) fn new(boot: u64) -> Self {
+        Self {
+            boot,
+            ring: Mutex::default(),
+            told: watch::Sender::new(0),
+            places: Mutex::default(),
+        }
+    }
+
+    fn add(&self, topic: &'static str, position: u64, at: u64) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.last += 1;
+        let id = ring.last;
+        if ring.events.len() >= RING {
+            ring.events.pop_front();
+        }
+        ring.events.push_back(Event {
+            id,
+            topic,
+            position,
+            at,
+        });
+        drop(ring);
+        self.told.send_replace(id);
+    }
+
+    /// Number of the newest event.
+    pub(crate) fn last(&self) -> u64 {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.last
+    }
+
+    /// Is told of each event.
+    pub(crate) fn told(&self) -> watch::Receiver<u64> {
+        self.told.subscribe()
+    }
+
+    /// The events after a number.
+    pub(crate) fn after(&self, id: u64) -> Missed {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = ring.events.front().map_or(ring.last + 1, |e| e.id);
+        if id.saturating_add(1) < oldest || id > ring.last {
+            return Missed::Some;
+        }
+        let new = ring.events.iter().filter(|e| e.id > id);
+        Missed::Nothing(new.cloned().collect())
+    }
+
+    /// The number in a `Last-Event-ID` of this process.
+    pub(crate) fn number(&self, text: &str) -> Option<u64> {
+        let (boot, id) = text.split_once('-')?;
+        let id = id.parse().ok()?;
+        (boot.parse() == Ok(self.boot)).then_some(id)
+    }
+
+    /// A place for a stream of an account, until it is dropped.
+    pub(crate) fn place(self: &Arc<Self>, account: AccountId) -> Option<Place> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = places.values().sum();
+        let own = places.get(&account).copied().unwrap_or(0);
+        if all >= STREAMS_MAX || own >= STREAMS_AN_ACCOUNT {
+            return None;
+        }
+        places.insert(account, own + 1);
+        Some(Place {
+            of: Arc::clone(self),
+            account,
+        })
+    }
+}
+
+/// The place of an open stream.
+pub(crate) struct Place {
+    of: Arc<Live>,
+    account: AccountId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self
+            .of
+            .places
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(n) = places.get_mut(&self.account) {
+            *n = n.saturating_sub(1);
+            if *n == 0 {
+                places.remove(&self.account);
+            }
+        }
+    }
+}
+
+/// The topics of an event of the coordinator.
+fn topics(task: bool, node: bool) -> &'static [&'static str] {
+    match (task, node) {
+        (true, true) => &["tasks", "nodes", "overview"],
+        (true, false) => &["tasks", "overview"],
+        (false, true) => &["nodes", "overview"],
+        (false, false) => &["overview"],
+    }
+}
+
+/// Makes events of what the coordinator commits.
+pub(crate) async fn feed(
+    live: Arc<Live>,
+    local: Local,
+    clock: impl Fn() -> u64,
+    stop: CancellationToken,
+) {
+    let mut commits = local.commits();
+    let mut after = local.position();
+    loop {
+        tokio::select! {
+            changed = commits.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        let position = *commits.borrow_and_update();
+        let (mut task, mut node) = (false, false);
+        match local.ask(Request::Events { after }).await {
+            Ok(Reply::Events(events)) => {
+                for event in &events {
+                    task |= event.task.is_some();
+                    node |= event.node.is_some();
+                    after = after.max(event.at);
+                }
+            }
+            // Another one leads: everything may have changed.
+            _ => (task, node) = (true, true),
+        }
+        after = after.max(position);
+        let at = clock();
+        for topic in topics(task, node) {
+            live.add(topic, position, at);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_comes_back_misses_nothing_or_is_told() {
+        let live = Live::new(7);
+        let count = |after| match live.after(after) {
+            Missed::Nothing(events) => Some(events.len()),
+            Missed::Some => None,
+        };
+        assert_eq!(count(0), Some(0));
+        assert_eq!(count(1), None, "a number that was never given");
+        for n in 0..2000 {
+            live.add("tasks", n, 0);
+        }
+        assert_eq!(live.last(), 2000);
+        assert_eq!(count(1999), Some(1));
+        assert_eq!(count(2000 - 1024), Some(RING));
+        assert_eq!(count(2000 - 1025), None);
+        assert_eq!(live.number("7-12"), Some(12));
+        for bad in ["", "12", "6-12", "7-x"] {
+            assert_eq!(live.number(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn streams_are_bounded_and_places_come_back() {
+        let live = Arc::new(Live::new(1));
+        let of = |n: u8| AccountId([n; 16]);
+        let own: Vec<Place> = (0..STREAMS_AN_ACCOUNT)
+            .filter_map(|_| live.place(of(1)))
+            .collect();
+        assert_eq!(own.len(), STREAMS_AN_ACCOUNT);
+        assert!(live.place(of(1)).is_none());
+        let others: Vec<Place> = (2..=255)
+            .flat_map(|n| (0..STREAMS_AN_ACCOUNT).map(move |_| n))
+            .filter_map(|n| live.place(of(n)))
+            .collect();
+        assert_eq!(own.len() + others.len(), STREAMS_MAX);
+        drop(own);
+        assert!(live.place(of(1)).is_some());
+    }
+}

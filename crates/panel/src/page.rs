@@ -1,0 +1,259 @@
+//! The frame of all pages, and the parts that they share.
+
+use betanet_auth::Permission;
+use maud::{DOCTYPE, Markup, html};
+
+use crate::assets::assets;
+use crate::checks::Health;
+use crate::cx::Cx;
+use crate::fault::Fault;
+use crate::text;
+
+/// Rows of a page of a list.
+pub(crate) const ROWS: usize = 50;
+
+/// A page.
+pub(crate) struct Page<'a> {
+    pub(crate) title: &'a str,
+    /// Its test ID.
+    pub(crate) id: &'a str,
+    /// Index of the journal and time of what it shows.
+    pub(crate) as_of: Option<(u64, u64)>,
+    pub(crate) body: Markup,
+}
+
+const PAGES: [(&str, &str, Permission); 5] = [
+    ("/control-panel", "Control panel", Permission::Look),
+    ("/nodes", "Nodes", Permission::Look),
+    ("/tasks", "Tasks", Permission::ReadWork),
+    ("/audit", "Audit", Permission::ReadAudit),
+    ("/settings", "Settings", Permission::Own),
+];
+
+fn links(cx: &Cx) -> Markup {
+    html! {
+        ul {
+            @for (path, name, permission) in PAGES {
+                @if cx.may_somewhere(permission) {
+                    li {
+                        @let here = cx.path == path || cx.path.strip_prefix(path).is_some_and(|r| r.starts_with('/'));
+                        a href=(path) aria-current=[here.then_some("page")] { (name) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn head(title: &str) -> Markup {
+    let all = assets();
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            title { (title) " · Betanet" }
+            link rel="stylesheet" href={ "/assets/" (all.style.name) };
+            link rel="icon" href={ "/assets/" (all.icon.name) } type="image/svg+xml";
+            script type="module" src={ "/assets/" (all.script.name) } {}
+        }
+    }
+}
+
+/// Draws a page with its frame.
+pub(crate) fn draw(cx: &Cx, page: &Page<'_>) -> Markup {
+    let who = cx.who.as_ref();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            (head(page.title))
+            body {
+                a.skip href="#main" { "Skip to the content" }
+                header.top {
+                    a.brand href="/control-panel" { "Betanet" }
+                    @if who.is_some() {
+                        nav.wide aria-label="Main" data-testid="desktop-nav" { (links(cx)) }
+                        details.menu {
+                            summary data-testid="mobile-menu-button" { "Menu" }
+                            nav aria-label="Menu" { (links(cx)) }
+                        }
+                    }
+                    span.grow {}
+                    @if let Some(who) = who {
+                        span #ws-status .badge.none data-testid="ws-status" data-status="off" { "updates on reload" }
+                        button #pause .plain type="button" aria-pressed="false" hidden { "Pause" }
+                        label.quiet for="theme" { "Theme" }
+                        span { select #theme hidden { option value="system" { "System" } option value="light" { "Light" } option value="dark" { "Dark" } } }
+                        span.soft data-testid="account-name" { (who.name) }
+                        form method="post" action="/logout" { (token(cx)) button.plain data-testid="logout-button" { "Log out" } }
+                    }
+                }
+                div #gone .note.bad role="alert" hidden { "The coordinator does not answer. The page shows its last state, and goes on by itself." }
+                div #announce .quiet aria-live="polite" {}
+                main #main data-testid="main-content" tabindex="-1" {
+                    div data-testid=(page.id) {
+                        div.note data-testid="loading-card" hidden { "Loading…" }
+                        (notice(cx))
+                        (page.body)
+                    }
+                    @if let Some((position, at)) = page.as_of {
+                        p #stamp .soft data-testid="last-update-timestamp" {
+                            "Journal position " (position) ", as of " time datetime=(text::moment(at)) { (text::moment(at)) } "."
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The hidden field of each form.
+pub(crate) fn token(cx: &Cx) -> Markup {
+    let form = cx.who.as_ref().map_or("", |w| w.form.as_str());
+    html! { input type="hidden" name="form_token" value=(form); }
+}
+
+/// Tells that an action was done, by the code in the query.
+fn notice(cx: &Cx) -> Markup {
+    let text = match cx.query.get("done") {
+        "submitted" => "The task was submitted.",
+        "cancelled" => "The task was cancelled.",
+        "drain" => "The node takes nothing new.",
+        "maintenance" => "The node is out of service.",
+        "activate" => "The node takes tasks again.",
+        "token-ended" => "The token was ended.",
+        "account" => "The account was changed.",
+        "account-made" => "The account was made.",
+        _ => return html! {},
+    };
+    html! { div.note.good role="status" data-testid="success-notification" { (text) } }
+}
+
+/// Tells a fault within a page, with a link that tries again.
+pub(crate) fn failure(text: &str, retry: &str) -> Markup {
+    html! {
+        div.note.bad role="alert" data-testid="error-notification" {
+            div data-testid="error-card" {
+                p { strong { "This did not work: " } (text) "." }
+                a.button.plain href=(retry) data-testid="retry-button" { "Try again" }
+            }
+        }
+    }
+}
+
+/// The page of a fault.
+pub(crate) fn fault(cx: &Cx, fault: Fault) -> Markup {
+    let title = crate::fault::title(fault.status());
+    let retry = if cx.route.writes() {
+        "/control-panel"
+    } else {
+        &cx.path
+    };
+    let body = html! {
+        h1 { (title) }
+        (failure(&fault.text(), retry))
+        p.soft { "Request " code { (cx.request_id()) } }
+    };
+    let id = "error-page";
+    draw(
+        cx,
+        &Page {
+            title,
+            id,
+            as_of: None,
+            body,
+        },
+    )
+}
+
+/// The page of a fault without a route.
+pub(crate) fn bare(fault: Fault, request: &str) -> Markup {
+    let title = crate::fault::title(fault.status());
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            (head(title))
+            body { main {
+                h1 { (title) }
+                (failure(&fault.text(), "/control-panel"))
+                p.soft { "Request " code { (request) } }
+            } }
+        }
+    }
+}
+
+/// A status in words, with a sign and a colour.
+pub(crate) fn badge(word: &str) -> Markup {
+    let (class, sign) = match word {
+        "healthy" | "active" | "succeeded" | "done" | "running" => ("good", "●"),
+        "degraded" | "joining" | "draining" | "maintenance" | "queued" | "accepted"
+        | "assigned" | "verifying" | "denied" => ("warn", "▲"),
+        "down" | "offline" | "quarantined" | "failed" | "expired" => ("bad", "✖"),
+        _ => ("none", "○"),
+    };
+    html! {
+        span class={ "badge " (class) } data-testid={ "status-badge-" (word) } {
+            span aria-hidden="true" { (sign) " " } (word.replace(['-', '_'], " "))
+        }
+    }
+}
+
+/// The health of a service.
+pub(crate) fn health(health: Health) -> Markup {
+    badge(health.word())
+}
+
+/// The command line that does the same.
+pub(crate) fn command(line: &str) -> Markup {
+    html! {
+        details {
+            summary { "The same by command line" }
+            pre { code { (line) } }
+        }
+    }
+}
+
+/// An empty list.
+pub(crate) fn empty(text: &str) -> Markup {
+    html! { p.card data-testid="empty-state" { (text) } }
+}
+
+/// Links to the other pages of a list, and to the list as CSV and JSON.
+pub(crate) fn pager(cx: &Cx, page: usize, all: usize) -> Markup {
+    let last = all.div_ceil(ROWS).max(1);
+    let link = |n: usize| format!("{}{}", cx.path, cx.query.with("page", &n.to_string()));
+    html! {
+        nav.row aria-label="Pages" {
+            span { "Page " (page) " of " (last) ", " (text::number(all as u64)) " in all" }
+            @if page > 1 { a.button.plain href=(link(page - 1)) rel="prev" { "Previous" } }
+            @if page < last { a.button.plain href=(link(page + 1)) rel="next" { "Next" } }
+            a.button.plain href={ (cx.path) (cx.query.with("format", "csv")) } { "CSV" }
+            a.button.plain href={ (cx.path) (cx.query.with("format", "json")) } { "JSON" }
+        }
+    }
+}
+
+/// The head of a column by which a list can be sorted.
+pub(crate) fn sortable(cx: &Cx, key: &str, name: &str, default: &str) -> Markup {
+    let now = match cx.query.get("sort") {
+        "" => default,
+        sort => sort,
+    };
+    let (is, down) = (now.trim_start_matches('-') == key, now.starts_with('-'));
+    let next = if is && !down {
+        format!("-{key}")
+    } else {
+        key.to_owned()
+    };
+    let order = match (is, down) {
+        (true, false) => Some("ascending"),
+        (true, true) => Some("descending"),
+        _ => None,
+    };
+    html! {
+        th scope="col" aria-sort=[order] {
+            a href={ (cx.path) (cx.query.with("sort", &next)) } {
+                (name) @if is { span aria-hidden="true" { @if down { " ▼" } @else { " ▲" } } }
+            }
+        }
+    }
+}

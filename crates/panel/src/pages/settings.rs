@@ -1,0 +1,212 @@
+//! `/settings`: the own password and tokens, and the accounts.
+
+use betanet_auth::token::ApiToken;
+use betanet_auth::{Account, Permission, Permissions, Role};
+use maud::{Markup, html};
+
+use crate::acts::{self, TOKEN_DAYS};
+use crate::cx::Cx;
+use crate::fault::Fault;
+use crate::page::{self, Page, draw};
+use crate::record;
+use crate::reply::{self, Done};
+use crate::text;
+
+/// Scopes of the fields of a form: a box for each permission.
+fn scopes(fields: &crate::form::Fields) -> Permissions {
+    let all = Permission::ALL.iter().copied();
+    let chosen = all.filter(|p| fields.get(p.as_str()) == "on");
+    Permissions::of(&chosen.collect::<Vec<Permission>>())
+}
+
+fn password(cx: &Cx) -> Markup {
+    html! {
+        section.card aria-labelledby="password-title" {
+            h2 #password-title { "Password" }
+            form.stack method="post" action="/settings/password" data-testid="password-form" {
+                (page::token(cx))
+                div { label for="p-old" { "Present password" } input #p-old type="password" name="old" required autocomplete="current-password"; }
+                div { label for="p-new" { "New password" } input #p-new type="password" name="new" required autocomplete="new-password"; p.soft { "12 to 128 characters, not easy to guess. All sessions and tokens end." } }
+                div { button { "Change the password" } }
+            }
+        }
+    }
+}
+
+fn tokens(cx: &Cx, own: &[ApiToken]) -> Markup {
+    let now_ms = cx.now_ms;
+    html! {
+        section.card aria-labelledby="tokens-title" {
+            h2 #tokens-title { "API tokens" }
+            @if own.is_empty() { (page::empty("You have no tokens.")) }
+            @else {
+                div.scroll tabindex="0" role="region" aria-label="Tokens" { table {
+                    thead { tr { @for name in ["Name", "Scopes", "Expires", "Last use", ""] { th scope="col" { (name) } } } }
+                    tbody { @for t in own {
+                        tr data-testid={ "token-" (t.id) } {
+                            th scope="row" { (t.name) } td { (t.scopes.to_text()) } td { (text::moment(t.expires)) }
+                            td { (t.used.map_or("never".to_owned(), |at| text::ago(now_ms, at))) }
+                            td { form method="post" action={ "/settings/tokens/" (t.id) "/end" } { (page::token(cx)) button.bad { "End" span.quiet { " token " (t.name) } } } }
+                        }
+                    } }
+                } }
+            }
+            h3 { "A new token" }
+            form.stack method="post" action="/settings/tokens" data-testid="token-form" {
+                (page::token(cx))
+                div { label for="t-name" { "Name" } input #t-name name="name" required spellcheck="false"; }
+                div { label for="t-days" { "Valid for days" } input #t-days name="days" value=(TOKEN_DAYS) inputmode="numeric"; }
+                fieldset { legend { "Scopes" }
+                    @for p in Permission::ALL { @if cx.may_somewhere(*p) {
+                        p { input type="checkbox" id={ "scope-" (p.as_str()) } name=(p.as_str()); " " label.inline for={ "scope-" (p.as_str()) } { (p.as_str()) } }
+                    } }
+                }
+                div { button { "Make a token" } }
+            }
+            (page::command(&format!("curl -H \"Authorization: Bearer $TOKEN\" {}/api/v1/tasks", cx.shared.origin)))
+        }
+    }
+}
+
+fn row(cx: &Cx, account: &Account) -> Markup {
+    let id = account.id.to_string();
+    html! {
+        tr data-testid={ "account-" (account.name) } {
+            th scope="row" { (account.name) }
+            td { @if account.disabled { (page::badge("disabled")) } @else { (page::badge("active")) } }
+            td { (text::moment(account.made)) }
+            td { form.row method="post" action={ "/settings/accounts/" (id) } {
+                (page::token(cx))
+                label.quiet for={ "g-" (id) } { "Roles of " (account.name) }
+                input id={ "g-" (id) } name="grants" value=(record::grants(account)) spellcheck="false";
+                span { input type="checkbox" id={ "d-" (id) } name="disabled" checked[account.disabled]; " " label for={ "d-" (id) } { "disabled" span.quiet { " " (account.name) } } }
+                button.plain { "Change" span.quiet { " " (account.name) } }
+            } }
+        }
+    }
+}
+
+fn accounts(cx: &Cx, all: &[Account]) -> Markup {
+    if !cx.may(Permission::Manage, None) {
+        return html! {};
+    }
+    html! {
+        section.card aria-labelledby="accounts-title" {
+            h2 #accounts-title { "Accounts" }
+            div.scroll tabindex="0" role="region" aria-label="Accounts" { table {
+                thead { tr { @for name in ["Name", "State", "Made", "Roles"] { th scope="col" { (name) } } } }
+                tbody { @for account in all { (row(cx, account)) } }
+            } }
+            p.soft { "Roles: " (Role::ALL.iter().map(|r| r.as_str()).collect::<Vec<_>>().join(", ")) ". A role holds everywhere, or as role@namespace in one namespace." }
+            h3 { "A new account" }
+            form.stack method="post" action="/settings/accounts" data-testid="account-form" {
+                (page::token(cx))
+                div { label for="a-name" { "Name" } input #a-name name="name" required autocomplete="off" spellcheck="false"; }
+                div { label for="a-password" { "Password" } input #a-password type="password" name="password" required autocomplete="new-password"; }
+                div { label for="a-grants" { "Roles" } input #a-grants name="grants" value="viewer" required spellcheck="false"; }
+                div { button { "Make the account" } }
+            }
+        }
+    }
+}
+
+/// `GET /settings`
+pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
+    cx.query.only(&["done"])?;
+    let id = cx.who()?.caller.account;
+    let manages = cx.may(Permission::Manage, None);
+    let read = cx.shared.desk.with(move |core, _, _| {
+        let own: Vec<ApiToken> = core.tokens.of(id).cloned().collect();
+        let all = core.accounts.iter().filter(|_| manages);
+        let mut all: Vec<Account> = all.cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        (own, all, core.accounts.get(id).cloned())
+    });
+    let (own, all, me) = read.await?;
+    let body = html! {
+        h1 data-testid="settings-header" { "Settings" }
+        @if let Some(me) = &me { p { "You are " strong { (me.name) } ": " (record::grants(me)) "." } }
+        (password(&cx))
+        (tokens(&cx, &own))
+        (accounts(&cx, &all))
+    };
+    let (title, id) = ("Settings", "settings-page");
+    Ok(reply::page(
+        200,
+        draw(
+            &cx,
+            &Page {
+                title,
+                id,
+                as_of: None,
+                body,
+            },
+        ),
+    )
+    .into())
+}
+
+/// `POST /settings/password`
+pub(crate) async fn set_password(cx: Cx) -> Result<Done, Fault> {
+    let fields = cx.fields();
+    fields.only(&["old", "new"])?;
+    acts::set_password(&cx, fields.raw("old"), fields.raw("new")).await?;
+    Ok(Done::audited(reply::see_other("/login")))
+}
+
+/// `POST /settings/tokens`
+pub(crate) async fn make_token(cx: Cx) -> Result<Done, Fault> {
+    let fields = cx.fields();
+    let words = Permission::ALL.iter().map(|p| p.as_str());
+    let known: Vec<&str> = words.chain(["name", "days"]).collect();
+    fields.only(&known)?;
+    let days = fields.number("days", TOKEN_DAYS)?;
+    let (secret, id) = acts::make_token(&cx, fields.get("name"), scopes(&fields), days).await?;
+    let body = html! {
+        h1 { "A new API token" }
+        div.note.good role="status" data-testid="success-notification" { "The token is shown once. Programs send it as " code { "Authorization: Bearer TOKEN" } "." }
+        pre data-testid="new-token" { code { (secret.expose()) } }
+        p.soft { "Its ID is " code { (id) } "." }
+        p { a.button href="/settings" { "Back to the settings" } }
+    };
+    let (title, page) = ("A new API token", "token-page");
+    let markup = draw(
+        &cx,
+        &Page {
+            title,
+            id: page,
+            as_of: None,
+            body,
+        },
+    );
+    Ok(Done::audited(reply::page(200, markup)))
+}
+
+/// `POST /settings/tokens/{id}/end`
+pub(crate) async fn end_token(cx: Cx) -> Result<Done, Fault> {
+    cx.fields().only(&[])?;
+    acts::end_token(&cx).await?;
+    Ok(Done::audited(reply::see_other(
+        "/settings?done=token-ended",
+    )))
+}
+
+/// `POST /settings/accounts`
+pub(crate) async fn make_account(cx: Cx) -> Result<Done, Fault> {
+    let fields = cx.fields();
+    fields.only(&["name", "password", "grants"])?;
+    let (name, password) = (fields.get("name"), fields.raw("password"));
+    acts::make_account(&cx, name, password, fields.get("grants")).await?;
+    Ok(Done::audited(reply::see_other(
+        "/settings?done=account-made",
+    )))
+}
+
+/// `POST /settings/accounts/{id}`
+pub(crate) async fn change_account(cx: Cx) -> Result<Done, Fault> {
+    let fields = cx.fields();
+    fields.only(&["grants", "disabled"])?;
+    let disabled = fields.get("disabled") == "on";
+    acts::change_account(&cx, Some(fields.get("grants")), Some(disabled)).await?;
+    Ok(Done::audited(reply::see_other("/settings?done=account")))
+}

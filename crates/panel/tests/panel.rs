@@ -1,0 +1,618 @@
+//! A panel over a coordinator that runs, asked over real sockets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops where it is surprised"
+)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use betanet_auth::audit::{self, Fault, Record, SignedHead, Verdict};
+use betanet_auth::routes::{Access, Method, ROUTES};
+use betanet_auth::{Grant, Role};
+use betanet_fog_service::{Coordinator, Namespace, Role as Leads, Running, Settings, Stores};
+use betanet_journal::MemoryStore;
+use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
+use betanet_keys::Identity;
+use betanet_panel::{Panel, Parts, Settings as PanelSettings};
+use betanet_runtime::{Gateway, GatewayConfig};
+use betanet_store::State;
+use betanet_wire::text::{hex, unbase64url};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const PASSWORD: &str = "xK9!rQ2#vB7z";
+
+/// A coordinator with its panel.
+struct World {
+    home: tempfile::TempDir,
+    gateway: Arc<Gateway>,
+    coordinator: Coordinator,
+    _running: Running,
+    identity: Identity,
+    panel: Option<Panel>,
+    at: SocketAddr,
+    code: String,
+}
+
+/// An answer.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn field(&self, name: &str) -> Vec<&str> {
+        let lines = self.head.lines().filter_map(|l| l.split_once(": "));
+        let own = lines.filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        own.map(|(_, v)| v).collect()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// The cookies that it sets, as a browser sends them.
+    fn cookies(&self) -> String {
+        let all = self.field("set-cookie").into_iter();
+        let pairs: Vec<&str> = all.map(|c| c.split(';').next().unwrap()).collect();
+        pairs.join("; ")
+    }
+}
+
+async fn world() -> World {
+    let home = tempfile::tempdir().unwrap();
+    let identity = Identity::from_seed(&[1; 32]);
+    let mut config = GatewayConfig::in_state(home.path().join("node"));
+    config.listener.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let lab = Namespace {
+        users: vec![*Identity::from_seed(&[2; 32]).public()],
+        ..Namespace::default()
+    };
+    let settings = Settings {
+        namespaces: [("lab".parse().unwrap(), lab)].into(),
+        ..Settings::default()
+    };
+    let state = Arc::new(State::open(&home.path().join("fog")).unwrap());
+    let stores = Stores::open(&state, 1 << 24).await.unwrap();
+    let coordinator = Coordinator::new(identity.clone(), settings, stores);
+    let gateway = Gateway::builder(identity.clone(), &config)
+        .start()
+        .await
+        .unwrap();
+    let journal = Arc::new(MemoryStore::new().open("one"));
+    let peer = gateway.listening().peer();
+    let running = coordinator.start(&peer, journal).await.unwrap();
+    let leads = |role: &Leads| matches!(role, Leads::Leads(_));
+    running.handle().wait_for(leads).await;
+    let mut world = World {
+        home,
+        gateway: Arc::new(gateway),
+        coordinator,
+        _running: running,
+        identity,
+        panel: None,
+        at: SocketAddr::from(([127, 0, 0, 1], 0)),
+        code: String::new(),
+    };
+    world.start().await;
+    world
+}
+
+impl World {
+    async fn start(&mut self) {
+        let state = Arc::new(State::open(&self.home.path().join("panel")).unwrap());
+        let sqlite = SqliteSettings {
+            floor: 0,
+            ..SqliteSettings::default()
+        };
+        let journal = SqliteJournal::open(&state, sqlite).unwrap();
+        let settings = PanelSettings {
+            listener: std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
+            hosts: Vec::new(),
+            proxies: betanet_panel::proxies(&[]).unwrap(),
+            key: [7; 32],
+        };
+        let parts = Parts {
+            journal: Arc::new(journal),
+            coordinator: self.coordinator.local(),
+            gateway: Arc::clone(&self.gateway),
+            identity: self.identity.clone(),
+        };
+        let panel = Panel::start(settings, parts).await.unwrap();
+        self.at = panel.address();
+        let code = panel.first_code();
+        self.code = code.map_or_else(String::new, |c| c.expose().to_owned());
+        self.panel = Some(panel);
+    }
+
+    /// Sends a request. `fields` may replace the field `host`.
+    async fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Answer {
+        let mut tcp = TcpStream::connect(self.at).await.unwrap();
+        let own = fields.iter().any(|(n, _)| *n == "host");
+        let mut text = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+        if !own {
+            text += &format!("host: {}\r\n", self.at);
+        }
+        for (name, value) in fields {
+            text += &format!("{name}: {value}\r\n");
+        }
+        text += &format!("content-length: {}\r\n\r\n{body}", body.len());
+        tcp.write_all(text.as_bytes()).await.unwrap();
+        let mut all = Vec::new();
+        let mut piece = [0; 4096];
+        // A stream of events does not end.
+        let is_stream = |all: &[u8]| String::from_utf8_lossy(all).contains("text/event-stream");
+        loop {
+            let n = tcp.read(&mut piece).await.unwrap_or(0);
+            all.extend_from_slice(&piece[..n]);
+            if n == 0 || is_stream(&all) {
+                break;
+            }
+        }
+        let text = String::from_utf8_lossy(&all).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        Answer {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    fn origin(&self) -> String {
+        format!("http://{}", self.at)
+    }
+
+    /// Sends a form as a page of the site does.
+    async fn form(&self, path: &str, cookie: &str, body: &str) -> Answer {
+        let fields = [
+            ("origin", &*self.origin()),
+            ("cookie", cookie),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ];
+        self.ask("POST", path, &fields, body).await
+    }
+
+    /// Makes the first administrator. Returns the cookies and the form token.
+    async fn admin(&self) -> (String, String) {
+        let body = format!("code={}&name=root&password={PASSWORD}", self.code);
+        let body = body.replace('#', "%23");
+        let answer = self.form("/login/first", "", &body).await;
+        assert_eq!(answer.status, 303, "{answer:?}");
+        let cookie = answer.cookies();
+        let page = self
+            .ask("GET", "/settings", &[("cookie", &cookie)], "")
+            .await;
+        assert_eq!(page.status, 200, "{page:?}");
+        let (_, rest) = page
+            .body
+            .split_once("name=\"form_token\" value=\"")
+            .unwrap();
+        let token = rest.split('"').next().unwrap().to_owned();
+        (cookie, token)
+    }
+
+    async fn api(&self, method: &str, path: &str, bearer: &str, body: &Value) -> Answer {
+        let bearer = format!("Bearer {bearer}");
+        let fields = [
+            ("authorization", &*bearer),
+            ("content-type", "application/json"),
+        ];
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        self.ask(method, path, &fields, &body).await
+    }
+
+    async fn access(&self, name: &str) -> (String, String) {
+        let body = json!({"name": name, "password": PASSWORD}).to_string();
+        let fields = [("content-type", "application/json")];
+        let answer = self.ask("POST", "/api/v1/login", &fields, &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let tokens = answer.json();
+        let text = |key: &str| tokens[key].as_str().unwrap().to_owned();
+        (text("access_token"), text("refresh_token"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_code_makes_one_administrator_and_accounts_outlast_a_restart() {
+    let mut world = world().await;
+    let login = world.ask("GET", "/login", &[], "").await;
+    assert!(login.body.contains("first-admin-form"));
+    let wrong = "code=bnfa_x&name=root&password=xK9!rQ2%23vB7z";
+    assert_eq!(world.form("/login/first", "", wrong).await.status, 401);
+    let (cookie, form) = world.admin().await;
+    let again = format!("code={}&name=eve&password=xK9!rQ2%23vB7z", world.code);
+    let again = world.form("/login/first", "", &again).await;
+    assert_eq!(again.status, 409, "the door is closed: {again:?}");
+
+    world.panel.take().unwrap().stop().await;
+    world.start().await;
+    assert!(world.code.is_empty());
+    let page = world
+        .ask("GET", "/control-panel", &[("cookie", &cookie)], "")
+        .await;
+    assert_eq!(page.status, 200);
+    for id in [
+        "scheduler",
+        "edge",
+        "harvest",
+        "onion",
+        "vpn_coordinator",
+        "betanet",
+        "fog_coordinator",
+        "p2p",
+        "dao",
+    ] {
+        assert!(
+            page.body.contains(&format!("service-status-{id}\"")),
+            "{id}"
+        );
+    }
+    assert!(page.body.contains("leads in epoch"));
+    let out = world
+        .form("/logout", &cookie, &format!("form_token={form}"))
+        .await;
+    assert_eq!((out.status, out.field("location")), (303, vec!["/login"]));
+    let page = world
+        .ask("GET", "/tasks?page=2", &[("cookie", &cookie)], "")
+        .await;
+    assert_eq!(page.status, 303);
+    assert_eq!(page.field("location"), ["/login?next=%2Ftasks%3Fpage%3D2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_sites_change_nothing() {
+    let world = world().await;
+    let (cookie, form) = world.admin().await;
+    let body = format!("form_token={form}&kind=compute&org=acme");
+    let kind = ("content-type", "application/x-www-form-urlencoded");
+    let (own, cookie) = (world.origin(), ("cookie", &*cookie));
+    let ask = |fields: Vec<(&'static str, String)>, body: String| {
+        let world = &world;
+        async move {
+            let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+            let all = [&fields[..], &[kind, cookie]].concat();
+            world.ask("POST", "/nodes/token", &all, &body).await.status
+        }
+    };
+    let origin = |o: &str| vec![("origin", o.to_owned())];
+    assert_eq!(ask(origin(&own), body.clone()).await, 200);
+    assert_eq!(ask(Vec::new(), body.clone()).await, 403);
+    for other in [
+        "null",
+        "http://evil.example",
+        &own.replace("http:", "https:"),
+    ] {
+        assert_eq!(ask(origin(other), body.clone()).await, 403, "{other}");
+    }
+    for token in ["", "form_token=x&"] {
+        let body = format!("{token}kind=compute&org=acme");
+        assert_eq!(ask(origin(&own), body).await, 403, "{token}");
+    }
+    // A name that leads here, as in DNS rebinding.
+    let evil = [("host", "evil.example"), cookie];
+    let page = world.ask("GET", "/control-panel", &evil, "").await;
+    assert_eq!(page.status, 421);
+    let page = world.ask("GET", "/control-panel", &[cookie], "").await;
+    assert_eq!(page.field("cache-control"), ["no-store"]);
+    assert_eq!(page.field("x-frame-options"), ["DENY"]);
+    let csp = page.field("content-security-policy")[0];
+    assert!(csp.starts_with("default-src 'none'") && !csp.contains("unsafe"));
+    assert!(page.body.len() < 30_000, "{}", page.body.len());
+    // Text of a client is shown as text.
+    let query = "/tasks?ns=%22%3E%3Cscript%3Ealert(1)%3C/script%3E";
+    let page = world.ask("GET", query, &[cookie], "").await;
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("&lt;script&gt;") && !page.body.contains("<script>alert"));
+    let unknown = world.ask("GET", "/tasks?nothing=1", &[cookie], "").await;
+    assert_eq!(unknown.status, 400);
+    let none = world.ask("GET", "/api/v1/nothing", &[cookie], "").await;
+    assert_eq!(
+        (none.status, none.json()["status"].as_u64()),
+        (404, Some(404))
+    );
+}
+
+/// Every route of the table × six roles and nobody, over a socket.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_asks_every_role_and_nobody() {
+    let world = world().await;
+    world.admin().await;
+    let (root, _) = world.access("root").await;
+    let mut asked = 0;
+    for role in Role::ALL {
+        let name = format!("a-{role}");
+        let new = json!({"name": name, "password": PASSWORD, "grants": role.as_str()});
+        let made = world.api("POST", "/api/v1/accounts", &root, &new).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let (bearer, _) = world.access(&name).await;
+        let mut routes: Vec<_> = ROUTES.iter().collect();
+        // It ends the token that asks.
+        routes.sort_by_key(|r| r.id == "endSessions");
+        for route in routes {
+            let (Access::Needs(p) | Access::Lists(p)) = route.access else {
+                continue;
+            };
+            let path = route.path.replace("{id}", "x1").replace("{digest}", "x1");
+            let bearer = format!("Bearer {bearer}");
+            let kind = match (route.is_api(), route.method) {
+                (true, _) => "application/json",
+                (false, _) => "application/x-www-form-urlencoded",
+            };
+            let fields = [("authorization", &*bearer), ("content-type", kind)];
+            let answer = world.ask(route.method.as_str(), &path, &fields, "").await;
+            let may = Grant::everywhere(*role).role.permissions().has(p);
+            assert_eq!(answer.status != 403, may, "{} {role}: {answer:?}", route.id);
+            assert_ne!(answer.status, 401, "{} {role}", route.id);
+            assert!(answer.status < 500, "{} {role}: {answer:?}", route.id);
+            asked += 1;
+        }
+    }
+    for route in ROUTES.iter().filter(|r| r.access != Access::Open) {
+        let path = route.path.replace("{id}", "x1").replace("{digest}", "x1");
+        let answer = world.ask(route.method.as_str(), &path, &[], "").await;
+        let expected = match (route.is_api(), route.method) {
+            (true, _) => 401,
+            (false, Method::Get) => 303,
+            // No page of this site sent it.
+            (false, _) => 403,
+        };
+        assert_eq!(answer.status, expected, "{}: {answer:?}", route.id);
+        if route.is_api() {
+            assert_eq!(answer.field("content-type"), ["application/problem+json"]);
+        }
+        asked += 1;
+    }
+    assert!(asked > 300, "{asked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_submits_sees_and_cancels_a_task() {
+    let world = world().await;
+    world.admin().await;
+    let (root, refresh) = world.access("root").await;
+    let module = "a module that nobody runs";
+    let digest = hex(&betanet_keys::hash(&[module.as_bytes()]));
+    let bearer = format!("Bearer {root}");
+    let fields = [("authorization", &*bearer)];
+    let put = format!("/api/v1/modules/{digest}");
+    assert_eq!(world.ask("PUT", &put, &fields, module).await.status, 204);
+    assert_eq!(world.ask("PUT", &put, &fields, "another").await.status, 400);
+    let task = json!({"ns": "lab", "module": digest, "args": ["x"], "cpu": 10});
+    let plan = world.api("POST", "/api/v1/tasks/plan", &root, &task).await;
+    assert_eq!(plan.status, 200, "{plan:?}");
+    let made = world.api("POST", "/api/v1/tasks", &root, &task).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let list = world
+        .api("GET", "/api/v1/tasks", &root, &Value::Null)
+        .await
+        .json();
+    assert_eq!(list["items"][0]["id"], json!(id));
+    let path = format!("/api/v1/tasks/{id}");
+    let one = world.api("GET", &path, &root, &Value::Null).await.json();
+    assert_eq!(one["state"], "queued");
+    let cancel = world
+        .api("POST", &format!("{path}/cancel"), &root, &Value::Null)
+        .await;
+    assert_eq!(cancel.status, 204, "{cancel:?}");
+    let one = world.api("GET", &path, &root, &Value::Null).await.json();
+    assert_eq!(one["state"], "cancelled");
+    let other = json!({"ns": "other", "module": digest});
+    assert_eq!(
+        world
+            .api("POST", "/api/v1/tasks", &root, &other)
+            .await
+            .status,
+        403
+    );
+    let unknown = json!({"ns": "lab", "module": digest, "colour": 1});
+    let unknown = world.api("POST", "/api/v1/tasks", &root, &unknown).await;
+    assert_eq!(
+        (unknown.status, unknown.json()["code"].clone()),
+        (400, json!("unknown_field"))
+    );
+    // Twenty refreshes at once get one successor; a later reuse ends the family.
+    let body = json!({"refresh_token": refresh}).to_string();
+    let kind = [("content-type", "application/json")];
+    let turn = || world.ask("POST", "/api/v1/refresh", &kind, &body);
+    let all = futures_util::future::join_all((0..20).map(|_| turn())).await;
+    let mut successors: Vec<String> = all
+        .iter()
+        .map(|a| a.json()["refresh_token"].as_str().unwrap().to_owned())
+        .collect();
+    successors.dedup();
+    assert_eq!(successors.len(), 1);
+    let keys = world
+        .ask("GET", "/.well-known/jwks.json", &[], "")
+        .await
+        .json();
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_are_bounded() {
+    let world = world().await;
+    world.admin().await;
+    let (root, _) = world.access("root").await;
+    let long = |n: usize| json!({"name": "x".repeat(n), "password": "", "grants": "viewer"});
+    let answer = world
+        .api("POST", "/api/v1/accounts", &root, &long(60_000))
+        .await;
+    assert_eq!(answer.status, 400, "{}", answer.head);
+    let answer = world
+        .api("POST", "/api/v1/accounts", &root, &long(70_000))
+        .await;
+    assert_eq!(answer.status, 413, "{}", answer.head);
+    let query = format!("/api/v1/tasks?q={}", "x".repeat(5_000));
+    let answer = world.api("GET", &query, &root, &Value::Null).await;
+    assert_eq!(answer.status, 413, "{}", answer.head);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_are_limited_and_names_are_not_told() {
+    let world = world().await;
+    world.admin().await;
+    let mut statuses = Vec::new();
+    for n in 0..40 {
+        let name = if n % 2 == 0 { "root" } else { "nobody" };
+        let body = format!("name={name}&password=wrong");
+        let forwarded = format!("198.51.100.{n}");
+        let fields = [
+            ("origin", &*world.origin()),
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("x-forwarded-for", &*forwarded),
+        ];
+        let answer = world.ask("POST", "/login", &fields, &body).await;
+        if answer.status == 401 {
+            assert!(answer.body.contains("the credentials are missing or wrong"));
+        } else {
+            assert_eq!(answer.status, 429);
+            assert_eq!(answer.field("retry-after").len(), 1);
+        }
+        statuses.push(answer.status);
+    }
+    // Four guesses at each name: three without a delay, and the one that begins the delay.
+    let right = statuses.iter().filter(|s| **s == 401).count();
+    assert!((6..=16).contains(&right), "{statuses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_log_tells_who_did_what_and_finds_edits() {
+    let world = world().await;
+    world.admin().await;
+    let (root, _) = world.access("root").await;
+    let new = json!({"name": "eve", "password": PASSWORD, "grants": "viewer"});
+    assert_eq!(
+        world
+            .api("POST", "/api/v1/accounts", &root, &new)
+            .await
+            .status,
+        201
+    );
+    let (eve, _) = world.access("eve").await;
+    assert_eq!(
+        world
+            .api("GET", "/api/v1/audit", &eve, &Value::Null)
+            .await
+            .status,
+        403
+    );
+    let read = world
+        .api("GET", "/api/v1/audit?from=0&n=1000", &root, &Value::Null)
+        .await
+        .json();
+    let head = world
+        .api("GET", "/api/v1/audit/head", &root, &Value::Null)
+        .await
+        .json();
+    let rest = world
+        .api("GET", "/api/v1/audit?from=2&n=2", &root, &Value::Null)
+        .await
+        .json();
+    assert_eq!(rest["items"][0]["seq"], 2);
+    assert_eq!(rest["items"].as_array().unwrap().len(), 2);
+    let items = read["items"].as_array().unwrap();
+    let bytes: Vec<Vec<u8>> = items
+        .iter()
+        .map(|i| unbase64url(i["record"].as_str().unwrap()).unwrap())
+        .collect();
+    let records: Vec<Record> = bytes
+        .iter()
+        .map(|b| Record::from_bytes(b).unwrap())
+        .collect();
+    let has = |action: &str, actor: &str, verdict| {
+        let mut all = records.iter();
+        all.any(|r| r.action == action && r.actor.starts_with(actor) && r.verdict == verdict)
+    };
+    assert!(has("firstAdmin", "127.0.0.1", Verdict::Done));
+    assert!(has("apiLogIn", "root ", Verdict::Done));
+    assert!(has("makeAccount", "root ", Verdict::Done));
+    assert!(has("readAudit", "eve ", Verdict::Denied));
+    let signed = SignedHead::from_text(head["head"].as_str().unwrap()).unwrap();
+    let head = signed.check(world.identity.public()).unwrap();
+    // The read of the log is itself a record, and so is that of its head.
+    assert_eq!(head.size, bytes.len() as u64 + 1);
+    let all = world
+        .api("GET", "/api/v1/audit?from=0&n=1000", &root, &Value::Null)
+        .await
+        .json();
+    let mut bytes: Vec<Vec<u8>> = all["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| unbase64url(i["record"].as_str().unwrap()).unwrap())
+        .collect();
+    assert_eq!(audit::verify(&bytes, &[head]).unwrap().vouched, head.size);
+    let mut edited = Record::from_bytes(&bytes[1]).unwrap();
+    edited.actor = "somebody".into();
+    bytes[1] = edited.to_bytes();
+    let fault = audit::verify(&bytes, &[head]);
+    assert!(matches!(fault, Err(Fault::Changed { .. })), "{fault:?}");
+    bytes.truncate(3);
+    assert!(audit::verify(&bytes, &[head]).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_told_as_events() {
+    let world = world().await;
+    let (cookie, _) = world.admin().await;
+    let mut tcp = TcpStream::connect(world.at).await.unwrap();
+    let ask = format!(
+        "GET /events?topics=tasks HTTP/1.1\r\nhost: {}\r\ncookie: {cookie}\r\n\r\n",
+        world.at
+    );
+    tcp.write_all(ask.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let mut piece = [0; 4096];
+    while !text.contains("retry: 2000") {
+        let n = tcp.read(&mut piece).await.unwrap();
+        text += &String::from_utf8_lossy(&piece[..n]);
+    }
+    let (root, _) = world.access("root").await;
+    let module = "a module that nobody runs";
+    let digest = hex(&betanet_keys::hash(&[module.as_bytes()]));
+    let bearer = format!("Bearer {root}");
+    let put = format!("/api/v1/modules/{digest}");
+    world
+        .ask("PUT", &put, &[("authorization", &bearer)], module)
+        .await;
+    let task = json!({"ns": "lab", "module": digest});
+    assert_eq!(
+        world
+            .api("POST", "/api/v1/tasks", &root, &task)
+            .await
+            .status,
+        201
+    );
+    while !text.contains("event: tasks") {
+        let n = tcp.read(&mut piece).await.unwrap();
+        assert_ne!(n, 0, "{text}");
+        text += &String::from_utf8_lossy(&piece[..n]);
+    }
+    assert!(text.contains("\"position\":"));
+    // A client of another process's events is told that it missed some.
+    let fields = [("cookie", &*cookie), ("last-event-id", "1-5")];
+    let mut tcp = TcpStream::connect(world.at).await.unwrap();
+    let mut ask = format!("GET /events HTTP/1.1\r\nhost: {}\r\n", world.at);
+    for (name, value) in fields {
+        ask += &format!("{name}: {value}\r\n");
+    }
+    tcp.write_all(format!("{ask}\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut text = String::new();
+    while !text.contains("event: reset") {
+        let n = tcp.read(&mut piece).await.unwrap();
+        assert_ne!(n, 0, "{text}");
+        text += &String::from_utf8_lossy(&piece[..n]);
+    }
+}
