@@ -14,6 +14,10 @@
 //! - All records are kept in memory and in the journal, and the state twice: after all records, and under the final head.
 //! - A snapshot has the rows under the final head, and counts only if their root is the head's.
 //!
+//! `cargo run --release -p betanet-economy-service --example load` measures payments over sessions, each committed to SQLite before it is
+//! answered. Built without full optimisation, on two cores that others used too, four clients had 513 requests a second of one payment
+//! (99 % within 18 ms), and 401 a second of 64 payments (99 % within 20 ms).
+//!
 //! ```no_run
 //! use std::sync::Arc;
 //!
