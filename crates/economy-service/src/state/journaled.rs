@@ -3,8 +3,7 @@
 use betanet_durable::Unreadable;
 use betanet_journal::{Kind, Record as Journaled};
 use betanet_log::{Hash, SignedHead};
-use betanet_tokenomics::journal::Record;
-use betanet_tokenomics::{Code, Economy, Envelope};
+use betanet_tokenomics::Economy;
 
 use super::Books;
 
@@ -37,22 +36,9 @@ pub(super) fn head(head: &SignedHead) -> Option<Journaled> {
     of(HEAD, head.to_bytes())
 }
 
-/// Applies a record that was accepted once, whose signatures were checked then. `None`: it is not one of this ledger.
+/// Applies a record that was accepted once, and checks its signatures again. `None`: it is not one of this ledger.
 pub(super) fn again(economy: &mut Economy, bytes: &[u8]) -> Option<()> {
-    let record = Record::from_bytes(bytes)?;
-    if record.seq != economy.records() {
-        return None;
-    }
-    let answer = match record.req.is_empty() {
-        true => economy.tick(record.ts),
-        false => {
-            let envelope = Envelope::from_bytes(&record.req)?;
-            economy.apply_verified(record.ts, &envelope.request)
-        }
-    };
-    answer
-        .is_ok_and(|a| a.is_new() && a.code == Code::Ok)
-        .then_some(())
+    economy.replay(bytes).is_ok().then_some(())
 }
 
 impl Books {
