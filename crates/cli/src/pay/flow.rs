@@ -43,9 +43,7 @@ pub(super) async fn go_on(
     let done = ask_until_done(purse, net, id, keyset).await;
     let open = purse.wallet.open().any(|kept| kept == id);
     done.map_err(|failed| match failed {
-        Fail::Peer(why) if open => {
-            Fail::Peer(format!("{why}; betanet pay resume goes on with it"))
-        }
+        Fail::Peer(why) if open => Fail::Peer(format!("{why}; betanet pay resume goes on with it")),
         failed => failed,
     })
 }
