@@ -43,6 +43,8 @@ pub enum Means {
 pub struct Caller {
     /// Account.
     pub account: AccountId,
+    /// Generation of the account's credentials, to see later whether they still count.
+    pub generation: u64,
     /// Scopes of the token; all for a session.
     pub scopes: Permissions,
     /// Means.
@@ -103,28 +105,25 @@ impl Admission<'_> {
     /// The caller that the credentials name; `None` without any. If there is an `Authorization`, only it counts: a wrong one is not
     /// made good by a cookie.
     fn caller(&mut self, now_ms: u64, fields: &Fields<'_>) -> Result<Option<Caller>, Error> {
-        let (caller, generation) = if let Some(field) = fields.authorization {
+        let caller = if let Some(field) = fields.authorization {
             let text = bearer(field)?;
             if text.starts_with(PREFIX) {
                 let token = self.tokens.get(now_ms, &Shown::from_text(text)?)?;
                 let means = Means::Token(token.id);
-                (caller(token.account, token.scopes, means), token.generation)
+                caller(token.account, token.generation, token.scopes, means)
             } else {
                 let claims = self.keyring.check(now_ms, text)?;
-                let caller = caller(claims.account, claims.scopes, Means::Access);
-                (caller, claims.generation)
+                let (account, generation) = (claims.account, claims.generation);
+                caller(account, generation, claims.scopes, Means::Access)
             }
         } else if let Some(token) = fields.cookie.and_then(SessionToken::from_cookies) {
             let session = self.sessions.get(now_ms, &token)?;
             let means = Means::Session(session.id);
-            (
-                caller(session.account, Permissions::ALL, means),
-                session.generation,
-            )
+            caller(session.account, session.generation, Permissions::ALL, means)
         } else {
             return Ok(None);
         };
-        self.accounts.live(caller.account, generation)?;
+        self.accounts.live(caller.account, caller.generation)?;
         Ok(Some(caller))
     }
 
@@ -136,7 +135,7 @@ impl Admission<'_> {
     /// # Errors
     ///
     /// [`Error::Foreign`], [`Error::Wait`], [`Error::Credentials`], [`Error::Expired`] or [`Error::Denied`]. The audit log has a
-    /// record of each but [`Error::Wait`], which is counted: so the limits bound the log.
+    /// record of each but [`Error::Wait`] and those of requests without credentials, which are counted: so the limits bound the log.
     pub fn admit(
         &mut self,
         now: Now,
@@ -199,9 +198,10 @@ impl Admission<'_> {
     }
 }
 
-const fn caller(account: AccountId, scopes: Permissions, means: Means) -> Caller {
+const fn caller(account: AccountId, generation: u64, scopes: Permissions, means: Means) -> Caller {
     Caller {
         account,
+        generation,
         scopes,
         means,
     }

@@ -32,6 +32,8 @@ words! {
         Denied = "denied",
         /// It was allowed and failed.
         Failed = "failed",
+        /// It was allowed, and is about to be done. A second record of the same request has its outcome.
+        Begun = "begun",
     }
 }
 

@@ -63,12 +63,25 @@ impl<T: Owned> ByAccount<T> {
     ///
     /// [`Error::Exists`] or [`Error::Full`].
     pub(crate) fn add(&mut self, record: T) -> Result<(), Error> {
+        self.put(record, 0)
+    }
+
+    /// Puts a stored record back. One more than the most is taken: a log may have it before the end of the one that made room.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`] or [`Error::Full`].
+    pub(crate) fn restore(&mut self, record: T) -> Result<(), Error> {
+        self.put(record, 1)
+    }
+
+    fn put(&mut self, record: T, beyond: usize) -> Result<(), Error> {
         let (most, most_of_one) = T::BOUNDS;
         if self.all.contains_key(&record.id()) {
             return Err(Error::Exists);
         }
         let own = self.of.get(&record.account()).map_or(0, Vec::len);
-        if own >= most_of_one || self.all.len() >= most {
+        if own >= most_of_one + beyond || self.all.len() >= most + beyond {
             return Err(Error::Full(most));
         }
         self.of

@@ -127,7 +127,8 @@ impl Families {
     ///
     /// [`Error::Form`], [`Error::Exists`] or [`Error::Full`].
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.all.add(cbor::from_slice(bytes).map_err(Error::Form)?)
+        self.all
+            .restore(cbor::from_slice(bytes).map_err(Error::Form)?)
     }
 
     fn body(&self, id: &FamilyId, number: u64) -> Zeroizing<[u8; BODY]> {

@@ -55,7 +55,8 @@ pub struct Route {
     pub access: Access,
     /// Limit that a request is charged to.
     pub class: Class,
-    /// Whether the audit log has a record of each request that was let through. Refused ones have one too, but for those over a limit.
+    /// Whether the audit log has a record of each request that was let through. Refused ones have one too, but for those over a
+    /// limit and those without credentials.
     pub audited: bool,
 }
 

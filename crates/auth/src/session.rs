@@ -176,7 +176,8 @@ impl Sessions {
     ///
     /// [`Error::Form`], [`Error::Exists`] or [`Error::Full`].
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.all.add(cbor::from_slice(bytes).map_err(Error::Form)?)
+        self.all
+            .restore(cbor::from_slice(bytes).map_err(Error::Form)?)
     }
 
     /// Opens a session after a login. It always has a fresh token, so that nobody can have planted it.
@@ -412,6 +413,23 @@ mod tests {
             all.open(0, A, 0, &mut rng).is_ok(),
             "it ends an own one first"
         );
+    }
+
+    #[test]
+    fn a_log_has_room_for_one_more_until_the_end_of_another() {
+        let (mut all, mut rng) = (Sessions::default(), rng());
+        let mut again = Sessions::default();
+        for n in 0..SESSIONS_AN_ACCOUNT as u64 {
+            let opened = all.open(n, A, 0, &mut rng).unwrap();
+            again.restore(&opened.session.to_bytes()).unwrap();
+        }
+        let more = all.open(99, A, 0, &mut rng).unwrap();
+        again.restore(&more.session.to_bytes()).unwrap();
+        let another = all.open(99, A, 0, &mut rng).unwrap();
+        let full = again.restore(&another.session.to_bytes());
+        assert_eq!(full, Err(Error::Full(SESSIONS_MAX)));
+        assert!(again.end(&more.ended.unwrap()).is_some());
+        assert_eq!(again.of(A).count(), SESSIONS_AN_ACCOUNT);
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn each_means_opens_what_its_account_and_scopes_allow() {
     assert_eq!(world.admit("submitTask", by(&access)), access_means);
     assert_eq!(world.admit("listAccounts", by(&access)), Err(Error::Denied));
     // The namespace is the handler's to check.
-    let caller = caller(world.id, Permissions::ALL, Means::Access);
+    let caller = caller(world.id, 0, Permissions::ALL, Means::Access);
     let check = |a: &Accounts, ns| caller.check(a, Permission::Submit, Some(ns));
     assert_eq!(check(&world.accounts, "lab"), Ok(()));
     assert_eq!(check(&world.accounts, "other"), Err(Error::Denied));
