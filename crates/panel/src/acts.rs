@@ -39,11 +39,15 @@ async fn guessed(cx: &Cx, name: &str, password: &str) -> Result<Account, Fault> 
         let id = account.as_ref().map(|a| a.id);
         let device = device.and_then(|d| core.devices.check(now.unix_ms, id, &d));
         let attempt = core.logins.begin(now.mono, &owned, charge, device)?;
-        Ok::<_, AuthError>((attempt, account))
+        Ok::<_, AuthError>((attempt, account, device.is_some()))
     });
-    let (attempt, account) = begun.await??;
+    let (attempt, account, known) = begun.await??;
+    if let Some(account) = &account {
+        let _ = cx.target.set(account.id.to_string());
+    }
     let guess = Guess::new(account.as_ref(), password)?;
-    cx.shared.check(guess).await?;
+    let known = known || cx.who.is_some();
+    cx.shared.check(known, guess).await?;
     let account = account.ok_or(AuthError::Credentials)?;
     cx.shared
         .desk
@@ -71,8 +75,9 @@ async fn opened(cx: &Cx, account: Account) -> Result<LoggedIn, Fault> {
         let opened = core
             .sessions
             .open(now.unix_ms, account.id, account.generation, &mut rng)?;
-        tx.session(&opened.session);
+        // The end goes first: a replay has no room for both.
         opened.ended.iter().for_each(|id| tx.session_ended(id));
+        tx.session(&opened.session);
         let logged_in = LoggedIn {
             session: opened.token.set_cookie(),
             device: device_cookie(&device),
@@ -109,7 +114,7 @@ pub(crate) async fn first_admin(
         setup.check(&core.accounts, &tried)
     });
     checked.await??;
-    let hash = cx.shared.hash(password, name).await?;
+    let hash = cx.shared.hash(false, password, name).await?;
     let (setup, code, id) = (cx.shared.setup.clone(), code.to_owned(), cx.shared.random());
     let account = cx.change(move |core, now, tx| {
         setup.check(&core.accounts, &code)?;
@@ -143,8 +148,8 @@ pub(crate) async fn api_log_in(
         let (first, ended) =
             core.families
                 .begin(now.unix_ms, id, generation, scopes, rng.array())?;
-        tx.family(&first.family);
         ended.iter().for_each(|id| tx.family_ended(id));
+        tx.family(&first.family);
         let access = core
             .keyring
             .issue(now.unix_ms, id, generation, scopes, &mut rng);
@@ -219,7 +224,7 @@ pub(crate) async fn set_password(cx: &Cx, old: &str, new: &str) -> Result<(), Fa
         Err(Fault::Auth(AuthError::Credentials)) => return Err(Fault::Field("old")),
         guessed => guessed?,
     };
-    let hash = cx.shared.hash(new, &name).await?;
+    let hash = cx.shared.hash(true, new, &name).await?;
     cx.change(move |core, _, tx| {
         core.accounts.live(account.id, account.generation)?;
         let before = account.to_bytes();
@@ -317,7 +322,7 @@ pub(crate) async fn make_account(
     all: &str,
 ) -> Result<Account, Fault> {
     let grants = grants(all)?;
-    let hash = cx.shared.hash(password, name).await?;
+    let hash = cx.shared.hash(true, password, name).await?;
     let (name, id) = (name.to_owned(), cx.shared.random());
     cx.change(move |core, now, tx| {
         let account = core

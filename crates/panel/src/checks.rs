@@ -1,4 +1,4 @@
-//! Live checks of the nine services, and the overview.
+//! Checks of the nine services, and the overview. Those that ask something say so; others read what this process knows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -217,7 +217,11 @@ impl Checks {
             }
             Ok(Some(view)) => {
                 let n = view.peers.len();
-                (Health::Healthy, format!("{n} peers known"), None)
+                (
+                    Health::Healthy,
+                    format!("{n} peers known, none asked now"),
+                    None,
+                )
             }
             Err(_) => (Health::Down, "no answer within 2 s".to_owned(), None),
         }

@@ -9,9 +9,9 @@ use betanet_auth::limit::Limits;
 use betanet_auth::login::{Devices, Logins};
 use betanet_auth::refresh::{Families, Family, FamilyId};
 use betanet_auth::routes::Route;
-use betanet_auth::session::{Session, SessionId, SessionToken, Sessions, Site};
+use betanet_auth::session::{IDLE, LIFE, Session, SessionId, SessionToken, Sessions, Site};
 use betanet_auth::token::{ApiToken, ApiTokens, Shown, TokenId};
-use betanet_auth::{Account, AccountId, Accounts, Error, ServerKey};
+use betanet_auth::{Account, AccountId, Accounts, Error, Permission, ServerKey};
 use betanet_journal::{Kind, Record};
 use betanet_machine::Now;
 use betanet_wire::cbor;
@@ -67,6 +67,15 @@ impl Tx<'_> {
     pub(crate) fn family_ended(&mut self, id: &FamilyId) {
         self.put("family-end", id.to_vec());
     }
+}
+
+/// Where a right must hold.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// In a namespace; `None` stands for all.
+    In(Option<String>),
+    /// In some namespace.
+    Somewhere,
 }
 
 /// What stays the same when the state is rebuilt.
@@ -236,23 +245,48 @@ impl Core {
         Some(format!("{} {id}", account.name))
     }
 
-    /// Whether the credentials of an open connection still count.
-    pub(crate) fn still(&self, now_ms: u64, caller: &Caller) -> bool {
-        let account = self.accounts.get(caller.account);
-        if account.is_none_or(|a| a.disabled) {
+    /// Whether credentials that were admitted earlier still count.
+    fn still(&self, now_ms: u64, caller: &Caller) -> bool {
+        let live = self.accounts.live(caller.account, caller.generation);
+        if live.is_err() {
             return false;
         }
+        let age = |since| now_ms.saturating_sub(since);
         match caller.means {
             Means::Session(id) => {
                 let mut own = self.sessions.of(caller.account);
-                let live = own.find(|s| s.id == id);
-                live.is_some_and(|s| self.accounts.live(s.account, s.generation).is_ok())
+                own.any(|s| s.id == id && age(s.made) < LIFE && age(s.used) < IDLE)
             }
             Means::Token(id) => {
                 let mut own = self.tokens.of(caller.account);
                 own.any(|t| t.id == id && now_ms < t.expires)
             }
+            // It lives for minutes, and its account and generation were looked at.
             Means::Access => true,
+        }
+    }
+
+    /// Checks again that the credentials of an admitted caller count, and that it has a right.
+    pub(crate) fn stands(
+        &self,
+        now_ms: u64,
+        caller: &Caller,
+        permission: Permission,
+        place: &Place,
+    ) -> Result<(), Error> {
+        if !self.still(now_ms, caller) {
+            return Err(Error::Expired);
+        }
+        match place {
+            Place::In(namespace) => caller.check(&self.accounts, permission, namespace.as_deref()),
+            Place::Somewhere => {
+                let account = self.accounts.get(caller.account).ok_or(Error::Expired)?;
+                let granted = account.grants.allow_somewhere(permission);
+                match granted && caller.scopes.has(permission) {
+                    true => Ok(()),
+                    false => Err(Error::Denied),
+                }
+            }
         }
     }
 

@@ -1,13 +1,13 @@
 //! A request that was admitted: its caller, its fields and what it may reach.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::Multipart;
 use betanet_auth::admission::Caller;
 use betanet_auth::audit::{Entry, Verdict};
-use betanet_auth::routes::{Rights, Route};
-use betanet_auth::{AccountId, Error as AuthError, Grants, Permission};
+use betanet_auth::routes::{Access, Rights, Route};
+use betanet_auth::{AccountId, Error as AuthError, Grants, Permission, Scope};
 use betanet_fog::TaskId;
 use betanet_keys::Name;
 use betanet_machine::Now;
@@ -16,7 +16,7 @@ use betanet_wire::{ChargeTo, NodeId};
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::core::{Core, Tx};
+use crate::core::{Core, Place, Tx};
 use crate::fault::Fault;
 use crate::form::Fields;
 use crate::shared::Shared;
@@ -25,7 +25,7 @@ use crate::shared::Shared;
 pub(crate) type Hash = [u8; 32];
 
 /// A caller that is logged in.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Who {
     pub(crate) caller: Caller,
     pub(crate) name: String,
@@ -64,6 +64,8 @@ pub(crate) struct Cx {
     pub(crate) now_ms: u64,
     /// The place of a module that is uploaded, until the request is answered.
     pub(crate) upload: Option<OwnedSemaphorePermit>,
+    /// Target for the audit record of an attempt, as soon as it is known.
+    pub(crate) target: Arc<OnceLock<String>>,
 }
 
 impl Cx {
@@ -94,6 +96,47 @@ impl Cx {
     pub(crate) fn may_somewhere(&self, permission: Permission) -> bool {
         let who = self.who.as_ref();
         who.is_some_and(|w| w.caller.scopes.has(permission) && w.grants.allow_somewhere(permission))
+    }
+
+    /// Whether a role of the caller holds in all namespaces. Others see no figures of the whole coordinator.
+    pub(crate) fn everywhere(&self) -> bool {
+        let grants = self.who.as_ref().map(|w| w.grants.as_slice());
+        let mut grants = grants.unwrap_or_default().iter();
+        grants.any(|g| g.scope == Scope::Everywhere)
+    }
+
+    /// What was tried, for the record of an attempt that failed.
+    pub(crate) fn tried(&self) -> String {
+        let known = self.target.get().cloned();
+        known.unwrap_or_else(|| self.vars.join("/"))
+    }
+
+    /// Begins an action on the fog, whose effect is outside the panel's own state: the caller's rights are checked again, since they may
+    /// have ended while its body was read; and a record is on disk before anything is done. Its verdict is a second record.
+    pub(crate) async fn begin(
+        &self,
+        permission: Permission,
+        place: Place,
+        target: String,
+    ) -> Result<(), Fault> {
+        let caller = self.who()?.caller;
+        let _ = self.target.set(target.clone());
+        let (actor, action, request) = (self.actor(), self.route.id, self.request);
+        let begun = self.shared.desk.with(move |core, now, tx| {
+            core.stands(now.unix_ms, &caller, permission, &place)?;
+            let entry = Entry {
+                actor: &actor,
+                action,
+                target: &target,
+                before: None,
+                after: None,
+                verdict: Verdict::Begun,
+                request,
+            };
+            core.audit(now.unix_ms, entry, tx);
+            Ok::<(), AuthError>(())
+        });
+        Ok(begun.await??)
     }
 
     /// Refuses what the caller may not do.
@@ -143,11 +186,12 @@ impl Cx {
     /// Appends an audit record of a request that failed, and whose answer is a page of its own.
     pub(crate) async fn note(&self, fault: Fault) -> Result<(), Fault> {
         let (actor, action, request) = (self.actor(), self.route.id, self.request);
+        let target = self.tried();
         let noted = self.shared.desk.with(move |core, now, tx| {
             let entry = Entry {
                 actor: &actor,
                 action,
-                target: "",
+                target: &target,
                 before: None,
                 after: None,
                 verdict: fault.verdict(),
@@ -158,14 +202,19 @@ impl Cx {
         Ok(noted.await?)
     }
 
-    /// Changes the state, with an audit record in the same transaction. The change returns its target and the digests of it before
-    /// and after.
+    /// Changes the state, with an audit record in the same transaction. The caller's rights are checked again in it. The change returns
+    /// its target and the digests of it before and after.
     pub(crate) async fn change<T: Send + 'static>(
         &self,
         run: impl FnOnce(&mut Core, Now, &mut Tx<'_>) -> Result<(T, Noted), AuthError> + Send + 'static,
     ) -> Result<T, Fault> {
         let (actor, action, request) = (self.actor(), self.route.id, self.request);
+        let caller = self.who.as_ref().map(|w| w.caller);
+        let access = self.route.access;
         let done = self.shared.desk.with(move |core, now, tx| {
+            if let (Some(caller), Access::Needs(permission)) = (caller, access) {
+                core.stands(now.unix_ms, &caller, permission, &Place::In(None))?;
+            }
             let (value, noted) = run(core, now, tx)?;
             let entry = Entry {
                 actor: noted.actor.as_deref().unwrap_or(&actor),

@@ -1,5 +1,8 @@
 //! Fields of queries, forms and JSON bodies: bounded, each once, none unknown.
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 use zeroize::Zeroize as _;
 
@@ -10,14 +13,78 @@ pub(crate) const QUERY_MAX: usize = 4096;
 /// Most fields of a query or a form.
 pub(crate) const FIELDS_MAX: usize = 64;
 
+/// Type of a member of a JSON body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    Text,
+    Number,
+    Flag,
+    List,
+    /// No body has it.
+    Unknown,
+}
+
+/// The type of a member, by its name.
+pub(crate) fn kind(name: &str) -> Kind {
+    match name {
+        "disabled" => Kind::Flag,
+        "args" => Kind::List,
+        "days" | "hours" | "priority" | "cpu" | "memory_mib" | "storage_mib" | "fuel"
+        | "budget_micro" | "timeout_s" | "deadline_s" | "output_mib" | "retries" => Kind::Number,
+        "name" | "password" | "scope" | "refresh_token" | "state" | "kind" | "org" | "ns"
+        | "module" | "tier" | "level" | "strategy" | "grants" => Kind::Text,
+        _ => Kind::Unknown,
+    }
+}
+
+/// The members of a JSON object, in their order and with those that stand twice.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut all = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    all.push(pair);
+                    if all.len() > FIELDS_MAX {
+                        return Err(A::Error::custom("too many members"));
+                    }
+                }
+                Ok(Members(all))
+            }
+        }
+        from.deserialize_map(Object)
+    }
+}
+
 /// Fields by name, in their order.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Fields(Vec<(String, String)>);
+#[derive(Clone, Default)]
+pub(crate) struct Fields {
+    all: Vec<(String, String)>,
+    args: Option<Vec<String>>,
+}
+
+impl fmt::Debug for Fields {
+    /// The names alone: values may be passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.all.iter().map(|(n, _)| n))
+            .finish()
+    }
+}
 
 impl Drop for Fields {
     /// Wipes the values, which may be passwords.
     fn drop(&mut self) {
-        self.0.iter_mut().for_each(|(_, v)| v.zeroize());
+        self.all.iter_mut().for_each(|(_, v)| v.zeroize());
     }
 }
 
@@ -31,39 +98,55 @@ impl Fields {
         Ok(fields)
     }
 
-    /// Reads the members of a JSON object. Numbers, booleans and lists of texts become texts.
-    pub(crate) fn of_json(value: &Value) -> Result<Self, Fault> {
-        let object = value.as_object().ok_or(Fault::Field("body"))?;
+    /// Reads a JSON object: each member once and of its own type, so that nothing is guessed at. Numbers and booleans become texts.
+    pub(crate) fn of_json(text: &[u8]) -> Result<Self, Fault> {
+        let members: Members = serde_json::from_slice(text).map_err(|_| Fault::Field("body"))?;
         let mut fields = Self::default();
-        for (name, value) in object {
-            let text = match value {
-                Value::Null => continue,
-                Value::String(text) => text.clone(),
-                Value::Number(_) | Value::Bool(_) => value.to_string(),
-                Value::Array(items) => {
-                    let texts = items.iter().map(Value::as_str);
-                    let texts: Option<Vec<&str>> = texts.collect();
-                    texts.ok_or(Fault::Field("body"))?.join("\n")
+        for (name, value) in members.0 {
+            let kind = kind(&name);
+            let text = match (kind, value) {
+                (Kind::Text | Kind::Unknown, Value::String(text)) => text,
+                (Kind::Number, Value::Number(n)) if n.is_u64() => n.to_string(),
+                (Kind::Flag, Value::Bool(flag)) => flag.to_string(),
+                (Kind::List, Value::Array(items)) => {
+                    let texts = items.into_iter().map(|item| match item {
+                        Value::String(text) => Ok(text),
+                        _ => Err(Fault::Field("args")),
+                    });
+                    fields.args = Some(texts.collect::<Result<_, Fault>>()?);
+                    String::new()
                 }
-                Value::Object(_) => return Err(Fault::Field("body")),
+                // Its name is what is wrong with it.
+                (Kind::Unknown, _) => String::new(),
+                _ => return Err(Fault::Field("body")),
             };
-            fields.add(name.clone(), text)?;
+            fields.add(name, text)?;
         }
         Ok(fields)
     }
 
+    /// The arguments of a task from JSON. A form has one a line instead.
+    pub(crate) fn args(&self) -> Option<&[String]> {
+        self.args.as_deref()
+    }
+
+    /// Whether a field was given, if only an empty one.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.all.iter().any(|(n, _)| n == name)
+    }
+
     /// Adds a field.
     pub(crate) fn add(&mut self, name: String, value: String) -> Result<(), Fault> {
-        if self.0.len() >= FIELDS_MAX || self.0.iter().any(|(n, _)| *n == name) {
+        if self.all.len() >= FIELDS_MAX || self.has(&name) {
             return Err(Fault::Field("body"));
         }
-        self.0.push((name, value));
+        self.all.push((name, value));
         Ok(())
     }
 
     /// Refuses fields that nobody reads.
     pub(crate) fn only(&self, known: &[&str]) -> Result<(), Fault> {
-        let unknown = self.0.iter().any(|(n, _)| !known.contains(&n.as_str()));
+        let unknown = self.all.iter().any(|(n, _)| !known.contains(&n.as_str()));
         match unknown {
             true => Err(Fault::UnknownField),
             false => Ok(()),
@@ -77,7 +160,7 @@ impl Fields {
 
     /// A field's text as it came, such as a password.
     pub(crate) fn raw(&self, name: &str) -> &str {
-        let found = self.0.iter().find(|(n, _)| n == name);
+        let found = self.all.iter().find(|(n, _)| n == name);
         found.map_or("", |(_, v)| v.as_str())
     }
 
@@ -91,14 +174,17 @@ impl Fields {
 
     /// The fields but one.
     pub(crate) fn without(&self, name: &str) -> Self {
-        let others = self.0.iter().filter(|(n, _)| n != name);
-        Self(others.cloned().collect())
+        let others = self.all.iter().filter(|(n, _)| n != name);
+        Self {
+            all: others.cloned().collect(),
+            args: self.args.clone(),
+        }
     }
 
     /// The query with one field replaced, for links.
     pub(crate) fn with(&self, name: &str, value: &str) -> String {
         let mut out = form_urlencoded::Serializer::new(String::new());
-        for (n, v) in self.0.iter().filter(|(n, v)| n != name && !v.is_empty()) {
+        for (n, v) in self.all.iter().filter(|(n, v)| n != name && !v.is_empty()) {
             out.append_pair(n, v);
         }
         if !value.is_empty() {
@@ -110,8 +196,6 @@ impl Fields {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -128,9 +212,38 @@ mod tests {
         assert!(Fields::read(b"a=1&a=2").is_err());
         let many: Vec<String> = (0..=FIELDS_MAX).map(|n| format!("f{n}=")).collect();
         assert!(Fields::read(many.join("&").as_bytes()).is_err());
-        let json = Fields::of_json(&json!({"n": 5, "args": ["x", "y"], "no": null})).unwrap();
-        assert_eq!((json.get("n"), json.get("args")), ("5", "x\ny"));
-        assert!(Fields::of_json(&json!({"o": {}})).is_err());
-        assert!(Fields::of_json(&json!([1])).is_err());
+    }
+
+    #[test]
+    fn members_of_json_have_one_type_and_stand_once() {
+        let read = |text: &str| Fields::of_json(text.as_bytes());
+        let fields = read(r#"{"cpu": 5, "args": ["x\ny", ""], "disabled": true}"#).unwrap();
+        assert_eq!((fields.get("cpu"), fields.get("disabled")), ("5", "true"));
+        assert_eq!(fields.args().unwrap(), ["x\ny", ""]);
+        assert!(fields.has("args") && !fields.has("ns"));
+        for bad in [
+            "[1]",
+            "{",
+            r#"{"cpu": 1, "cpu": 2}"#,
+            r#"{"cpu": "5"}"#,
+            r#"{"cpu": -5}"#,
+            r#"{"cpu": 1.5}"#,
+            r#"{"ns": 5}"#,
+            r#"{"ns": null}"#,
+            r#"{"ns": {}}"#,
+            r#"{"args": "x"}"#,
+            r#"{"args": ["x", 5]}"#,
+            r#"{"disabled": "true"}"#,
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        let unknown = read(r#"{"colour": {}}"#).unwrap();
+        assert_eq!(unknown.only(&["ns"]), Err(Fault::UnknownField));
+    }
+
+    #[test]
+    fn values_are_not_printed() {
+        let fields = Fields::read(b"password=xK9rQ2").unwrap();
+        assert_eq!(format!("{fields:?}"), "[\"password\"]");
     }
 }

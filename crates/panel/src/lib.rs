@@ -1,16 +1,17 @@
 //! The control panel of a coordinator: pages, live events, and an HTTP API with accounts.
 //!
 //! **Promises.** Routes, permissions, the OpenAPI document and the tests come from one table, `betanet_auth::routes::ROUTES`. Pages are
-//! drawn by the server and work without script. A number is shown with the position of the journal and the time that it is of. An
-//! answer leaves after its audit record is on disk. Bodies, connections, streams and password checks are bounded. No page names a file
-//! of another site, and each has `default-src 'none'`.
+//! drawn by the server and work without script. Lists name a position of the journal: each row has at least the records up to it. An
+//! answer leaves after its audit record is on disk. An action on the fog has two records: one before it is done, one with its outcome.
+//! Bodies, connections, streams, exports and password checks are bounded. No page names a file of another site, and each has
+//! `default-src 'none'`.
 //!
 //! **Below:** `auth` (the rules), `fog-service` (the coordinator, in process), `journal`, `runtime`. **Above:** the binary `coordinator`.
 //! **Source:** RFC 9110, RFC 9457 (problems), RFC 9162 (the audit log); the table of routes.
 //!
 //! | part | what it is |
 //! |---|---|
-//! | `serve` | admission of a request, its handler, its audit record |
+//! | `serve`, `body` | admission of a request, its body, its handler, its audit record |
 //! | `desk`, `core` | the state: one task owns it, and answers leave after their commit |
 //! | `view`, `checks`, `live` | lists at a position, checks of services, numbered events |
 //! | `pages`, `api`, `openapi` | the two faces of the same actions, and their description |
@@ -21,6 +22,7 @@
 mod acts;
 mod api;
 mod assets;
+mod body;
 mod checks;
 mod core;
 mod cx;
@@ -30,6 +32,7 @@ mod fault;
 mod files;
 mod form;
 mod handlers;
+mod hashes;
 mod list;
 mod live;
 mod openapi;
@@ -45,6 +48,7 @@ mod text;
 mod view;
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -60,6 +64,7 @@ use betanet_machine::Rng;
 use betanet_runtime::Gateway;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::core::Fixed;
 
@@ -71,16 +76,26 @@ const SWEEP: Duration = Duration::from_secs(60);
 const AUDIENCE: &str = "betanet-panel";
 
 /// Settings of a panel.
-#[derive(Debug)]
 pub struct Settings {
     /// The listener. Without [`Settings::hosts`], it is one of a loopback address.
     pub listener: std::net::TcpListener,
-    /// Names under which browsers reach it over TLS, each with its port unless that is 443. None means plain HTTP on loopback.
+    /// Names under which browsers reach it over TLS, each with its port unless that is 443. None means plain HTTP on loopback. With
+    /// names, only the proxies are answered.
     pub hosts: Vec<String>,
     /// Networks of the proxies whose `X-Forwarded-For` counts.
     pub proxies: Proxies,
     /// Key from which tokens are derived; 32 random bytes that last.
     pub key: [u8; 32],
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("listener", &self.listener)
+            .field("hosts", &self.hosts)
+            .field("proxies", &self.proxies)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a panel shows and acts on.
@@ -117,6 +132,8 @@ pub struct Panel {
     stop: CancellationToken,
     /// Ends the state, once no request asks it.
     end: CancellationToken,
+    /// Actions whose client may be gone.
+    actions: TaskTracker,
     serving: Option<tokio::task::JoinHandle<()>>,
     state: Option<tokio::task::JoinHandle<()>>,
 }
@@ -169,6 +186,7 @@ impl Panel {
         let now_ms = desk.now().unix_ms;
         let live = Arc::new(live::Live::new(now_ms));
         let trusted = settings.proxies.clone();
+        let actions = TaskTracker::new();
         let shared = Arc::new(shared::Shared {
             view: view::View::new(coordinator.clone()),
             checks: checks::Checks::new(coordinator.clone(), Arc::clone(&gateway)),
@@ -181,8 +199,10 @@ impl Panel {
             proxies: settings.proxies,
             origin: origin.clone(),
             uploads: Arc::new(Semaphore::new(shared::UPLOADS_MAX)),
-            hashes: Arc::new(Semaphore::new(shared::HASHES_MAX)),
-            waiting: Arc::new(Semaphore::new(shared::HASHES_WAITING)),
+            exports: Arc::new(Semaphore::new(shared::EXPORTS_MAX)),
+            hashes: hashes::Hashes::new(),
+            actions: actions.clone(),
+            anonymous: AtomicU64::new(0),
             rng: Mutex::new(rng),
             started_ms: now_ms,
             desk: desk.clone(),
@@ -193,14 +213,18 @@ impl Panel {
         tokio::spawn(sweep(desk, stop.clone()));
         let router = serve::router(shared);
         // A proxy's own address is not its client's.
-        let proxy = move |ip| trusted.client(ip, &["192.0.2.1"]) != ip;
-        let serving = tokio::spawn(server::run(listener, router, proxy, stop.clone()));
+        let doors = server::Doors {
+            trusted: move |ip| trusted.client(ip, &["192.0.2.1"]) != ip,
+            only: !settings.hosts.is_empty(),
+        };
+        let serving = tokio::spawn(server::run(listener, router, doors, stop.clone()));
         Ok(Self {
             address,
             origin,
             code,
             stop,
             end,
+            actions,
             serving: Some(serving),
             state: Some(state),
         })
@@ -224,12 +248,15 @@ impl Panel {
         self.code.as_ref()
     }
 
-    /// Takes no more requests, lets those that are open end for two seconds, and gives the journal back.
+    /// Takes no more requests, lets those that are open end for two seconds and actions without a client for two more, and gives the
+    /// journal back.
     pub async fn stop(mut self) {
         self.stop.cancel();
         if let Some(serving) = self.serving.take() {
             let _ = serving.await;
         }
+        self.actions.close();
+        let _ = tokio::time::timeout(server::FAREWELL, self.actions.wait()).await;
         self.end.cancel();
         if let Some(state) = self.state.take() {
             let _ = state.await;

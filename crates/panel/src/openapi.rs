@@ -3,7 +3,7 @@
 use betanet_auth::routes::{Access, Method, ROUTES, Route};
 use serde_json::{Map, Value, json};
 
-use crate::spec;
+use crate::{form, spec};
 
 /// What a JSON body of an operation has: its fields, and which of them are needed.
 fn body(id: &str) -> Option<(&'static [&'static str], &'static [&'static str])> {
@@ -49,14 +49,13 @@ fn answer(id: &str) -> (&'static str, Option<&'static str>) {
 }
 
 fn kind(field: &str) -> Value {
-    match field {
-        "disabled" => json!({"type": "boolean"}),
-        "args" => {
+    match form::kind(field) {
+        form::Kind::Flag => json!({"type": "boolean"}),
+        form::Kind::List => {
             json!({"type": "array", "items": {"type": "string", "maxLength": 1024}, "maxItems": 64})
         }
-        "days" | "hours" | "priority" | "cpu" | "memory_mib" | "storage_mib" | "fuel"
-        | "budget_micro" | "timeout_s" | "deadline_s" | "output_mib" | "retries" | "page" | "n"
-        | "from" => json!({"type": "integer", "minimum": 0}),
+        form::Kind::Number => json!({"type": "integer", "minimum": 0}),
+        _ if matches!(field, "page" | "n" | "from") => json!({"type": "integer", "minimum": 0}),
         _ => json!({"type": "string"}),
     }
 }
@@ -162,6 +161,11 @@ mod tests {
             .sum();
         let offered = ROUTES.iter().filter(|r| r.is_api()).count() + 2;
         assert_eq!(described, offered);
+        for route in ROUTES {
+            for name in body(route.id).map_or(&[][..], |(fields, _)| fields) {
+                assert_ne!(form::kind(name), form::Kind::Unknown, "{name}");
+            }
+        }
         for route in ROUTES.iter().filter(|r| r.is_api()) {
             let operation = &document["paths"][route.path][verb(route.method)];
             assert_eq!(operation["operationId"], route.id);

@@ -1,6 +1,5 @@
 //! Nodes, tasks, accounts and audit records as JSON, for the API and for lists.
 
-use axum::response::Response;
 use betanet_auth::audit::Record as AuditRecord;
 use betanet_auth::token::ApiToken;
 use betanet_auth::{Account, Scope};
@@ -9,7 +8,6 @@ use betanet_fog::{Amounts, Resource};
 use betanet_wire::text::hex;
 use serde_json::{Map, Value, json};
 
-use crate::reply;
 use crate::text::moment;
 
 /// Amounts of the six resources.
@@ -148,20 +146,14 @@ fn cell(value: &Value) -> String {
 }
 
 /// A list as CSV, with these columns.
-pub(crate) fn csv(columns: &[&str], items: &[Value]) -> Response {
+pub(crate) fn csv(columns: &[&str], items: impl Iterator<Item = Value>) -> String {
     let mut out = columns.join(",") + "\r\n";
     for item in items {
         let cells: Vec<String> = columns.iter().map(|c| cell(&item[*c])).collect();
         out += &cells.join(",");
         out += "\r\n";
     }
-    let mut response = reply::whole(200, "text/csv; charset=utf-8", out);
-    reply::set(
-        &mut response,
-        "content-disposition",
-        "attachment; filename=\"list.csv\"",
-    );
-    response
+    out
 }
 
 #[cfg(test)]

@@ -3,14 +3,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequest as _, Multipart, Request, State};
-use axum::http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName, ORIGIN,
-};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN};
 use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
@@ -21,9 +19,8 @@ use betanet_auth::routes::{Access, Method, ROUTES, Route, find, is_api};
 use betanet_auth::session::SessionToken;
 use betanet_auth::{Error as AuthError, Kind};
 use betanet_wire::ChargeTo;
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Limited};
 
+use crate::body;
 use crate::cx::{Cx, Input, Who, request_id};
 use crate::fault::Fault;
 use crate::form::{Fields, QUERY_MAX};
@@ -31,14 +28,7 @@ use crate::handlers::{self, Handler};
 use crate::page;
 use crate::pages::login;
 use crate::reply::{self, Done};
-use crate::shared::{MODULE_MAX, Shared};
-
-/// Longest body of a form or a JSON request.
-pub(crate) const BODY_MAX: usize = 64 << 10;
-/// Longest first field of a form with a file.
-const FIRST_MAX: usize = 256;
-/// Time for a body.
-const BODY_TIME: Duration = Duration::from_secs(30);
+use crate::shared::Shared;
 
 /// The address of the other end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +69,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
                 none(&shared, &request, Fault::Method)
             },
         )
+        .layer(DefaultBodyLimit::max(body::FORM_MAX))
         .with_state(shared)
 }
 
@@ -133,82 +124,10 @@ impl Head {
             address,
         }
     }
-}
 
-/// Reads a body up to a bound, in time.
-async fn read(body: Body, most: usize) -> Result<Bytes, Fault> {
-    let whole = tokio::time::timeout(BODY_TIME, Limited::new(body, most).collect()).await;
-    match whole.map_err(|_| Fault::Slow)? {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Fault::TooLarge),
-        Err(_) => Err(Fault::Slow),
+    fn session(&self) -> Option<SessionToken> {
+        self.cookie.as_deref().and_then(SessionToken::from_cookies)
     }
-}
-
-fn content_type(parts: &Parts) -> &str {
-    let value = parts.headers.get(CONTENT_TYPE);
-    let text = value.and_then(|v| v.to_str().ok()).unwrap_or("");
-    text.split(';').next().unwrap_or("").trim()
-}
-
-/// Reads the body of a form, and takes its form token out. A file stays unread.
-async fn form(parts: &Parts, body: Body, head: &mut Head) -> Result<Input, Fault> {
-    match content_type(parts) {
-        "application/x-www-form-urlencoded" => {
-            let bytes = read(body, BODY_MAX).await?;
-            let all = Fields::read(&bytes)?;
-            let token = all.raw("form_token");
-            head.form_token = Some(token.to_owned()).filter(|t| !t.is_empty());
-            Ok(Input::Fields(all.without("form_token")))
-        }
-        "multipart/form-data" => {
-            let mut request = Request::from_parts(parts.clone(), body);
-            *request.body_mut() = Body::new(Limited::new(
-                std::mem::take(request.body_mut()),
-                MODULE_MAX + BODY_MAX,
-            ));
-            let form = Multipart::from_request(request, &()).await;
-            let mut form = form.map_err(|_| Fault::Type)?;
-            let first = tokio::time::timeout(BODY_TIME, first(&mut form)).await;
-            head.form_token = Some(first.map_err(|_| Fault::Slow)??);
-            Ok(Input::File(Box::new(form)))
-        }
-        _ => Err(Fault::Type),
-    }
-}
-
-/// The form token, which is the first field of a form with a file.
-async fn first(form: &mut Multipart) -> Result<String, Fault> {
-    let field = form.next_field().await.map_err(|_| Fault::Slow)?;
-    let mut field = field.ok_or(Fault::Field("form_token"))?;
-    if field.name() != Some("form_token") {
-        return Err(Fault::Field("form_token"));
-    }
-    let mut text = String::new();
-    while let Some(piece) = field.chunk().await.map_err(|_| Fault::Slow)? {
-        text += std::str::from_utf8(&piece).map_err(|_| Fault::Type)?;
-        if text.len() > FIRST_MAX {
-            return Err(Fault::Field("form_token"));
-        }
-    }
-    Ok(text)
-}
-
-/// Reads the body of a request of the API, after it was admitted.
-async fn api_body(cx: &mut Cx, parts: &Parts, body: Body) -> Result<Input, Fault> {
-    if cx.route.id == "putModule" {
-        cx.uploads()?;
-        return Ok(Input::Bytes(read(body, MODULE_MAX).await?));
-    }
-    let bytes = read(body, BODY_MAX).await?;
-    if bytes.is_empty() {
-        return Ok(Input::Fields(Fields::default()));
-    }
-    if content_type(parts) != "application/json" {
-        return Err(Fault::Type);
-    }
-    let value = serde_json::from_slice(&bytes).map_err(|_| Fault::Field("body"))?;
-    Ok(Input::Fields(Fields::of_json(&value)?))
 }
 
 /// Admits a request; `None` is an anonymous caller of an open route. A refusal comes with the actor for the audit log, if the
@@ -238,8 +157,9 @@ async fn admit(
     let Some((caller, name, grants)) = admitted else {
         return Ok(None);
     };
-    let session = head.cookie.as_deref().and_then(SessionToken::from_cookies);
-    let form = session.map_or_else(String::new, |s| s.form_token().expose().to_owned());
+    let form = head
+        .session()
+        .map_or_else(String::new, |s| s.form_token().expose().to_owned());
     Ok(Some(Who {
         caller,
         name,
@@ -269,10 +189,17 @@ struct Refused {
     fault: Fault,
     /// The actor for the audit log, if it is not the caller.
     actor: Option<String>,
+    /// Whether it showed no credentials. Such a refusal is counted and has no record, so that strangers do not fill the log.
+    anonymous: bool,
 }
 
-fn refused(cx: Cx, fault: Fault, actor: Option<String>) -> Box<Refused> {
-    Box::new(Refused { cx, fault, actor })
+fn refused(cx: Cx, fault: Fault) -> Box<Refused> {
+    Box::new(Refused {
+        cx,
+        fault,
+        actor: None,
+        anonymous: false,
+    })
 }
 
 /// A request until it is admitted.
@@ -308,33 +235,45 @@ async fn begun(
         gzip,
         now_ms: shared.now_ms(),
         upload: None,
+        target: Arc::default(),
     };
     let query = parts.uri.query().unwrap_or("");
     let read_query = match query.len() <= QUERY_MAX {
         true => Fields::read(query.as_bytes()),
         false => Err(Fault::TooLarge),
     };
-    // A form has its token in its body, so that is read first. It is bounded, and each connection has one.
+    // A form has its token in its body, so that is read first. It is bounded, and each connection has one. A form with a file is read
+    // later: until then, its token counts as right.
     let (mut body, mut early) = (Some(body), Ok(Input::None));
-    if route.writes()
+    let upload = body::is_upload(route, parts);
+    if upload {
+        head.form_token = head.session().map(|s| s.form_token().expose().to_owned());
+    } else if route.writes()
         && !route.is_api()
         && let Some(body) = body.take()
     {
-        early = form(parts, body, &mut head).await;
+        early = body::form(parts, body, &mut head.form_token).await;
     }
     match admit(shared, route, &head, address).await {
         Ok(who) => cx.who = who,
         Err((fault, actor)) => {
             cx.input = early.unwrap_or(Input::None);
-            return Err(refused(cx, fault, actor));
+            let anonymous = head.authorization.is_none() && head.session().is_none();
+            return Err(Box::new(Refused {
+                cx,
+                fault,
+                actor,
+                anonymous,
+            }));
         }
     }
     match read_query {
         Ok(query) => cx.query = query,
-        Err(fault) => return Err(refused(cx, fault, None)),
+        Err(fault) => return Err(refused(cx, fault)),
     }
     let input = match body {
-        Some(body) if route.writes() => api_body(&mut cx, parts, body).await,
+        Some(body) if upload => body::upload(&mut cx, parts, body).await,
+        Some(body) if route.writes() => body::api(&mut cx, parts, body).await,
         _ => early,
     };
     match input {
@@ -342,7 +281,7 @@ async fn begun(
             cx.input = input;
             Ok(cx)
         }
-        Err(fault) => Err(refused(cx, fault, None)),
+        Err(fault) => Err(refused(cx, fault)),
     }
 }
 
@@ -373,22 +312,27 @@ async fn serve(
         .map_or("/", |p| p.as_str())
         .to_owned();
     let (rest, done) = match begun(&shared, route, &parts, body, client, id).await {
-        Ok(cx) => {
-            let rest = rest(&cx);
-            (rest, handler(cx).await)
-        }
+        Ok(cx) => acted(&shared, route, handler, cx).await,
         Err(refused) => {
-            let Refused { cx, fault, actor } = *refused;
+            let Refused {
+                cx,
+                fault,
+                actor,
+                anonymous,
+            } = *refused;
             let mut rest = rest(&cx);
             if let Some(actor) = actor {
                 rest.actor = actor;
             }
-            (rest, Err(fault))
+            let done = match anonymous {
+                true => {
+                    shared.anonymous.fetch_add(1, Ordering::Relaxed);
+                    Err(fault)
+                }
+                false => audited(&shared, route, &rest, Err(fault)).await,
+            };
+            (rest, done)
         }
-    };
-    let done = match audited(&shared, route, &rest, done).await {
-        Ok(done) => done,
-        Err(fault) => Err(fault),
     };
     let name = request_id(&id);
     let (mut response, fault) = match done {
@@ -400,6 +344,28 @@ async fn serve(
     };
     reply::finish(&mut response, fault, &name);
     response
+}
+
+/// Runs the handler, and appends its record. What has a record runs in a task of its own: a client that leaves ends neither.
+async fn acted(
+    shared: &Arc<Shared>,
+    route: &'static Route,
+    handler: Handler,
+    cx: Cx,
+) -> (Rest, Result<Done, Fault>) {
+    let (own, spare, of) = (rest(&cx), rest(&cx), Arc::clone(shared));
+    let act = async move {
+        let done = handler(cx).await;
+        let done = audited(&of, route, &own, done).await;
+        (own, done)
+    };
+    if !route.audited {
+        return act.await;
+    }
+    match shared.actions.spawn(act).await {
+        Ok(acted) => acted,
+        Err(_) => (spare, Err(Fault::Auth(AuthError::Bug))),
+    }
 }
 
 fn rest(cx: &Cx) -> Rest {
@@ -426,6 +392,7 @@ fn rest(cx: &Cx) -> Rest {
             gzip: cx.gzip,
             now_ms: cx.now_ms,
             upload: None,
+            target: Arc::clone(&cx.target),
         },
     }
 }
@@ -437,16 +404,16 @@ async fn audited(
     route: &'static Route,
     rest: &Rest,
     done: Result<Done, Fault>,
-) -> Result<Result<Done, Fault>, Fault> {
+) -> Result<Done, Fault> {
     let verdict = match &done {
-        Ok(d) if d.audited || !route.audited => return Ok(done),
+        Ok(d) if d.audited || !route.audited => return done,
         Ok(_) => Verdict::Done,
-        Err(Fault::Auth(AuthError::Wait(_)) | Fault::Unavailable | Fault::Busy) => return Ok(done),
+        Err(Fault::Auth(AuthError::Wait(_)) | Fault::Unavailable | Fault::Busy) => return done,
         Err(fault) => {
             let refused =
                 matches!(fault, Fault::Auth(e) if matches!(e.kind(), Kind::LogIn | Kind::Refused));
             if !route.audited && !refused {
-                return Ok(done);
+                return done;
             }
             fault.verdict()
         }
@@ -454,7 +421,7 @@ async fn audited(
     let (actor, request) = (rest.actor.clone(), rest.shown.request);
     let (target, before, after) = match &done {
         Ok(done) => (done.target.clone(), done.before, done.after),
-        Err(_) => (rest.shown.vars.join("/"), None, None),
+        Err(_) => (rest.shown.tried(), None, None),
     };
     let noted = shared.desk.with(move |core, now, tx| {
         let entry = Entry {
@@ -469,7 +436,7 @@ async fn audited(
         core.audit(now.unix_ms, entry, tx);
     });
     noted.await?;
-    Ok(done)
+    done
 }
 
 /// The answer to a request that failed: a problem, a login, or a page.

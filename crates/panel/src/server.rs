@@ -34,7 +34,7 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Time after which a client that takes no bytes is cut off.
 const STUCK: Duration = Duration::from_secs(30);
 /// Time for open requests at the end.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A connection whose client has to take what is written.
 struct Patient {
@@ -127,11 +127,19 @@ impl Drop for Place {
     }
 }
 
-/// Serves until it is to stop. `trusted` tells the addresses of proxies, which carry the connections of many.
+/// The addresses that are answered.
+pub(crate) struct Doors<F> {
+    /// Tells the addresses of proxies, which carry the connections of many.
+    pub(crate) trusted: F,
+    /// Whether only these are answered: others would come without TLS, past the proxy.
+    pub(crate) only: bool,
+}
+
+/// Serves until it is to stop.
 pub(crate) async fn run(
     listener: TcpListener,
     router: Router,
-    trusted: impl Fn(IpAddr) -> bool,
+    doors: Doors<impl Fn(IpAddr) -> bool>,
     stop: CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -154,7 +162,11 @@ pub(crate) async fn run(
             continue;
         };
         let ip = from.ip().to_canonical();
-        let Some(place) = places.take(ip, ip.is_loopback() || trusted(ip)) else {
+        let trusted = (doors.trusted)(ip);
+        if doors.only && !trusted {
+            continue;
+        }
+        let Some(place) = places.take(ip, ip.is_loopback() || trusted) else {
             continue;
         };
         let (router, stop) = (router.clone(), stop.clone());

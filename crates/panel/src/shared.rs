@@ -1,34 +1,36 @@
 //! What all requests share.
 
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use betanet_auth::PasswordHash;
 use betanet_auth::client::Proxies;
 use betanet_auth::login::Guess;
 use betanet_auth::password::Password;
 use betanet_auth::setup::Setup;
-use betanet_auth::{Error as AuthError, PasswordHash};
 use betanet_fog_service::Local;
 use betanet_journal::Journal;
 use betanet_keys::Identity;
 use betanet_machine::Rng;
 use betanet_runtime::Gateway;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use crate::checks::Checks;
 use crate::desk::Desk;
 use crate::fault::Fault;
+use crate::hashes::Hashes;
 use crate::live::Live;
 use crate::view::{Snapshot, View};
 
-/// Password checks at once; each takes 19 MiB.
-pub(crate) const HASHES_MAX: usize = 2;
-/// Password checks that wait for one of these. Beyond, logins are refused as busy.
-pub(crate) const HASHES_WAITING: usize = 32;
 /// Modules that are uploaded at once.
 pub(crate) const UPLOADS_MAX: usize = 4;
 /// Longest module that is uploaded here, in bytes.
 pub(crate) const MODULE_MAX: usize = 16 << 20;
+
+/// Lists that are exported at once.
+pub(crate) const EXPORTS_MAX: usize = 2;
 
 /// What all requests share.
 pub(crate) struct Shared {
@@ -45,8 +47,12 @@ pub(crate) struct Shared {
     /// Address of the site, for command lines.
     pub(crate) origin: String,
     pub(crate) uploads: Arc<Semaphore>,
-    pub(crate) hashes: Arc<Semaphore>,
-    pub(crate) waiting: Arc<Semaphore>,
+    pub(crate) exports: Arc<Semaphore>,
+    pub(crate) hashes: Hashes,
+    /// Actions under way, which end with their audit record whether their client waits or not.
+    pub(crate) actions: TaskTracker,
+    /// Requests without credentials that were refused.
+    pub(crate) anonymous: AtomicU64,
     pub(crate) rng: Mutex<Rng>,
     pub(crate) started_ms: u64,
 }
@@ -71,39 +77,31 @@ impl Shared {
         Ok(self.view.get(self.now_ms()).await?)
     }
 
+    /// A snapshot of all that is committed now.
+    pub(crate) async fn fresh(&self) -> Result<Arc<Snapshot>, Fault> {
+        Ok(self.view.fresh(self.now_ms()).await?)
+    }
+
     /// The client's address behind proxies.
     pub(crate) fn client(&self, connection: IpAddr, forwarded: &[&str]) -> IpAddr {
         self.proxies.client(connection, forwarded)
     }
 
-    /// Runs a password function on a thread. The permit is the thread's, so that a request that ends early frees nothing too soon.
-    async fn stretched<T: Send + 'static>(
-        &self,
-        run: impl FnOnce() -> Result<T, AuthError> + Send + 'static,
-    ) -> Result<T, Fault> {
-        let waiting = Arc::clone(&self.waiting).try_acquire_owned();
-        let waiting = waiting.map_err(|_| Fault::Busy)?;
-        let permit = Arc::clone(&self.hashes).acquire_owned().await;
-        let permit = permit.map_err(|_| Fault::Busy)?;
-        drop(waiting);
-        let done = tokio::task::spawn_blocking(move || {
-            let done = run();
-            drop(permit);
-            done
-        });
-        Ok(done.await.map_err(|_| Fault::Auth(AuthError::Bug))??)
-    }
-
-    /// Checks a guess at a password.
-    pub(crate) async fn check(&self, guess: Guess) -> Result<(), Fault> {
-        self.stretched(move || guess.check()).await
+    /// Checks a guess at a password. A known device and a logged-in caller wait in a queue of their own.
+    pub(crate) async fn check(&self, known: bool, guess: Guess) -> Result<(), Fault> {
+        self.hashes.run(known, move || guess.check()).await
     }
 
     /// Checks the rules for a new password, and hashes it.
-    pub(crate) async fn hash(&self, password: &str, name: &str) -> Result<PasswordHash, Fault> {
+    pub(crate) async fn hash(
+        &self,
+        known: bool,
+        password: &str,
+        name: &str,
+    ) -> Result<PasswordHash, Fault> {
         let score = |text: &str, own: &[&str]| zxcvbn::zxcvbn(text, own).score().into();
         let password = Password::new(password, &[name, "betanet"], score)?;
         let salt = self.random();
-        self.stretched(move || password.hash(salt)).await
+        self.hashes.run(known, move || password.hash(salt)).await
     }
 }

@@ -64,8 +64,13 @@ pub(crate) fn task(
     };
     let size = local.stored(digest);
     let size = size.ok_or(Fault::Fog(RefusalCode::Digest.of("module")))?;
-    let lines = fields.raw("args").lines().filter(|l| !l.is_empty());
-    let args: Result<Vec<Text>, _> = lines.map(str::parse).collect();
+    let args: Result<Vec<Text>, _> = match fields.args() {
+        Some(args) => args.iter().map(|a| a.parse()).collect(),
+        None => {
+            let lines = fields.raw("args").lines().filter(|l| !l.is_empty());
+            lines.map(str::parse).collect()
+        }
+    };
     let args = args.map_err(|_| Fault::Field("args"))?;
     let tier = word(fields, "tier", Tier::Bronze, Tier::from_word)?;
     let level = word(fields, "level", Level::Public, Level::from_word)?;

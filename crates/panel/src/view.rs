@@ -1,4 +1,5 @@
-//! All nodes and tasks at one position of the journal, for lists with filters, sorting and pages.
+//! Lists of all nodes and tasks, for filters, sorting and pages. They are read one piece after another: each row is at least as new as
+//! the position that is told.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,7 +19,7 @@ const QUICK: u64 = 20;
 /// All nodes and tasks. Tasks that no list shows are not among them.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
-    /// Index of the journal up to which it is complete.
+    /// Index of the journal up to which it is complete. Rows may show later records too.
     pub(crate) position: u64,
     /// When it was taken, in UNIX ms.
     pub(crate) at: u64,
@@ -29,6 +30,22 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether it is new enough while the journal is at a position, or has all up to there. `now_ms` may be a little behind.
+    fn serves(&self, position: u64, now_ms: u64, whole: bool) -> bool {
+        if self.at == 0 {
+            return false;
+        }
+        let current = self.position >= position;
+        if whole {
+            return current;
+        }
+        // Beats of nodes and the reasons why tasks wait change without a record.
+        let age = now_ms.saturating_sub(self.at);
+        let bound = if current { 1000 } else { 0 };
+        let slow = self.took > QUICK;
+        age <= bound.max(if slow { 10 * self.took } else { 0 })
+    }
+
     /// The namespace of a task, if a list shows it.
     pub(crate) fn namespace(&self, id: &TaskId) -> Option<&Word> {
         self.task(id).map(|t| &t.ns)
@@ -77,31 +94,25 @@ impl View {
         Arc::clone(&self.last.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether a snapshot is new enough. `now_ms` may be a little behind.
-    fn serves(&self, snapshot: &Snapshot, now_ms: u64) -> bool {
-        if snapshot.at == 0 {
-            return false;
-        }
-        let current = snapshot.position >= self.local.position();
-        // Beats of nodes and the reasons why tasks wait change without a record.
-        let age = now_ms.saturating_sub(snapshot.at);
-        let bound = if current { 1000 } else { 0 };
-        age <= bound.max(if snapshot.took > QUICK {
-            10 * snapshot.took
-        } else {
-            0
-        })
-    }
-
     /// A snapshot that is new enough.
     pub(crate) async fn get(&self, now_ms: u64) -> Result<Arc<Snapshot>, Refusal> {
+        self.look(now_ms, false).await
+    }
+
+    /// A snapshot of all that is committed now, for what was just made.
+    pub(crate) async fn fresh(&self, now_ms: u64) -> Result<Arc<Snapshot>, Refusal> {
+        self.look(now_ms, true).await
+    }
+
+    async fn look(&self, now_ms: u64, whole: bool) -> Result<Arc<Snapshot>, Refusal> {
+        let serves = |s: &Snapshot| s.serves(self.local.position(), now_ms, whole);
         let last = self.last();
-        if self.serves(&last, now_ms) {
+        if serves(&last) {
             return Ok(last);
         }
         let _turn = self.turn.lock().await;
         let last = self.last();
-        if self.serves(&last, now_ms) {
+        if serves(&last) {
             return Ok(last);
         }
         let started = tokio::time::Instant::now();
@@ -154,5 +165,30 @@ impl View {
                 None => return Ok(all),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_lists_may_be_old_but_not_for_a_task_that_is_not_in_them() {
+        let slow = Snapshot {
+            position: 5,
+            at: 1_000,
+            took: 100,
+            ..Snapshot::default()
+        };
+        assert!(slow.serves(6, 1_900, false), "ten times as old as it took");
+        assert!(!slow.serves(6, 1_900, true), "a record is missing");
+        assert!(slow.serves(5, 1_900, true));
+        assert!(!slow.serves(6, 2_001, false));
+        let quick = Snapshot { took: 1, ..slow };
+        assert!(quick.serves(5, 2_000, false) && !quick.serves(6, 1_001, false));
+        assert!(
+            !Snapshot::default().serves(0, 0, true),
+            "nothing was read yet"
+        );
     }
 }

@@ -141,8 +141,9 @@ pub(crate) async fn make(cx: Cx) -> Result<Done, Fault> {
 pub(crate) async fn patch(cx: Cx) -> Result<Done, Fault> {
     let fields = cx.fields();
     fields.only(&["grants", "disabled"])?;
-    let grants = Some(fields.get("grants")).filter(|g| !g.is_empty());
+    let grants = fields.has("grants").then(|| fields.get("grants"));
     let disabled = match fields.get("disabled") {
+        "" if grants.is_none() => return Err(Fault::Field("grants")),
         "" => None,
         "true" => Some(true),
         "false" => Some(false),

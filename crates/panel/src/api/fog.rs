@@ -1,6 +1,6 @@
 //! Nodes and tasks.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use betanet_auth::Permission;
 use betanet_coordinator::Request;
@@ -8,6 +8,7 @@ use betanet_fog::NodeState;
 use betanet_wire::text::{hex, unhex_array};
 use serde_json::{Value, json};
 
+use crate::core::Place;
 use crate::cx::{Cx, Input};
 use crate::fault::Fault;
 use crate::list::{listed, paged};
@@ -27,7 +28,8 @@ pub(crate) async fn overview(cx: Cx) -> Result<Done, Fault> {
         .services
         .iter()
         .map(|s| {
-            json!({"id": s.id, "category": s.category, "status": s.health.word(), "text": s.text})
+            let (status, text) = (s.health.word(), control::told(&cx, s));
+            json!({"id": s.id, "category": s.category, "status": status, "text": text})
         })
         .collect();
     let mut body = json!({
@@ -42,7 +44,11 @@ pub(crate) async fn overview(cx: Cx) -> Result<Done, Fault> {
     if let Ok(s) = snapshot {
         body["nodes"] = json!(s.nodes.len());
         body["nodes_by_state"] = json!(s.node_states());
-        body["tasks"] = json!(s.tasks.len());
+        body["tasks"] = json!(tasks::visible(&cx, &s.tasks).len());
+    }
+    if cx.everywhere() {
+        let refused = cx.shared.anonymous.load(Ordering::Relaxed);
+        body["refused_without_credentials"] = json!(refused);
     }
     Ok(reply::json(200, &body).into())
 }
@@ -89,6 +95,9 @@ pub(crate) async fn make_node_token(cx: Cx) -> Result<Done, Fault> {
 /// `DELETE /api/v1/node-tokens/{id}`
 pub(crate) async fn end_node_token(cx: Cx) -> Result<Done, Fault> {
     let id = unhex_array(cx.var()).ok_or(Fault::Missing)?;
+    let target = format!("node-token {}", hex(&id));
+    cx.begin(Permission::Operate, Place::In(None), target)
+        .await?;
     cx.shared.local.ask(Request::RevokeToken(id)).await?;
     Ok(Done::on(
         format!("node-token {}", hex(&id)),
@@ -114,6 +123,9 @@ pub(crate) async fn submit(cx: Cx) -> Result<Done, Fault> {
     cx.need(Permission::Submit, Some(fields.get("ns")))?;
     let local = &cx.shared.local;
     let task = spec::task(local, &fields, None, cx.shared.random(), cx.now_ms)?;
+    let place = Place::In(Some(fields.get("ns").to_owned()));
+    let target = format!("module {}", hex(&task.module.digest));
+    cx.begin(Permission::Submit, place, target).await?;
     let after = Some(betanet_keys::hash(&[&betanet_fog::to_vec(&task)]));
     let id = hex(&local.submit(task).await?.0);
     let response = reply::json(201, &json!({"id": id}));
@@ -138,7 +150,7 @@ pub(crate) async fn plan(cx: Cx) -> Result<Done, Fault> {
 pub(crate) async fn task(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&[])?;
     let id = cx.task()?;
-    task::allowed(&cx, &id, Permission::ReadWork).await?;
+    task::allowed(&cx, &id).await?;
     let status = cx.shared.local.status(id).await?;
     Ok(reply::json(200, &record::status(&hex(&id.0), &status)).into())
 }
@@ -147,7 +159,7 @@ pub(crate) async fn task(cx: Cx) -> Result<Done, Fault> {
 pub(crate) async fn task_log(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&[])?;
     let id = cx.task()?;
-    task::allowed(&cx, &id, Permission::ReadWork).await?;
+    task::allowed(&cx, &id).await?;
     let status = cx.shared.local.status(id).await?;
     let fence = status.copies.iter().map(|c| c.fence).max();
     let fence = fence.ok_or(Fault::Missing)?;
@@ -172,8 +184,10 @@ pub(crate) async fn put_module(mut cx: Cx) -> Result<Done, Fault> {
     if betanet_keys::hash(&[&bytes]) != digest {
         return Err(Fault::Fog(betanet_fog::RefusalCode::Digest.of("digest")));
     }
-    let local = Arc::clone(&cx.shared);
-    local.local.store(bytes).await?;
+    let target = format!("module {}", hex(&digest));
+    cx.begin(Permission::Submit, Place::Somewhere, target)
+        .await?;
+    cx.shared.local.store(bytes).await?;
     Ok(Done::on(
         format!("module {}", hex(&digest)),
         reply::empty(204),

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use betanet_auth::Permission;
 use betanet_auth::audit::Record;
 use betanet_journal::Batch;
 use betanet_wire::text::base64url;
 use bytes::Bytes;
-use futures_util::stream::unfold;
+use futures_util::stream::{Stream as Pieces, StreamExt as _, unfold};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::core::AUDIT;
+use crate::core::{AUDIT, Place as Where};
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::live::{Missed, Place, TOPICS};
@@ -23,6 +24,10 @@ use crate::reply::{self, Done};
 pub(crate) const RECORDS_MAX: u64 = 1000;
 /// Time without an event after which a stream shows that it lives.
 const BEAT: Duration = Duration::from_secs(15);
+/// Longest life of a stream. A client that takes nothing is not seen before the buffers of both systems are full.
+const STREAM_TIME: Duration = Duration::from_secs(3600);
+/// The topic that needs a right to read tasks.
+const TASKS: &str = "tasks";
 
 /// Reads records of the journal from a position on, until it has some of the audit log.
 async fn read(cx: &Cx, mut after: u64, n: usize) -> Result<Vec<(u64, Vec<u8>)>, Fault> {
@@ -127,7 +132,7 @@ impl Stream {
                     self.last = Some(live.last());
                     let (boot, last) = (live.boot, live.last());
                     let text = format!("id: {boot}-{last}\nevent: reset\ndata: {{}}\n\n");
-                    return Some(Bytes::from(text));
+                    return self.counts().await.then(|| Bytes::from(text));
                 }
                 Some(Missed::Nothing(events)) => {
                     let own = |e: &&crate::live::Event| self.topics.contains(&e.topic);
@@ -138,7 +143,7 @@ impl Stream {
                         .collect();
                     self.last = events.last().map(|e| e.id).or(self.last);
                     if !texts.is_empty() {
-                        return Some(texts.concat().into());
+                        return self.counts().await.then(|| texts.concat().into());
                     }
                 }
             }
@@ -146,30 +151,37 @@ impl Stream {
                 told = self.told.changed() => if told.is_err() { return None },
                 () = tokio::time::sleep_until(self.next_beat) => {
                     self.next_beat = Instant::now() + BEAT;
-                    return self.beat().await;
+                    let position = self.cx.shared.local.position();
+                    let text = format!(": position {position}\n\n");
+                    return self.counts().await.then(|| Bytes::from(text));
                 }
             }
         }
     }
 
-    /// The sign of life, as long as the credentials count.
-    async fn beat(&self) -> Option<Bytes> {
-        let caller = self.cx.who.as_ref()?.caller;
-        let still = self
-            .cx
-            .shared
-            .desk
-            .with(move |core, now, _| core.still(now.unix_ms, &caller));
-        let position = self.cx.shared.local.position();
-        let text = format!(": position {position}\n\n");
-        still.await.ok().filter(|s| *s).map(|_| Bytes::from(text))
+    /// Whether the credentials count and the rights hold now, asked before anything is sent.
+    async fn counts(&self) -> bool {
+        let Some(caller) = self.cx.who.as_ref().map(|w| w.caller) else {
+            return false;
+        };
+        let tasks = self.topics.contains(&TASKS);
+        let stands = self.cx.shared.desk.with(move |core, now, _| {
+            let stands = |p| core.stands(now.unix_ms, &caller, p, &Where::Somewhere);
+            stands(Permission::Look).is_ok() && (!tasks || stands(Permission::ReadWork).is_ok())
+        });
+        stands.await.unwrap_or(false)
     }
+}
+
+/// Ends a stream after its time. Its client comes back, and misses nothing.
+fn bounded<S: Pieces>(stream: S) -> impl Pieces<Item = S::Item> {
+    stream.take_until(tokio::time::sleep(STREAM_TIME))
 }
 
 /// `GET /events`
 pub(crate) async fn events(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&["topics"])?;
-    let topics = match cx.query.get("topics") {
+    let mut topics = match cx.query.get("topics") {
         "" => TOPICS.to_vec(),
         text => {
             let known = |word: &str| TOPICS.into_iter().find(|t| *t == word);
@@ -177,6 +189,9 @@ pub(crate) async fn events(cx: Cx) -> Result<Done, Fault> {
             all.ok_or(Fault::Field("topics"))?
         }
     };
+    if !cx.may_somewhere(Permission::ReadWork) {
+        topics.retain(|t| *t != TASKS);
+    }
     let live = &cx.shared.live;
     let place = live.place(cx.who()?.caller.account).ok_or(Fault::Busy)?;
     let last = match cx.last_event.as_deref() {
@@ -199,6 +214,24 @@ pub(crate) async fn events(cx: Cx) -> Result<Done, Fault> {
         };
         Some((Ok::<Bytes, std::io::Error>(piece), (stream, None)))
     });
-    let response = reply::whole(200, "text/event-stream", Body::from_stream(pieces));
+    let body = Body::from_stream(bounded(pieces));
+    let mut response = reply::whole(200, "text/event-stream", body);
+    // A proxy that collects an answer would hold events back.
+    reply::set(&mut response, "x-accel-buffering", "no");
     Ok(response.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream::pending;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_after_an_hour() {
+        let began = Instant::now();
+        let mut stream = Box::pin(bounded(pending::<()>()));
+        assert_eq!(stream.next().await, None);
+        assert_eq!(began.elapsed().as_secs(), STREAM_TIME.as_secs());
+    }
 }

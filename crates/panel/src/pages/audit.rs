@@ -3,6 +3,7 @@
 use betanet_auth::audit::{Record, SignedHead, Verdict};
 use maud::{Markup, html};
 
+use crate::api::log::RECORDS_MAX;
 use crate::core::RECENT_MAX;
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -49,6 +50,18 @@ async fn filtered(cx: &Cx) -> Result<Vec<Record>, Fault> {
     Ok(rows.await?)
 }
 
+/// The commands that save the whole log and compare it with this head.
+fn verification(origin: &str, head: &SignedHead) -> String {
+    let last = head.head().size.saturating_sub(1) / RECORDS_MAX * RECORDS_MAX;
+    let n = RECORDS_MAX;
+    format!(
+        "for from in $(seq 0 {n} {last}); do\n  \
+           curl -H \"Authorization: Bearer $TOKEN\" \"{origin}/api/v1/audit?from=$from&n={n}\" > audit-$from.json\n\
+         done\n\
+         betanet audit verify $(seq -f audit-%.0f.json 0 {n} {last}) --head {head}"
+    )
+}
+
 fn filters(cx: &Cx) -> Markup {
     let verdict = cx.query.get("verdict");
     html! {
@@ -70,7 +83,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         .only(&["actor", "action", "q", "verdict", "page", "format"])?;
     let rows = filtered(&cx).await?;
     let as_of = (cx.shared.local.position(), cx.now_ms);
-    let items = || rows.iter().map(record::audit).collect();
+    let items = rows.iter().map(record::audit);
     if let Some(response) = list::export(&cx, as_of, &COLUMNS, items)? {
         return Ok(response.into());
     }
@@ -82,7 +95,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
             h2 #head { "Head" }
             p { (text::number(head.head().size)) " records. Keep this head somewhere else: it shows any later change to the records before it." }
             pre data-testid="audit-head" { code { (head) } }
-            (page::command(&format!("curl -H \"Authorization: Bearer $TOKEN\" '{0}/api/v1/audit?from=0&n=1000' > audit.json\nbetanet audit verify audit.json --head {head}", cx.shared.origin)))
+            (page::command(&verification(&cx.shared.origin, &head)))
         }
         (filters(&cx))
         div #audit-list .card {
@@ -116,4 +129,29 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         ),
     )
     .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_auth::audit::Trail;
+    use betanet_keys::Identity;
+
+    use super::*;
+
+    #[test]
+    fn the_command_covers_the_whole_log() {
+        let signer = Identity::from_seed(&[1; 32]);
+        let mut head = Trail::default().head(0);
+        for (size, last) in [(0, 0), (1, 0), (1000, 0), (1001, 1000), (2500, 2000)] {
+            head.size = size;
+            let signed = SignedHead::new(head, &signer);
+            let text = verification("http://127.0.0.1:1", &signed);
+            assert_eq!(
+                text.matches(&format!("0 1000 {last})")).count(),
+                2,
+                "{text}"
+            );
+            assert!(text.ends_with(&format!("--head {signed}")));
+        }
+    }
 }

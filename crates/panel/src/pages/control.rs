@@ -1,15 +1,17 @@
 //! `/control-panel`: nine services, an overview, and quick actions.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use betanet_auth::Permission;
 use betanet_fog::NodeState;
 use maud::{Markup, html};
 
-use crate::checks::{CATEGORIES, Checked, Service};
+use crate::checks::{CATEGORIES, Checked, Health, Service};
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::page::{self, Page, draw};
+use crate::pages::tasks;
 use crate::reply::{self, Done};
 use crate::text;
 use crate::view::Snapshot;
@@ -22,12 +24,23 @@ pub(crate) async fn looked(cx: &Cx) -> (Arc<Checked>, Result<Arc<Snapshot>, Faul
     (checked, snapshot)
 }
 
-fn card(service: &Service, at: u64, now_ms: u64) -> Markup {
+/// What a caller is told about a service. Texts have figures and faults of the whole coordinator.
+pub(crate) fn told<'a>(cx: &Cx, service: &'a Service) -> &'a str {
+    match service.health {
+        _ if cx.everywhere() => &service.text,
+        Health::Healthy => "it works",
+        Health::Degraded => "it works in part",
+        Health::Down => "it does not work",
+        Health::Absent => "it is not here",
+    }
+}
+
+fn card(cx: &Cx, service: &Service, at: u64, now_ms: u64) -> Markup {
     html! {
         li.card data-testid={ "service-status-" (service.id) } data-status=(service.health.word()) {
             h3 { (service.name) }
             p { (page::health(service.health)) }
-            p { (service.text) "." }
+            p { (told(cx, service)) "." }
             p.soft { "Checked " (text::ago(now_ms, at)) "." }
             @if let Some(page) = service.page {
                 a.button.plain href=(page) data-testid={ "view-details-" (service.id) } { "Details of " (service.name) }
@@ -63,7 +76,7 @@ fn actions(cx: &Cx) -> Markup {
                 (action("deploy-node", "Add a node", allowed(Permission::Operate, "/nodes#register")))
                 (action("submit-job", "Submit a task", allowed(Permission::Submit, "/tasks#submit")))
                 (action("create-circuit", "Create a circuit", Err("circuits over onion routes are not built")))
-                (action("view-metrics", "View metrics", Ok("#metrics")))
+                (action("view-metrics", "View metrics", if cx.everywhere() { Ok("#metrics") } else { Err("no role of yours holds everywhere") }))
             }
         }
     }
@@ -71,6 +84,10 @@ fn actions(cx: &Cx) -> Markup {
 
 /// The node's own counters: those of its metrics that have one value.
 fn metrics(cx: &Cx) -> Markup {
+    if !cx.everywhere() {
+        return html! {};
+    }
+    let refused = cx.shared.anonymous.load(Ordering::Relaxed);
     let all = cx.shared.gateway.render_metrics();
     let rows = all.lines().filter(|l| !l.starts_with('#'));
     let rows = rows.filter_map(|l| l.rsplit_once(' '));
@@ -78,10 +95,10 @@ fn metrics(cx: &Cx) -> Markup {
         section.card aria-labelledby="metrics" {
             h2 #metrics { "Metrics of this process" }
             details #all-metrics {
-                summary { "All counters, as the admin address gives them at /metrics" }
+                summary { "All counters: the panel's own, and those that the admin address gives at /metrics" }
                 div.scroll { table {
                     thead { tr { th scope="col" { "Metric" } th scope="col" { "Value" } } }
-                    tbody { @for (name, value) in rows { tr { td { code { (name) } } td { (value) } } } }
+                    tbody { tr { td { code { "panel_refused_without_credentials" } } td data-testid="refused-anonymous" { (refused) } } @for (name, value) in rows { tr { td { code { (name) } } td { (value) } } } }
                 } }
             }
         }
@@ -100,11 +117,12 @@ fn overview(cx: &Cx, checked: &Checked, snapshot: Option<&Snapshot>) -> Markup {
                 dt { "Running for" } dd { (text::span(now_ms.saturating_sub(cx.shared.started_ms))) }
                 dt { "Sessions" } dd { (checked.sessions) }
                 @if let Some(s) = snapshot {
+                    @let seen = tasks::visible(cx, &s.tasks);
                     dt { "Nodes" } dd data-testid="overview-nodes" {
                         (s.nodes.len()) ", " (s.nodes.iter().filter(|n| n.state == NodeState::Active).count()) " active"
                     }
                     dt { "Tasks" } dd data-testid="overview-tasks" {
-                        (text::number(s.tasks.len() as u64)) ", " (text::number(s.tasks.iter().filter(|t| !t.state.ended()).count() as u64)) " not ended"
+                        (text::number(seen.len() as u64)) ", " (text::number(seen.iter().filter(|t| !t.state.ended()).count() as u64)) " not ended"
                     }
                 }
             }
@@ -131,7 +149,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
                     h2 { (name) }
                     ul.grid {
                         @for service in checked.services.iter().filter(|s| s.category == category) {
-                            (card(service, checked.at, now_ms))
+                            (card(&cx, service, checked.at, now_ms))
                         }
                     }
                 }

@@ -7,6 +7,7 @@ use betanet_fog::{Amounts, DAY_MS, Kind, List, NodeState, Resource};
 use betanet_wire::text::hex;
 use maud::{Markup, html};
 
+use crate::core::Place;
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::form::Fields;
@@ -149,10 +150,8 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     let snapshot = cx.shared.snapshot().await?;
     let rows = filtered(&cx, &snapshot.nodes)?;
     let as_of = (snapshot.position, snapshot.at);
-    let exported = list::export(&cx, as_of, &COLUMNS, || {
-        rows.iter().map(record::node).collect()
-    });
-    if let Some(response) = exported? {
+    let items = rows.iter().map(record::node);
+    if let Some(response) = list::export(&cx, as_of, &COLUMNS, items)? {
         return Ok(response.into());
     }
     let paged = list::paged(&cx, rows)?;
@@ -300,6 +299,9 @@ pub(crate) async fn ordered(cx: &Cx, fields: &Fields) -> Result<(String, [u8; 16
         node: None,
         kinds: List::try_from(vec![kind]).map_err(|_| Fault::Field("kind"))?,
     };
+    let target = format!("node-token {}", hex(&id));
+    cx.begin(Permission::Operate, Place::In(None), target)
+        .await?;
     Ok((cx.shared.local.issue_token(request).await?, id))
 }
 
@@ -346,6 +348,9 @@ pub(crate) async fn to_state(cx: &Cx, to: NodeState) -> Result<String, Fault> {
     };
     let request = StateRequest { to, until };
     request.check()?;
+    let target = format!("node {}", hex(&id.0));
+    cx.begin(Permission::Operate, Place::In(None), target)
+        .await?;
     cx.shared.local.ask(Request::State(id, request)).await?;
     Ok(hex(&id.0))
 }

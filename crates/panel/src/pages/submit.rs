@@ -9,6 +9,8 @@ use bytes::{Bytes, BytesMut};
 use maud::{Markup, html};
 
 use super::tasks;
+use crate::body::broken;
+use crate::core::Place;
 use crate::cx::{Cx, Input};
 use crate::fault::Fault;
 use crate::form::Fields;
@@ -24,7 +26,7 @@ const FIELD_MAX: usize = 16 << 10;
 /// Reads a field of a form with files, up to a bound.
 async fn bytes(field: &mut Field<'_>, most: usize) -> Result<Bytes, Fault> {
     let mut all = BytesMut::new();
-    while let Some(piece) = field.chunk().await.map_err(|_| Fault::Slow)? {
+    while let Some(piece) = field.chunk().await.map_err(|e| broken(&e))? {
         if all.len() + piece.len() > most {
             return Err(Fault::TooLarge);
         }
@@ -36,7 +38,7 @@ async fn bytes(field: &mut Field<'_>, most: usize) -> Result<Bytes, Fault> {
 /// The fields and the file of a form.
 async fn parts(form: &mut Multipart) -> Result<(Fields, Option<Bytes>), Fault> {
     let (mut fields, mut file) = (Fields::default(), None);
-    while let Some(mut field) = form.next_field().await.map_err(|_| Fault::Slow)? {
+    while let Some(mut field) = form.next_field().await.map_err(|e| broken(&e))? {
         let name = field.name().unwrap_or_default().to_owned();
         if name == "file" {
             let content = bytes(&mut field, MODULE_MAX).await?;
@@ -74,7 +76,6 @@ fn planned(plan: &Plan) -> Markup {
 pub(crate) async fn submit(mut cx: Cx) -> Result<Done, Fault> {
     let (fields, file) = match std::mem::replace(&mut cx.input, Input::None) {
         Input::File(mut form) => {
-            cx.uploads()?;
             let time = std::time::Duration::from_secs(120);
             let read = tokio::time::timeout(time, parts(&mut form)).await;
             read.map_err(|_| Fault::Slow)??
@@ -101,6 +102,13 @@ async fn submitted(cx: &Cx, fields: &Fields, file: Option<Bytes>) -> Result<Done
     fields.only(&known)?;
     cx.need(Permission::Submit, Some(fields.get("ns")))?;
     let local = &cx.shared.local;
+    if file.is_some() || fields.get("do") != "plan" {
+        let own = file.as_ref().map(|f| hex(&betanet_keys::hash(&[f])));
+        let module = own.unwrap_or_else(|| fields.get("module").to_owned());
+        let place = Place::In(Some(fields.get("ns").to_owned()));
+        let target = format!("module {module}");
+        cx.begin(Permission::Submit, place, target).await?;
+    }
     let module = match file {
         Some(file) => Some(local.store(file).await?),
         None => None,

@@ -7,6 +7,7 @@ use betanet_fog::{Reason, TaskId};
 use betanet_wire::text::hex;
 use maud::{Markup, html};
 
+use crate::core::Place;
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::page::{self, Page, draw};
@@ -16,15 +17,22 @@ use crate::text;
 /// Bytes of a log that its page shows.
 const LOG_SHOWN: u64 = 64 << 10;
 
-/// Checks that the caller may do something with a task, by its namespace. A task that no list shows needs all namespaces.
-pub(crate) async fn allowed(cx: &Cx, id: &TaskId, permission: Permission) -> Result<(), Fault> {
+/// Checks that the caller may read something of a task, by its namespace. A task that no list shows needs all namespaces.
+pub(crate) async fn allowed(cx: &Cx, id: &TaskId) -> Result<(), Fault> {
+    let ns = namespace(cx, id).await?;
+    // Whether it exists is not for everybody to know.
+    let needed = cx.need(Permission::ReadWork, ns.as_deref());
+    needed.map_err(|_| Fault::Missing)
+}
+
+/// The namespace of a task, if a list shows it. One that was just submitted is not in older lists.
+async fn namespace(cx: &Cx, id: &TaskId) -> Result<Option<String>, Fault> {
     let snapshot = cx.shared.snapshot().await?;
-    let ns = snapshot.namespace(id).map(|ns| ns.as_str());
-    match cx.need(permission, ns) {
-        // Whether it exists is not for everybody to know.
-        Err(_) if permission == Permission::ReadWork => Err(Fault::Missing),
-        other => other,
+    if let Some(ns) = snapshot.namespace(id) {
+        return Ok(Some(ns.to_string()));
     }
+    let snapshot = cx.shared.fresh().await?;
+    Ok(snapshot.namespace(id).map(ToString::to_string))
 }
 
 /// Reasons in words, with the number of nodes.
@@ -110,7 +118,7 @@ async fn log(cx: &Cx, id: TaskId, status: &Status) -> Result<Markup, Fault> {
 pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&["done"])?;
     let id = cx.task()?;
-    allowed(&cx, &id, Permission::ReadWork).await?;
+    allowed(&cx, &id).await?;
     let position = cx.shared.local.position();
     let status = cx.shared.local.status(id).await?;
     let at = cx.shared.now_ms();
@@ -166,7 +174,10 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
 /// Cancels the task that the path names.
 pub(crate) async fn cancelled(cx: &Cx) -> Result<String, Fault> {
     let id = cx.task()?;
-    allowed(cx, &id, Permission::Submit).await?;
+    let ns = namespace(cx, &id).await?;
+    cx.need(Permission::Submit, ns.as_deref())?;
+    let target = format!("task {}", hex(&id.0));
+    cx.begin(Permission::Submit, Place::In(ns), target).await?;
     cx.shared.local.ask(Request::Cancel(id)).await?;
     Ok(hex(&id.0))
 }

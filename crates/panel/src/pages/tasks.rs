@@ -230,7 +230,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         filtered(&cx, &seen)
     };
     let rows = rows()?;
-    let items = || rows.iter().map(|t| record::task(t)).collect();
+    let items = rows.iter().map(|t| record::task(t));
     if let Some(response) = list::export(&cx, as_of, &COLUMNS, items)? {
         return Ok(response.into());
     }

@@ -1,225 +1,14 @@
-//! A panel over a coordinator that runs, asked over real sockets.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test stops where it is surprised"
-)]
-
-use std::net::SocketAddr;
-use std::sync::Arc;
+//! What a panel does for those who may use it.
 
 use betanet_auth::audit::{self, Fault, Record, SignedHead, Verdict};
 use betanet_auth::routes::{Access, Method, ROUTES};
 use betanet_auth::{Grant, Role};
-use betanet_fog_service::{Coordinator, Namespace, Role as Leads, Running, Settings, Stores};
-use betanet_journal::MemoryStore;
-use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
-use betanet_keys::Identity;
-use betanet_panel::{Panel, Parts, Settings as PanelSettings};
-use betanet_runtime::{Gateway, GatewayConfig};
-use betanet_store::State;
 use betanet_wire::text::{hex, unbase64url};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-const PASSWORD: &str = "xK9!rQ2#vB7z";
-
-/// A coordinator with its panel.
-struct World {
-    home: tempfile::TempDir,
-    gateway: Arc<Gateway>,
-    coordinator: Coordinator,
-    _running: Running,
-    identity: Identity,
-    panel: Option<Panel>,
-    at: SocketAddr,
-    code: String,
-}
-
-/// An answer.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn field(&self, name: &str) -> Vec<&str> {
-        let lines = self.head.lines().filter_map(|l| l.split_once(": "));
-        let own = lines.filter(|(n, _)| n.eq_ignore_ascii_case(name));
-        own.map(|(_, v)| v).collect()
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
-    }
-
-    /// The cookies that it sets, as a browser sends them.
-    fn cookies(&self) -> String {
-        let all = self.field("set-cookie").into_iter();
-        let pairs: Vec<&str> = all.map(|c| c.split(';').next().unwrap()).collect();
-        pairs.join("; ")
-    }
-}
-
-async fn world() -> World {
-    let home = tempfile::tempdir().unwrap();
-    let identity = Identity::from_seed(&[1; 32]);
-    let mut config = GatewayConfig::in_state(home.path().join("node"));
-    config.listener.listen = vec!["127.0.0.1:0".parse().unwrap()];
-    let lab = Namespace {
-        users: vec![*Identity::from_seed(&[2; 32]).public()],
-        ..Namespace::default()
-    };
-    let settings = Settings {
-        namespaces: [("lab".parse().unwrap(), lab)].into(),
-        ..Settings::default()
-    };
-    let state = Arc::new(State::open(&home.path().join("fog")).unwrap());
-    let stores = Stores::open(&state, 1 << 24).await.unwrap();
-    let coordinator = Coordinator::new(identity.clone(), settings, stores);
-    let gateway = Gateway::builder(identity.clone(), &config)
-        .start()
-        .await
-        .unwrap();
-    let journal = Arc::new(MemoryStore::new().open("one"));
-    let peer = gateway.listening().peer();
-    let running = coordinator.start(&peer, journal).await.unwrap();
-    let leads = |role: &Leads| matches!(role, Leads::Leads(_));
-    running.handle().wait_for(leads).await;
-    let mut world = World {
-        home,
-        gateway: Arc::new(gateway),
-        coordinator,
-        _running: running,
-        identity,
-        panel: None,
-        at: SocketAddr::from(([127, 0, 0, 1], 0)),
-        code: String::new(),
-    };
-    world.start().await;
-    world
-}
-
-impl World {
-    async fn start(&mut self) {
-        let state = Arc::new(State::open(&self.home.path().join("panel")).unwrap());
-        let sqlite = SqliteSettings {
-            floor: 0,
-            ..SqliteSettings::default()
-        };
-        let journal = SqliteJournal::open(&state, sqlite).unwrap();
-        let settings = PanelSettings {
-            listener: std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
-            hosts: Vec::new(),
-            proxies: betanet_panel::proxies(&[]).unwrap(),
-            key: [7; 32],
-        };
-        let parts = Parts {
-            journal: Arc::new(journal),
-            coordinator: self.coordinator.local(),
-            gateway: Arc::clone(&self.gateway),
-            identity: self.identity.clone(),
-        };
-        let panel = Panel::start(settings, parts).await.unwrap();
-        self.at = panel.address();
-        let code = panel.first_code();
-        self.code = code.map_or_else(String::new, |c| c.expose().to_owned());
-        self.panel = Some(panel);
-    }
-
-    /// Sends a request. `fields` may replace the field `host`.
-    async fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Answer {
-        let mut tcp = TcpStream::connect(self.at).await.unwrap();
-        let own = fields.iter().any(|(n, _)| *n == "host");
-        let mut text = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
-        if !own {
-            text += &format!("host: {}\r\n", self.at);
-        }
-        for (name, value) in fields {
-            text += &format!("{name}: {value}\r\n");
-        }
-        text += &format!("content-length: {}\r\n\r\n{body}", body.len());
-        tcp.write_all(text.as_bytes()).await.unwrap();
-        let mut all = Vec::new();
-        let mut piece = [0; 4096];
-        // A stream of events does not end.
-        let is_stream = |all: &[u8]| String::from_utf8_lossy(all).contains("text/event-stream");
-        loop {
-            let n = tcp.read(&mut piece).await.unwrap_or(0);
-            all.extend_from_slice(&piece[..n]);
-            if n == 0 || is_stream(&all) {
-                break;
-            }
-        }
-        let text = String::from_utf8_lossy(&all).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        Answer {
-            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-            head: head.to_owned(),
-            body: body.to_owned(),
-        }
-    }
-
-    fn origin(&self) -> String {
-        format!("http://{}", self.at)
-    }
-
-    /// Sends a form as a page of the site does.
-    async fn form(&self, path: &str, cookie: &str, body: &str) -> Answer {
-        let fields = [
-            ("origin", &*self.origin()),
-            ("cookie", cookie),
-            ("content-type", "application/x-www-form-urlencoded"),
-        ];
-        self.ask("POST", path, &fields, body).await
-    }
-
-    /// Makes the first administrator. Returns the cookies and the form token.
-    async fn admin(&self) -> (String, String) {
-        let body = format!("code={}&name=root&password={PASSWORD}", self.code);
-        let body = body.replace('#', "%23");
-        let answer = self.form("/login/first", "", &body).await;
-        assert_eq!(answer.status, 303, "{answer:?}");
-        let cookie = answer.cookies();
-        let page = self
-            .ask("GET", "/settings", &[("cookie", &cookie)], "")
-            .await;
-        assert_eq!(page.status, 200, "{page:?}");
-        let (_, rest) = page
-            .body
-            .split_once("name=\"form_token\" value=\"")
-            .unwrap();
-        let token = rest.split('"').next().unwrap().to_owned();
-        (cookie, token)
-    }
-
-    async fn api(&self, method: &str, path: &str, bearer: &str, body: &Value) -> Answer {
-        let bearer = format!("Bearer {bearer}");
-        let fields = [
-            ("authorization", &*bearer),
-            ("content-type", "application/json"),
-        ];
-        let body = match body {
-            Value::Null => String::new(),
-            body => body.to_string(),
-        };
-        self.ask(method, path, &fields, &body).await
-    }
-
-    async fn access(&self, name: &str) -> (String, String) {
-        let body = json!({"name": name, "password": PASSWORD}).to_string();
-        let fields = [("content-type", "application/json")];
-        let answer = self.ask("POST", "/api/v1/login", &fields, &body).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        let tokens = answer.json();
-        let text = |key: &str| tokens[key].as_str().unwrap().to_owned();
-        (text("access_token"), text("refresh_token"))
-    }
-}
+use crate::world::{PASSWORD, world};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_code_makes_one_administrator_and_accounts_outlast_a_restart() {
@@ -334,21 +123,33 @@ async fn every_route_asks_every_role_and_nobody() {
         let made = world.api("POST", "/api/v1/accounts", &root, &new).await;
         assert_eq!(made.status, 201, "{made:?}");
         let (bearer, _) = world.access(&name).await;
+        let bearer = format!("Bearer {bearer}");
+        let cookie = world.log_in(&name, "").await;
+        let form = format!("form_token={}", world.form_token(&cookie).await);
         let mut routes: Vec<_> = ROUTES.iter().collect();
-        // It ends the token that asks.
-        routes.sort_by_key(|r| r.id == "endSessions");
+        // They end the session and the token that ask.
+        routes.sort_by_key(|r| matches!(r.id, "logOut" | "endSessions"));
         for route in routes {
             let (Access::Needs(p) | Access::Lists(p)) = route.access else {
                 continue;
             };
             let path = route.path.replace("{id}", "x1").replace("{digest}", "x1");
-            let bearer = format!("Bearer {bearer}");
-            let kind = match (route.is_api(), route.method) {
-                (true, _) => "application/json",
-                (false, _) => "application/x-www-form-urlencoded",
+            let (kind, body) = match route.is_api() {
+                true => ("application/json", ""),
+                false => ("application/x-www-form-urlencoded", form.as_str()),
             };
-            let fields = [("authorization", &*bearer), ("content-type", kind)];
-            let answer = world.ask(route.method.as_str(), &path, &fields, "").await;
+            let by = match route.needs_session() {
+                true => ("cookie", cookie.as_str()),
+                false => ("authorization", bearer.as_str()),
+            };
+            let fields = [by, ("content-type", kind), ("origin", &*world.origin())];
+            let n = if route.writes() && !route.is_api() {
+                3
+            } else {
+                2
+            };
+            let (verb, fields) = (route.method.as_str(), &fields[..n]);
+            let answer = world.ask(verb, &path, fields, body).await;
             let may = Grant::everywhere(*role).role.permissions().has(p);
             assert_eq!(answer.status != 403, may, "{} {role}: {answer:?}", route.id);
             assert_ne!(answer.status, 401, "{} {role}", route.id);

@@ -1,0 +1,104 @@
+//! Password checks: two at once, on threads. Others wait in two short queues, so that strangers who guess keep no known device out.
+
+use std::sync::Arc;
+
+use betanet_auth::Error as AuthError;
+use tokio::sync::Semaphore;
+
+use crate::fault::Fault;
+
+/// Password checks at once; each takes 19 MiB.
+pub(crate) const HASHES_MAX: usize = 2;
+/// Password checks of strangers that wait. Beyond, logins are refused as busy.
+pub(crate) const HASHES_WAITING: usize = 32;
+/// Password checks of known devices and logged-in callers that wait.
+pub(crate) const HASHES_WAITING_KNOWN: usize = 8;
+
+/// The password checks that run and wait.
+#[derive(Debug)]
+pub(crate) struct Hashes {
+    running: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+    known: Arc<Semaphore>,
+}
+
+impl Hashes {
+    pub(crate) fn new() -> Self {
+        let of = |n| Arc::new(Semaphore::new(n));
+        Self {
+            running: of(HASHES_MAX),
+            strangers: of(HASHES_WAITING),
+            known: of(HASHES_WAITING_KNOWN),
+        }
+    }
+
+    /// Runs a password function on a thread. The permit is the thread's, so that a request that ends early frees nothing too soon.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        known: bool,
+        run: impl FnOnce() -> Result<T, AuthError> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let queue = match known {
+            true => &self.known,
+            false => &self.strangers,
+        };
+        let waiting = Arc::clone(queue).try_acquire_owned();
+        let waiting = waiting.map_err(|_| Fault::Busy)?;
+        let permit = Arc::clone(&self.running).acquire_owned().await;
+        let permit = permit.map_err(|_| Fault::Busy)?;
+        drop(waiting);
+        let done = tokio::task::spawn_blocking(move || {
+            let done = run();
+            drop(permit);
+            done
+        });
+        Ok(done.await.map_err(|_| Fault::Auth(AuthError::Bug))??)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Condvar, Mutex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn two_checks_run_at_once_and_strangers_keep_no_known_device_out() {
+        let hashes = Arc::new(Hashes::new());
+        let counts = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+        let gate = Arc::new((Mutex::new(false), Condvar::new()));
+        let start = |known| {
+            let (hashes, counts, gate) = (hashes.clone(), counts.clone(), gate.clone());
+            tokio::spawn(async move {
+                let check = move || {
+                    let n = counts.0.fetch_add(1, Ordering::SeqCst) + 1;
+                    counts.1.fetch_max(n, Ordering::SeqCst);
+                    let open = gate.0.lock().unwrap();
+                    drop(gate.1.wait_while(open, |open| !*open).unwrap());
+                    counts.0.fetch_sub(1, Ordering::SeqCst);
+                    Ok(())
+                };
+                hashes.run(known, check).await
+            })
+        };
+        let mut all: Vec<_> = (0..HASHES_MAX + HASHES_WAITING)
+            .map(|_| start(false))
+            .collect();
+        while hashes.strangers.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(hashes.run(false, || Ok(())).await, Err(Fault::Busy));
+        all.extend((0..HASHES_WAITING_KNOWN).map(|_| start(true)));
+        while hashes.known.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(hashes.run(true, || Ok(())).await, Err(Fault::Busy));
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+        for one in all {
+            assert_eq!(one.await.unwrap(), Ok(()));
+        }
+        assert_eq!(counts.1.load(Ordering::SeqCst), HASHES_MAX);
+    }
+}

@@ -1,0 +1,12 @@
+//! A panel over a coordinator that runs, asked over real sockets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops where it is surprised"
+)]
+
+mod hostile;
+mod panel;
+mod rights;
+mod world;
