@@ -93,11 +93,16 @@ pub(crate) struct PanelArgs {
     #[arg(long, value_name = "ADDR", env = "BETANET_PANEL")]
     pub(crate) panel: Option<std::net::SocketAddr>,
     /// Name under which browsers reach the panel over TLS, with its port unless that is 443; may be repeated. A proxy terminates TLS
-    /// and passes the field Host on
-    #[arg(long, value_name = "NAME", requires = "panel")]
+    /// and passes the field Host on. Needs --panel-proxy; the panel then answers only those proxies
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "panel",
+        requires = "panel_proxy"
+    )]
     pub(crate) panel_host: Vec<String>,
-    /// Address or network of a TLS proxy, whose X-Forwarded-For names the client; may be repeated
-    #[arg(long, value_name = "NET", requires = "panel")]
+    /// Address or network of a TLS proxy, whose X-Forwarded-For names the client; may be repeated. Needs --panel-host
+    #[arg(long, value_name = "NET", requires = "panel", requires = "panel_host")]
     pub(crate) panel_proxy: Vec<String>,
 }
 

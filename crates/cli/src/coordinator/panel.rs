@@ -41,7 +41,12 @@ pub(super) fn settings(args: &PanelArgs) -> Result<Option<PanelSettings>, Fail> 
             "an address, or an address and the length of its prefix such as 10.0.0.0/8; at most 64";
         Fail::Usage(format!("--panel-proxy: {why}"))
     })?;
-    let behind = !args.panel_host.is_empty() && !args.panel_proxy.is_empty();
+    let behind = !args.panel_host.is_empty();
+    if behind == args.panel_proxy.is_empty() {
+        // Without the proxy's address, all of its clients would share the limits of one address.
+        let why = "--panel-host and --panel-proxy need each other";
+        return Err(Fail::Usage(why.to_owned()));
+    }
     if !address.ip().is_loopback() && !behind {
         let why = "plain HTTP on other addresses than 127.0.0.1 and [::1] needs a TLS proxy: name it with --panel-host and --panel-proxy";
         return Err(Fail::Usage(format!("panel {address}: {why}")));
@@ -110,4 +115,27 @@ pub(super) async fn start(
     };
     let started = Panel::start(settings, parts).await;
     started.map_err(|e| Fail::Local(chain(&e)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_and_a_proxy_need_each_other() {
+        let args = |host: &[&str], proxy: &[&str]| PanelArgs {
+            panel: Some(([127, 0, 0, 1], 0).into()),
+            panel_host: host.iter().map(ToString::to_string).collect(),
+            panel_proxy: proxy.iter().map(ToString::to_string).collect(),
+        };
+        assert!(settings(&args(&[], &[])).is_ok());
+        assert!(settings(&args(&["fog.example"], &["127.0.0.1"])).is_ok());
+        for (host, proxy) in [(&["fog.example"][..], &[][..]), (&[], &["127.0.0.1"])] {
+            let refused = settings(&args(host, proxy)).err();
+            assert!(
+                matches!(refused, Some(Fail::Usage(_))),
+                "{host:?} {proxy:?}"
+            );
+        }
+    }
 }
