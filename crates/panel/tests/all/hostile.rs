@@ -84,6 +84,13 @@ async fn files_are_read_from_those_who_may_submit() {
 async fn four_modules_are_uploaded_at_once_and_none_over_its_bound() {
     let world = world().await;
     let (cookie, token) = world.admin().await;
+    let (root, _) = world.access("root").await;
+    let bearer = format!("Bearer {root}");
+    let fields = [("authorization", &*bearer), ("expect", "100-continue")];
+    let path = format!("/api/v1/modules/{}", "0".repeat(64));
+    let long = (16 << 20) + 1;
+    let tcp = world.send(("PUT", &path), &fields, "", long).await;
+    assert_eq!(answer(tcp).await.status, 413);
     let origin = world.origin();
     let known = [("origin", &*origin), ("cookie", &*cookie), KIND];
     let form = upload(&token, "x");
@@ -100,13 +107,6 @@ async fn four_modules_are_uploaded_at_once_and_none_over_its_bound() {
     while world.ask("POST", "/tasks", &known, &form).await.status == 503 {
         tokio::task::yield_now().await;
     }
-    let (root, _) = world.access("root").await;
-    let bearer = format!("Bearer {root}");
-    let fields = [("authorization", &*bearer), ("expect", "100-continue")];
-    let path = format!("/api/v1/modules/{}", "0".repeat(64));
-    let long = (16 << 20) + 1;
-    let tcp = world.send(("PUT", &path), &fields, "", long).await;
-    assert_eq!(answer(tcp).await.status, 413);
 }
 
 #[tokio::test(flavor = "multi_thread")]
