@@ -130,7 +130,10 @@ mod tests {
         };
         assert!(settings(&args(&[], &[])).is_ok());
         assert!(settings(&args(&["fog.example"], &["127.0.0.1"])).is_ok());
-        for (host, proxy) in [(&["fog.example"][..], &[][..]), (&[][..], &["127.0.0.1"][..])] {
+        for (host, proxy) in [
+            (&["fog.example"][..], &[][..]),
+            (&[][..], &["127.0.0.1"][..]),
+        ] {
             let refused = settings(&args(host, proxy)).err();
             assert!(
                 matches!(refused, Some(Fail::Usage(_))),
