@@ -94,6 +94,9 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(hashes.run(true, || Ok(())).await, Err(Fault::Busy));
+        while counts.0.load(Ordering::SeqCst) < HASHES_MAX {
+            tokio::task::yield_now().await;
+        }
         *gate.0.lock().unwrap() = true;
         gate.1.notify_all();
         for one in all {
