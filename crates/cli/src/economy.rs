@@ -7,6 +7,7 @@ mod journal;
 mod net;
 mod nonces;
 mod proofs;
+mod seen;
 mod stakes;
 mod tokens;
 mod words;

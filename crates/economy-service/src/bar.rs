@@ -34,6 +34,8 @@ pub(crate) struct Api {
     pub(crate) identity: Identity,
     pub(crate) room: Room,
     pub(crate) rates: Rates,
+    /// Heads that brought no signature, by address: apart from requests, so that neither stops the other.
+    pub(crate) heads: Rates,
     /// Requests to the machine that were refused, by code.
     pub(crate) refused: Mutex<BTreeMap<Code, u64>>,
     pub(crate) requests: AtomicU64,
@@ -140,29 +142,36 @@ impl Api {
                     let why = "too many requests of this address were refused";
                     return Err(Refused::crowded(why));
                 }
-                if self.shared.leader.get().is_some() {
+                if self.shared.leader().is_some() {
                     return Err(self.elsewhere());
                 }
                 let envelope = read(call.body, &mut part, ENVELOPE_MAX).await?;
-                let (code, body) = self.request(envelope).await?;
-                if code != Code::Ok {
+                let (code, repeat, body) = self.request(envelope).await?;
+                // Neither a refusal nor a repeat costs a fee.
+                if code != Code::Ok || repeat {
                     self.rates.refused(charge, now);
                 }
                 Ok((code.status(), body))
             }
             (Method::Post, ["sign"]) => {
-                if self.shared.leader.get().is_some() {
+                if self.shared.leader().is_some() {
                     return Err(self.elsewhere());
                 }
                 let now = Instant::now();
-                if !self.rates.allows(charge, now) {
-                    let why = "too many requests of this address were refused";
+                if !self.heads.allows(charge, now) {
+                    let why = "too many heads of this address brought no signature";
                     return Err(Refused::crowded(why));
                 }
                 let body = read(call.body, &mut part, ENVELOPE_MAX).await?;
-                // A head can carry many signatures that do not verify, so each counts. A signer looks once a second.
-                self.rates.refused(charge, now);
-                self.sign(&body).await
+                // A head can carry many signatures that do not verify.
+                let (is_new, answer) = match self.sign(&body).await {
+                    Ok((is_new, answer)) => (is_new, Ok(answer)),
+                    Err(refused) => (false, Err(refused)),
+                };
+                if !is_new {
+                    self.heads.refused(charge, now);
+                }
+                answer
             }
             (Method::Get, ["genesis"]) => {
                 let genesis = self.shared.setup.genesis.as_bytes();
@@ -186,9 +195,15 @@ impl Api {
         }
     }
 
-    async fn request(&self, envelope: Vec<u8>) -> Result<(Code, Vec<u8>), Refused> {
-        let Answer::Answered(body) = self.ask(Ask::Request(envelope)).await? else {
-            return Err(odd());
+    /// The code of an answer, whether it repeats another, and its body.
+    async fn request(&self, envelope: Vec<u8>) -> Result<(Code, bool, Vec<u8>), Refused> {
+        let body = match self.ask(Ask::Request(envelope)).await? {
+            Answer::Answered(body) => body,
+            Answer::Ahead => {
+                let why = "the ledger's last record is over 10 minutes ahead of this node's clock";
+                return Err(Refused::new(status::UNAVAILABLE, why));
+            }
+            _ => return Err(odd()),
         };
         let code = body.answer.code;
         match code {
@@ -200,17 +215,23 @@ impl Api {
                 *counts.entry(code).or_default() += 1;
             }
         }
+        let repeat = body.answer.repeat;
         let bytes = body.to_bytes();
         let sig = body.sign(&self.identity);
-        Ok((code, cbor::to_vec(&SignedAnswer { sig, body: &bytes })))
+        let signed = cbor::to_vec(&SignedAnswer { sig, body: &bytes });
+        Ok((code, repeat, signed))
     }
 
-    async fn sign(&self, body: &[u8]) -> Result<(u16, Vec<u8>), Refused> {
+    /// Whether a head brought a signature, and the answer.
+    async fn sign(&self, body: &[u8]) -> Result<(bool, (u16, Vec<u8>)), Refused> {
         let head =
             SignedHead::from_bytes(body).map_err(|_| Refused::malformed("the body is no head"))?;
         match self.ask(Ask::Sign(head)).await? {
-            Answer::Final(Ok(is_final)) => Ok((status::OK, cbor::to_vec(&is_final))),
-            Answer::Final(Err(error)) => {
+            Answer::Taken(Ok(taken)) => {
+                let body = cbor::to_vec(&taken.is_final);
+                Ok((taken.is_new, (status::OK, body)))
+            }
+            Answer::Taken(Err(error)) => {
                 tracing::debug!(%error, "signatures of a head are not taken");
                 let why = "the head is not the one that waits for signatures";
                 Err(Refused::new(status::CONFLICT, why))

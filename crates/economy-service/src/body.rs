@@ -8,7 +8,7 @@ use betanet_wire::message;
 /// Label of the signatures of heads.
 pub const HEAD_LABEL: &str = "BN-ECO-HEAD1";
 /// Longest answer, in bytes. Answers of several records end before it, but have one record at least.
-pub const ANSWER_MAX: usize = 4 << 20;
+pub const ANSWER_MAX: usize = 256 << 10;
 /// Most records of one answer.
 pub const LIST_MAX: u64 = 1024;
 
@@ -148,6 +148,13 @@ pub fn records(bytes: &[u8]) -> Result<Vec<&[u8]>, Cut<'_>> {
     Ok(all)
 }
 
+/// The records of an answer to a request for at most so many. `None`: it does not read, is empty, or has more than asked for.
+#[must_use]
+pub fn asked_records(bytes: &[u8], most: u64) -> Option<Vec<&[u8]>> {
+    let list = records(bytes).ok()?;
+    (1..=most).contains(&(list.len() as u64)).then_some(list)
+}
+
 /// A sequence of records that breaks off.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("record {} does not read", .whole.len())]
@@ -210,6 +217,15 @@ mod tests {
             other: None,
         });
         assert!(cbor::from_slice::<StateBody>(&cbor::to_vec(&long)).is_err());
+    }
+
+    #[test]
+    fn an_answer_with_more_records_than_asked_for_is_none() {
+        let two = [0xa0, 0xa0];
+        assert_eq!(asked_records(&two, 2).map(|list| list.len()), Some(2));
+        assert_eq!(asked_records(&two, 1), None);
+        assert_eq!(asked_records(&[], 9), None);
+        assert_eq!(asked_records(&[0x42], 9), None);
     }
 
     #[test]

@@ -162,7 +162,7 @@ pub fn answer(
     }
 }
 
-/// What a reader trusts: a genesis, which names the first signers.
+/// What a reader trusts: a genesis, which names the first signers, or signers that a verified journal led to.
 #[derive(Clone, Debug)]
 pub struct Trust {
     genesis: Genesis,
@@ -184,20 +184,33 @@ impl Trust {
         })
     }
 
+    /// Trusts these signers instead, which a verified journal of the ledger lists at its last head.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::NoSigners`].
+    pub fn with_signers(mut self, keys: &[[u8; 32]]) -> Result<Self, ClientError> {
+        let signers = Signers::from_bytes(keys);
+        self.signers = signers.map_err(|_| ClientError::NoSigners)?;
+        Ok(self)
+    }
+
     /// The genesis.
     #[must_use]
     pub const fn genesis(&self) -> &Genesis {
         &self.genesis
     }
 
-    /// Reads a final head, and checks its signatures.
+    /// Reads a final head, and checks its signatures. Those that do not count are removed.
     ///
     /// # Errors
     ///
     /// [`ClientError::Head`], also for a set of signers that a vote put in force: replay the journal then.
     pub fn head(&self, bytes: &[u8]) -> Result<SignedHead, ClientError> {
-        let head = SignedHead::from_bytes(bytes)?;
-        head.check(domain(self.genesis.id()), &self.signers)?;
+        let mut head = SignedHead::from_bytes(bytes)?;
+        let domain = domain(self.genesis.id());
+        head.check(domain, &self.signers)?;
+        head.clean(domain, &self.signers);
         Ok(head)
     }
 }

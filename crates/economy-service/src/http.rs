@@ -96,7 +96,7 @@ async fn reply(api: &Api, path: &str) -> Result<Value, (u16, &'static str)> {
                     "signatures": facts.signatures,
                     "needed": facts.needed,
                 }),
-                "follows": api.shared.leader.get().map(ToString::to_string),
+                "follows": api.shared.leader().map(ToString::to_string),
             }))
         }
         _ => Err((404, "head or supply")),

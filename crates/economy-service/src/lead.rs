@@ -8,7 +8,7 @@ use betanet_runtime::Clock;
 use tokio::time::Instant;
 
 use crate::shared::Shared;
-use crate::state::Ask;
+use crate::state::{Ask, SKEW_MS};
 
 /// Records without a head after which one is proposed at once.
 const HEAD_RECORDS: u64 = 1000;
@@ -32,6 +32,13 @@ pub(crate) async fn run(shared: Arc<Shared>, every: Duration) {
             continue;
         }
         let now = clock.now().unix_ms;
+        // The state refuses all until the clock has come there.
+        if facts.ts > now.saturating_add(SKEW_MS) {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        // Records have the leader's time, which never falls.
+        let now = now.max(facts.ts);
         if facts.next_due <= now {
             if shared.ask(Ask::Tick).await.is_err() {
                 tokio::time::sleep(PAUSE).await;

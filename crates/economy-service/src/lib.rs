@@ -11,6 +11,7 @@
 //! - Requests have the prefix [`PREFIX`] and bodies in DET-CBOR ([`mod@body`]).
 //! - One node leads: it takes requests, lets happen what is due, and proposes a head each minute or 1 000 records.
 //! - The other signers follow: they fetch the leader's records, replay each with its signatures, and sign the head that these give.
+//! - A signer that follows drops records that the leader does not have, unless they are final or it signed them.
 //! - All records are kept in memory and in the journal, and the state twice: after all records, and under the final head.
 //! - A snapshot has the rows under the final head, and counts only if their root is the head's.
 //!

@@ -37,8 +37,8 @@ pub struct Settings {
     pub genesis: Vec<u8>,
     /// Keys with which this node signs heads, where the ledger lists them.
     pub signers: Vec<Identity>,
-    /// The leader whom this node follows to sign its heads. Without one, this node leads.
-    pub leader: Option<Peer>,
+    /// Leaders whom this node follows to sign their heads: the first that answers, then the next. Without any, this node leads.
+    pub leaders: Vec<Peer>,
     /// Longest time between two heads, if there are records for one.
     pub head_every: Duration,
     /// Time between two looks of a signer that follows.
@@ -54,7 +54,7 @@ impl Settings {
         Self {
             genesis,
             signers: Vec::new(),
-            leader: None,
+            leaders: Vec::new(),
             head_every: HEAD_EVERY,
             look_every: LOOK_EVERY,
             snapshot_every: SNAPSHOT_EVERY,
@@ -101,11 +101,7 @@ impl EconomyService {
             signers: settings.signers.clone(),
             facts,
         };
-        let shared = Shared::new(Arc::new(setup), told);
-        if let Some(leader) = &settings.leader {
-            // Nothing stands there yet.
-            let _ = shared.leader.set(leader.clone());
-        }
+        let shared = Shared::new(Arc::new(setup), settings.leaders.clone(), told);
         Ok(Self {
             settings,
             economy,
@@ -114,6 +110,7 @@ impl EconomyService {
                 identity,
                 room: Room::standard(),
                 rates: Rates::default(),
+                heads: Rates::default(),
                 refused: Mutex::default(),
                 requests: AtomicU64::new(0),
                 accepted: AtomicU64::new(0),
@@ -161,16 +158,16 @@ impl EconomyService {
         }
         let mut tasks = JoinSet::new();
         let mut dialling = None;
-        match &self.settings.leader {
+        match shared.leader() {
             None => {
                 tasks.spawn(lead::run(Arc::clone(&shared), self.settings.head_every));
             }
-            Some(leader) => {
+            Some(_) => {
                 let me = self.api.identity.clone();
                 let node = Arc::new(Node::new(Some(me), SessionConfig::default())?);
                 dialling = Some(Arc::clone(&node));
-                let (leader, every) = (leader.clone(), self.settings.look_every);
-                tasks.spawn(follow::run(Arc::clone(&shared), node, leader, every));
+                let every = self.settings.look_every;
+                tasks.spawn(follow::run(Arc::clone(&shared), node, every));
             }
         }
         Ok(Running {

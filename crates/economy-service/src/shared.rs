@@ -1,5 +1,6 @@
 //! The way to the state, shared by faces and tasks.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,19 +17,36 @@ pub(crate) struct Shared {
     pub(crate) setup: Arc<Setup>,
     /// The state, once it has started.
     pub(crate) handle: OnceLock<Handle<Books>>,
-    /// The leader whom this node follows, if it does.
-    pub(crate) leader: OnceLock<Peer>,
+    /// Coordinators of whom one leads, if this node follows, and the number of the present one.
+    pub(crate) leaders: Vec<Peer>,
+    present: AtomicUsize,
     facts: watch::Receiver<Facts>,
 }
 
 impl Shared {
-    pub(crate) const fn new(setup: Arc<Setup>, facts: watch::Receiver<Facts>) -> Self {
+    pub(crate) const fn new(
+        setup: Arc<Setup>,
+        leaders: Vec<Peer>,
+        facts: watch::Receiver<Facts>,
+    ) -> Self {
         Self {
             setup,
             handle: OnceLock::new(),
-            leader: OnceLock::new(),
+            leaders,
+            present: AtomicUsize::new(0),
             facts,
         }
+    }
+
+    /// The leader whom this node follows, if it does.
+    pub(crate) fn leader(&self) -> Option<&Peer> {
+        let present = self.present.load(Ordering::Relaxed);
+        self.leaders.get(present % self.leaders.len().max(1))
+    }
+
+    /// Goes on to the next leader.
+    pub(crate) fn turn(&self) {
+        self.present.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn facts(&self) -> watch::Receiver<Facts> {
@@ -41,7 +59,7 @@ impl Shared {
 
     /// Where requests go, if not here.
     pub(crate) fn location(&self) -> Option<String> {
-        match (self.leader.get(), self.role()) {
+        match (self.leader(), self.role()) {
             (Some(leader), _) => Some(leader.to_string()),
             (None, Role::Follows(leader)) => Some(leader.into()),
             _ => None,

@@ -1,6 +1,7 @@
 //! The state behind the journal: the machine after all records, the machine under the final head, the log, and the head that is
 //! being signed.
 
+mod back;
 mod heads;
 mod journaled;
 mod snapshot;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use betanet_durable::{Now, State, Unreadable};
 use betanet_journal::Record as Journaled;
 use betanet_keys::{Identity, hash};
-use betanet_log::{Log, Memory, Signature, SignedHead};
+use betanet_log::{Log, Memory, Signature, SignedHead, Signers};
 use betanet_machine::Time;
 use betanet_tokenomics::journal::{AnswerBody, Record};
 use betanet_tokenomics::{Code, Economy, Envelope, Genesis};
@@ -21,12 +22,13 @@ use tokio::sync::watch;
 
 use crate::body::{ANSWER_MAX, LIST_MAX, RecordBody, StateBody, hashes};
 
-pub(crate) use heads::Fault;
+pub(crate) use back::Standing;
+pub(crate) use heads::{Fault, Taken};
 
 /// Ticks of one request to the state, each with at most 256 events.
 const TICKS: usize = 16;
 /// A record's time and a signer's clock differ by at most this, in ms.
-const SKEW_MS: u64 = 600_000;
+pub(crate) const SKEW_MS: u64 = 600_000;
 
 /// Parts of a state that its records do not hold.
 pub(crate) struct Setup {
@@ -40,6 +42,8 @@ pub(crate) struct Setup {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Facts {
     pub(crate) records: u64,
+    /// Time of the last record.
+    pub(crate) ts: u64,
     /// Number of records under the final head, and the head's time.
     pub(crate) final_size: u64,
     pub(crate) final_ms: u64,
@@ -70,6 +74,12 @@ pub(crate) enum Ask {
     Sign(SignedHead),
     /// Records of the leader, for a signer that follows it.
     Follow(Vec<Vec<u8>>),
+    /// What stands here, compared with the first so many records of the leader.
+    Standing(u64),
+    /// Drop the records from this number on: the leader has others.
+    Drop(u64),
+    /// All that the leader showed is here.
+    Synced,
     /// Sign the leader's head.
     Cosign(SignedHead),
     /// A final head of the leader.
@@ -91,7 +101,12 @@ pub(crate) enum Answer {
     Signed(Result<Vec<Signature>, Fault>),
     /// Number of records afterwards.
     Followed(Result<u64, Fault>),
+    Standing(Standing),
     Final(Result<bool, Fault>),
+    /// Signatures of the head that waits.
+    Taken(Result<Taken, Fault>),
+    /// The last record is too far ahead of this node's clock.
+    Ahead,
     Supply(Box<Supply>),
     Done,
 }
@@ -115,8 +130,11 @@ pub(crate) struct Books {
     served: Economy,
     log: Log<Memory>,
     records: Vec<Vec<u8>>,
-    /// The final head.
+    /// The final head, and the set that signed it.
     head: Option<SignedHead>,
+    signed_by: Option<Signers>,
+    /// The signers of the next head: those in the state under the final head, at first those of the genesis.
+    signers: Option<Signers>,
     /// The head that this node proposed or signed last.
     proposed: Option<SignedHead>,
     /// When it was proposed, if by this process.
@@ -136,6 +154,8 @@ impl Books {
             log: Log::new(Memory::default()),
             records: Vec::new(),
             head: None,
+            signed_by: None,
+            signers: heads::listed(&economy),
             proposed: None,
             since: None,
             waiting: 0,
@@ -179,7 +199,15 @@ impl Books {
         now.unix_ms.max(self.economy.time())
     }
 
+    /// Whether the last record is too far ahead of the clock, as after a clock that jumped. Nothing more is built on it then.
+    fn is_ahead(&self, now: Now) -> bool {
+        self.economy.time() > now.unix_ms.saturating_add(SKEW_MS)
+    }
+
     fn request(&mut self, now: Now, envelope: Vec<u8>, out: &mut Vec<Journaled>) -> Answer {
+        if self.is_ahead(now) {
+            return Answer::Ahead;
+        }
         let ts = self.clock(now);
         let read = Envelope::from_bytes(&envelope);
         let req = match &read {
@@ -208,6 +236,9 @@ impl Books {
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Journaled>) {
+        if self.is_ahead(now) {
+            return;
+        }
         let ts = self.clock(now);
         for _ in 0..TICKS {
             match self.economy.tick(ts) {
@@ -259,6 +290,7 @@ impl Books {
         let open = self.open_head();
         Facts {
             records: self.economy.records(),
+            ts: self.economy.time(),
             final_size: self.final_size(),
             final_ms: self.head.as_ref().map_or(0, |h| h.head().ts),
             waiting_ms: self.waiting,
@@ -305,8 +337,14 @@ impl State for Books {
                 Answer::Done
             }
             Ask::Proposal => Answer::Body(self.open_head().map(SignedHead::to_bytes)),
-            Ask::Sign(head) => Answer::Final(self.take_signatures(&head, out)),
+            Ask::Sign(head) => Answer::Taken(self.take_signatures(&head, out)),
             Ask::Follow(records) => Answer::Followed(self.follow(now, records, out)),
+            Ask::Standing(size) => Answer::Standing(self.standing(size)),
+            Ask::Drop(size) => Answer::Followed(self.drop_from(size, out)),
+            Ask::Synced => {
+                self.synced = Some(now.unix_ms);
+                Answer::Done
+            }
             Ask::Cosign(head) => Answer::Signed(self.cosign(now, head, out)),
             Ask::Final(head) => Answer::Final(self.take_final(head, out)),
             Ask::Head => Answer::Body(self.head.as_ref().map(SignedHead::to_bytes)),

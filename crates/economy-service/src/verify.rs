@@ -50,6 +50,9 @@ pub enum Finding {
         /// The reason.
         why: betanet_log::Error,
     },
+    /// A head carries a signature that does not count.
+    #[error("the head of {0} records carries a signature that is not its signer's")]
+    Carried(u64),
     /// The log has another root than a head.
     #[error("the head of {0} records has another root than the records")]
     Root(u64),
@@ -66,7 +69,10 @@ impl Finding {
             Self::Empty | Self::Genesis => 0,
             Self::Record { record, .. } | Self::Sum { record, .. } | Self::Cut(record) => *record,
             Self::Short { records, .. } => *records,
-            Self::Signatures { size, .. } | Self::Root(size) | Self::State(size) => *size,
+            Self::Signatures { size, .. }
+            | Self::Carried(size)
+            | Self::Root(size)
+            | Self::State(size) => *size,
         }
     }
 }
@@ -91,7 +97,7 @@ pub struct Verifier {
     edge: Edge,
     /// Heads to come, those of fewer records first.
     heads: Vec<SignedHead>,
-    /// Sets of signers that the ledger had so far.
+    /// Sets of signers that can have signed the next head: those that the ledger listed since the last one.
     sets: Vec<Signers>,
     covered: u64,
 }
@@ -120,6 +126,8 @@ impl Verifier {
             covered: 0,
             economy,
         };
+        // The signers of the genesis sign its own head too.
+        this.note_set();
         this.edge.append(leaf_hash(first));
         this.after()?;
         Ok(this)
@@ -154,6 +162,7 @@ impl Verifier {
     /// Compares heads of so many records, and notes the signers.
     fn after(&mut self) -> Result<(), Finding> {
         let size = self.edge.size();
+        let mut is_final = false;
         while self.heads.last().is_some_and(|h| h.head().size <= size) {
             let Some(signed) = self.heads.pop() else {
                 break;
@@ -163,14 +172,17 @@ impl Verifier {
                 // Of no records: nothing is signed before the genesis.
                 return Err(Finding::Root(head.size));
             }
-            self.note_set();
             let set = self.sets.iter().find(|set| *set.hash() == head.set);
             let domain = domain(self.economy.genesis().id());
-            let checked = match set {
-                Some(set) => signed.check(domain, set),
-                None => Err(betanet_log::Error::Set),
-            };
+            let set = set.ok_or(Finding::Signatures {
+                size,
+                why: betanet_log::Error::Set,
+            })?;
+            let checked = signed.check(domain, set);
             checked.map_err(|why| Finding::Signatures { size, why })?;
+            if signed.valid(domain, set).len() != signed.signatures().len() {
+                return Err(Finding::Carried(size));
+            }
             if head.root != self.edge.root() {
                 return Err(Finding::Root(size));
             }
@@ -178,8 +190,14 @@ impl Verifier {
                 return Err(Finding::State(size));
             }
             self.covered = size;
+            is_final = true;
         }
         self.note_set();
+        if is_final {
+            // The next head is signed by those whom the state under this one lists.
+            let older = self.sets.len().saturating_sub(1);
+            self.sets.drain(..older);
+        }
         Ok(())
     }
 

@@ -231,6 +231,33 @@ fn two_people_trade_a_proposal_is_made_and_a_flipped_byte_is_found() {
             assert_eq!(code(&out), 6, "{file} at {at}: {}", text(&out.stdout));
         }
     }
+    // Records that no head covers may be anybody's.
+    let open = town.refused(&["ledger", "verify", "audit/journal.cbor"], 6);
+    assert!(open.contains("no head covers"), "{open}");
+    // Each part of a saved ledger counts: another genesis, a signature that is wrong, a head that is none.
+    for (file, at) in [("genesis.cbor", 40), ("head.cbor", 9), ("head.cbor", 0)] {
+        let path = town.0.path().join("audit").join(file);
+        let whole = std::fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        let at = if at == 0 { 0 } else { whole.len() - at };
+        flipped[at] ^= 1;
+        std::fs::write(&path, flipped).unwrap();
+        town.refused(&["ledger", "verify", "audit"], 6);
+        std::fs::write(&path, whole).unwrap();
+    }
+    assert_eq!(code(&town.run(&["ledger", "verify", "audit"])), 0);
+    // A node that shows less than this machine saw is refused.
+    let apart = ["ledger", "head", "--state", "apart"];
+    until(&apart, "alice.pem");
+    let seen = town.0.path().join("apart/economy-seen");
+    let seen = std::fs::read_dir(seen).unwrap().next().unwrap();
+    let seen = seen.unwrap().path();
+    let head = std::fs::read(&seen).unwrap();
+    let mut larger = *betanet_log::SignedHead::from_bytes(&head).unwrap().head();
+    larger.size = 1_000_000;
+    std::fs::write(&seen, betanet_log::SignedHead::new(larger).to_bytes()).unwrap();
+    let old = refused(&apart, "alice.pem", 1);
+    assert!(old.contains("older head"), "{old}");
     // A journal that ends before a head that somebody kept.
     let whole = std::fs::read(town.0.path().join("audit/journal.cbor")).unwrap();
     let list = betanet_economy_service::body::records(&whole).unwrap();
@@ -312,4 +339,11 @@ fn what_is_not_a_ledger_is_named() {
         "127.0.0.1:0",
     ]);
     assert_eq!(code(&bad), 2, "{}", text(&bad.stderr));
+    let state = at("s");
+    let alone = ["coordinator", "check", "--state", &state];
+    for flag in ["--economy-leader", "--economy-signer", "--economy-head"] {
+        let bad = run(&[&alone[..], &[flag, "7"]].concat());
+        assert_eq!(code(&bad), 2, "{flag}: {}", text(&bad.stderr));
+        assert!(text(&bad.stderr).contains("genesis"), "{flag}");
+    }
 }

@@ -14,8 +14,9 @@ pub(crate) struct EconomyFlags {
     #[arg(long, value_name = "FILE", env = "BETANET_ECONOMY")]
     pub(crate) economy: Option<PathBuf>,
     /// Follow this coordinator's ledger: replay its records, and sign its heads. By default, this coordinator leads the ledger.
+    /// May be repeated: where one does not answer, the next is tried.
     #[arg(long, value_name = "PEER")]
-    pub(crate) economy_leader: Option<String>,
+    pub(crate) economy_leader: Vec<String>,
     /// Key file with which to sign heads, besides the node's own key; may be repeated. Only keys that the ledger lists count.
     #[arg(long, value_name = "FILE")]
     pub(crate) economy_signer: Vec<PathBuf>,
@@ -369,7 +370,7 @@ pub(crate) struct VerifyLedgerArgs {
     /// Genesis of the ledger.
     #[arg(long, value_name = "FILE", env = "BETANET_GENESIS")]
     pub(crate) genesis: PathBuf,
-    /// Head that you kept: the journal must contain what it covers; may be repeated.
+    /// Head that you kept: the journal must contain what it covers; may be repeated. A journal's file needs one.
     #[arg(long, value_name = "FILE")]
     pub(crate) head: Vec<PathBuf>,
     #[command(flatten)]

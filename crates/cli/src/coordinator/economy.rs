@@ -23,12 +23,35 @@ pub(super) const TABLE: &str = "economy";
 /// Longest time between two heads, in seconds.
 const HEAD_MAX: u64 = 60;
 
+/// A leader, or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl Default for OneOrMore {
+    fn default() -> Self {
+        Self::More(Vec::new())
+    }
+}
+
+impl OneOrMore {
+    fn list(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::More(all) => all,
+        }
+    }
+}
+
 /// The table as it stands in the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Table {
     genesis: Option<PathBuf>,
-    leader: Option<String>,
+    leader: OneOrMore,
     signers: Vec<PathBuf>,
     head_seconds: Option<u64>,
 }
@@ -46,6 +69,14 @@ pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option
         None => File::default(),
     };
     let Some(file) = flags.economy.as_ref().or(table.genesis.as_ref()) else {
+        let others = [flags.economy_leader.len(), table.leader.list().len()];
+        let others = others.iter().sum::<usize>() + flags.economy_signer.len();
+        let heads = flags.economy_head.or(table.head_seconds).is_some();
+        if others + table.signers.len() > 0 || heads {
+            let why =
+                "a leader, signers or times of heads need the ledger's genesis: --economy GENESIS";
+            return Err(Fail::Usage(format!("economy: {why}")));
+        }
         return Ok(None);
     };
     let genesis = disk::read_bounded(file, GENESIS_MAX as u64).map_err(Fail::file(file))?;
@@ -53,10 +84,14 @@ pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option
     let read = Genesis::from_bytes(&genesis);
     read.map_err(|e| Fail::Usage(format!("economy {}: {e}", file.display())))?;
     let mut settings = Settings::new(genesis);
-    if let Some(leader) = flags.economy_leader.as_ref().or(table.leader.as_ref()) {
+    let leaders = match &flags.economy_leader[..] {
+        [] => table.leader.list(),
+        flags => flags,
+    };
+    for leader in leaders {
         let peer = leader.parse::<Peer>();
         let peer = peer.map_err(|e| Fail::Usage(format!("economy leader {leader}: {e}")))?;
-        settings.leader = Some(peer);
+        settings.leaders.push(peer);
     }
     for file in flags.economy_signer.iter().chain(&table.signers) {
         settings

@@ -2,18 +2,17 @@
 
 use std::path::Path;
 
-use betanet_economy_service::body::{LIST_MAX, records};
-use betanet_economy_service::client::Trust;
+use betanet_economy_service::body::{LIST_MAX, asked_records};
 use betanet_economy_service::{Finding, Verified, Verifier};
 use betanet_keys::Peer;
 use betanet_log::SignedHead;
 use betanet_store::disk;
-use betanet_tokenomics::Code;
 use betanet_tokenomics::journal::Record;
+use betanet_tokenomics::{Code, Role};
 use betanet_wire::text::hex;
 use serde_json::json;
 
-use super::net::{Ledger, genesis, with_ledger};
+use super::net::{Ledger, genesis, trust, with_ledger};
 use crate::Fail;
 use crate::args::{BooksArgs, SaveLedgerArgs, VerifyLedgerArgs};
 
@@ -42,13 +41,14 @@ async fn fetch(
     while have < size {
         let n = (size - have).min(LIST_MAX);
         let bytes = ledger.get(&format!("journal?after={have}&n={n}")).await?;
-        let list = records(&bytes);
-        let list = list
-            .map_err(|_| Fail::Coded(WRONG, format!("the records from {have} on do not read")))?;
-        if list.is_empty() {
+        if bytes.is_empty() {
             let why = format!("the node gives {have} of {size} records");
             return Err(Fail::Coded(WRONG, why));
         }
+        let list = asked_records(&bytes, n).ok_or_else(|| {
+            let why = "do not read, or are more than were asked for";
+            Fail::Coded(WRONG, format!("the records from {have} on {why}"))
+        })?;
         for record in list {
             take(record)?;
             have += 1;
@@ -61,29 +61,38 @@ async fn fetch(
 pub(super) async fn replay(
     ledger: &mut Ledger,
     args: &BooksArgs,
-    each: impl FnMut(&Record, &[Code]),
+    mut each: impl FnMut(&Record, &[Code]),
 ) -> Result<Verified, Fail> {
-    let (head, _) = ledger.head().await?;
-    let size = head.head().size;
-    check(
-        ledger,
-        size,
-        &genesis(&args.genesis)?,
-        vec![head],
-        &args.ledger,
-        each,
-    )
+    let head = ledger.newest().await?;
+    let with = (&genesis(&args.genesis)?[..], &args.ledger[..]);
+    check(ledger, &head, Vec::new(), with, |bytes, codes| {
+        if let Some(record) = Record::from_bytes(bytes) {
+            each(&record, codes);
+        }
+    })
     .await
 }
 
+/// Replays the journal under a head, whose signers the records before it list, and keeps what was learnt of the ledger.
 async fn check(
     ledger: &mut Ledger,
-    size: u64,
-    genesis: &[u8],
-    heads: Vec<SignedHead>,
-    what: &str,
-    mut each: impl FnMut(&Record, &[Code]),
+    head: &SignedHead,
+    mut heads: Vec<SignedHead>,
+    (genesis, what): (&[u8], &str),
+    mut each: impl FnMut(&[u8], &[Code]),
 ) -> Result<Verified, Fail> {
+    let size = head.head().size;
+    heads.push(head.clone());
+    heads.extend(ledger.seen.head());
+    // What was kept may cover more than the node shows now.
+    let most = heads.iter().map(|h| h.head().size).max();
+    if let Some(longer) = most.filter(|most| *most > size) {
+        let finding = Finding::Short {
+            head: longer,
+            records: size,
+        };
+        return Err(wrong(what, &finding));
+    }
     let mut heads = Some(heads);
     let mut verifier: Option<Verifier> = None;
     fetch(ledger, size, |bytes| {
@@ -95,14 +104,29 @@ async fn check(
                 Vec::new()
             }
         };
-        if let Some(record) = Record::from_bytes(bytes) {
-            each(&record, &codes);
-        }
+        each(bytes, &codes);
         Ok(())
     })
     .await?;
     let verifier = verifier.ok_or_else(|| wrong(what, &Finding::Empty))?;
-    verifier.finish().map_err(|f| wrong(what, &f))
+    let verified = verifier.finish().map_err(|f| wrong(what, &f))?;
+    all_covered(&verified, what)?;
+    let signers = verified.economy.role(Role::Signers);
+    ledger.seen.keep_signers(size, signers)?;
+    ledger.seen.keep_head(head)?;
+    Ok(verified)
+}
+
+/// Records that no head covers may be anybody's.
+fn all_covered(verified: &Verified, what: &str) -> Result<(), Fail> {
+    let records = verified.economy.records();
+    match records.saturating_sub(verified.covered) {
+        0 => Ok(()),
+        open => {
+            let why = format!("no head covers the last {open} of {records} records: give --head");
+            Err(Fail::Coded(WRONG, format!("{what}: {why}")))
+        }
+    }
 }
 
 pub(super) async fn save(args: &SaveLedgerArgs) -> Result<(), Fail> {
@@ -111,14 +135,13 @@ pub(super) async fn save(args: &SaveLedgerArgs) -> Result<(), Fail> {
     let genesis = genesis(&args.books.genesis)?;
     let mut all = Vec::new();
     let (size, head) = with_ledger!(Ledger::open(&args.books), |ledger| {
-        let (head, bytes) = ledger.head().await?;
-        let size = head.head().size;
-        fetch(&mut ledger, size, |record| {
+        let head = ledger.newest().await?;
+        let with = (&genesis[..], &args.books.ledger[..]);
+        check(&mut ledger, &head, Vec::new(), with, |record, _| {
             all.extend_from_slice(record);
-            Ok(())
         })
         .await?;
-        Ok::<_, Fail>((size, bytes))
+        Ok::<_, Fail>((head.head().size, head.to_bytes()))
     })?;
     std::fs::create_dir_all(dir).map_err(Fail::file(dir))?;
     for (name, bytes) in [(JOURNAL, &all), (HEAD, &head), (GENESIS, &genesis)] {
@@ -151,13 +174,19 @@ fn kept(files: &[std::path::PathBuf]) -> Result<Vec<SignedHead>, Fail> {
 
 pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
     let genesis = genesis(&args.genesis)?;
-    let trust = Trust::new(&genesis);
-    let trust = trust.map_err(|e| Fail::Usage(format!("--genesis: {e}")))?;
+    let (trust, _) = trust(&genesis, &args.dial)?;
     let mut heads = kept(&args.head)?;
     let path = Path::new(&args.what);
     let verified = if path.is_dir() {
         let (journal, head) = (path.join(JOURNAL), path.join(HEAD));
-        heads.extend(kept(&[head])?);
+        let saved = path.join(GENESIS);
+        let saved_genesis = self::genesis(&saved)?;
+        if saved_genesis != genesis {
+            return Err(wrong(&saved.display().to_string(), &Finding::Genesis));
+        }
+        let bytes = disk::read_bounded(&head, HEAD_MAX).map_err(Fail::file(&head))?;
+        let read = SignedHead::from_bytes(&bytes);
+        heads.push(read.map_err(|e| Fail::Coded(WRONG, format!("{}: {e}", head.display())))?);
         of_file(&journal, &genesis, heads)?
     } else if path.exists() {
         if let Some(done) = super::proofs::verified(path, &trust, args.json)? {
@@ -168,19 +197,9 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
         with_ledger!(
             Ledger::at(&args.what, "WHAT", &genesis, &args.dial),
             |ledger| {
-                let (head, _) = ledger.head().await?;
-                // What was kept may cover more than the node shows now.
-                let most = heads.iter().map(|h| h.head().size);
-                let size = head.head().size;
-                if let Some(longer) = most.max().filter(|most| *most > size) {
-                    let finding = Finding::Short {
-                        head: longer,
-                        records: size,
-                    };
-                    return Err(wrong(&args.what, &finding));
-                }
-                heads.push(head);
-                check(&mut ledger, size, &genesis, heads, &args.what, |_, _| ()).await
+                let head = ledger.newest().await?;
+                let with = (&genesis[..], &args.what[..]);
+                check(&mut ledger, &head, heads, with, |_, _| ()).await
             }
         )?
     } else {
@@ -188,7 +207,6 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
         return Err(Fail::Usage(format!("{}: {why}", args.what)));
     };
     let records = verified.economy.records();
-    let uncovered = records - verified.covered;
     if args.json {
         say!(
             "{}",
@@ -206,14 +224,14 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
     say!("verified  {records} records: signatures, log, state and sums");
     say!("log       {}", hex(&verified.root));
     say!("state     {}", hex(&verified.state));
-    if uncovered > 0 {
-        note!("note: no head that was given covers the last {uncovered} of them");
-    }
     Ok(())
 }
 
 fn of_file(path: &Path, genesis: &[u8], heads: Vec<SignedHead>) -> Result<Verified, Fail> {
     let journal = disk::read_bounded(path, JOURNAL_MAX).map_err(Fail::file(path))?;
     let verified = betanet_economy_service::verify(&journal, Some(genesis), heads);
-    verified.map_err(|finding| wrong(&path.display().to_string(), &finding))
+    let what = path.display().to_string();
+    let verified = verified.map_err(|finding| wrong(&what, &finding))?;
+    all_covered(&verified, &what)?;
+    Ok(verified)
 }

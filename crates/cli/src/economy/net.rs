@@ -16,7 +16,9 @@ use betanet_tokenomics::{Code, Envelope, GENESIS_MAX, Hash, Id, Request};
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use super::journal::WRONG;
 use super::nonces::Kept;
+use super::seen::Seen;
 use super::words::meaning;
 use crate::Fail;
 use crate::args::{AskArgs, BooksArgs, DialArgs};
@@ -38,9 +40,13 @@ const VALID_MS: u64 = 3_600_000;
 /// Heads that may change between two parts of an answer before it is given up.
 const TRIES: usize = 5;
 
+/// Looks, with the same pause, at a node that shows less than this machine saw: one that follows may be a moment behind.
+const LOOKS: usize = 20;
+
 /// A ledger's node.
 pub(super) struct Ledger {
     pub(super) trust: Trust,
+    pub(super) seen: Seen,
     peer: Peer,
     dialling: Dialling,
     mixed: bool,
@@ -83,6 +89,37 @@ pub(super) fn now_ms() -> u64 {
     Clock::start().now().unix_ms
 }
 
+/// A head and how long ago its last record was, in words.
+pub(super) fn under(head: &SignedHead) -> String {
+    let head = head.head();
+    let s = now_ms().saturating_sub(head.ts) / 1000;
+    let ago = match s {
+        0..120 => format!("{s} s"),
+        120..7_200 => format!("{} min", s / 60),
+        7_200..172_800 => format!("{} h", s / 3_600),
+        _ => format!("{} days", s / 86_400),
+    };
+    format!(
+        "under the final head of {} records, the last of {ago} ago",
+        head.size
+    )
+}
+
+/// The signers that are trusted: those of the newest journal that was replayed here, at first those of the genesis.
+pub(super) fn trust(genesis: &[u8], dial: &DialArgs) -> Result<(Trust, Seen), Fail> {
+    let trust = Trust::new(genesis);
+    let trust = trust.map_err(|e| Fail::Usage(format!("--genesis: {}", chain(&e))))?;
+    let seen = Seen::of(dial.state.as_deref(), trust.genesis().id());
+    let Some(keys) = seen.signers() else {
+        return Ok((trust, seen));
+    };
+    let newer = trust.with_signers(&keys).map_err(|e| {
+        let why = chain(&e);
+        Fail::Local(format!("the signers that were kept of the ledger: {why}"))
+    })?;
+    Ok((newer, seen))
+}
+
 impl Ledger {
     pub(super) fn open(args: &BooksArgs) -> Result<Self, Fail> {
         Self::at(
@@ -99,8 +136,7 @@ impl Ledger {
         genesis: &[u8],
         dial: &DialArgs,
     ) -> Result<Self, Fail> {
-        let trust = Trust::new(genesis);
-        let trust = trust.map_err(|e| Fail::Usage(format!("--genesis: {}", chain(&e))))?;
+        let (trust, seen) = trust(genesis, dial)?;
         let peer = text.parse::<Peer>();
         let peer = peer.map_err(|e| Fail::Usage(format!("{flag} {text}: {e}")))?;
         let named = [(peer.name(), Some(peer.clone()))];
@@ -108,6 +144,7 @@ impl Ledger {
         let dialling = Dialling::to_any_of(&named, dial, None)?;
         Ok(Self {
             trust,
+            seen,
             mixed: dialling.is_mixed(),
             peer,
             dialling,
@@ -170,15 +207,62 @@ impl Ledger {
         replied.good().map_err(|e| self.fault(&e))
     }
 
-    /// The final head, verified, and its bytes.
-    pub(super) async fn head(&mut self) -> Result<(SignedHead, Vec<u8>), Fail> {
+    /// The final head that the node shows, its signatures unchecked.
+    async fn shown(&mut self) -> Result<SignedHead, Fail> {
         let replied = self.ask(client::get("head"), None).await?;
         if replied.status == 404 {
             let why = "the ledger has no final head yet: its signers sign the first one within a minute of their start";
             return Err(Fail::Peer(format!("{}: {why}", self.peer.name())));
         }
         let bytes = replied.good().map_err(|e| self.fault(&e))?;
-        let head = self.trust.head(&bytes).map_err(|e| self.fault(&e))?;
+        SignedHead::from_bytes(&bytes).map_err(|e| self.fault(&e.into()))
+    }
+
+    /// The final head, not older than one that was seen before, its signatures unchecked.
+    pub(super) async fn newest(&mut self) -> Result<SignedHead, Fail> {
+        let Some(seen) = self.seen.head() else {
+            return self.shown().await;
+        };
+        let (most, name) = (seen.head().size, self.peer.name());
+        for _ in 0..LOOKS {
+            let head = self.shown().await?;
+            if head.head().size == most && head.signed_bytes() != seen.signed_bytes() {
+                let why = "the node shows another head than this machine saw before";
+                return Err(Fail::Coded(
+                    WRONG,
+                    format!("{name}: {why}, of {most} records"),
+                ));
+            }
+            if head.head().size >= most {
+                return Ok(head);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        let why = "the node shows an older head than this machine saw before";
+        Err(Fail::Peer(format!("{name}: {why}, of {most} records")))
+    }
+
+    /// The final head, verified, and its bytes.
+    pub(super) async fn head(&mut self) -> Result<(SignedHead, Vec<u8>), Fail> {
+        let shown = self.newest().await?;
+        if let Some(seen) = self.seen.head()
+            && seen.signed_bytes() == shown.signed_bytes()
+        {
+            let bytes = seen.to_bytes();
+            return Ok((seen, bytes));
+        }
+        let head = self.trust.head(&shown.to_bytes()).map_err(|e| match e {
+            ClientError::Head(betanet_log::Error::Set) => {
+                let hint = "if a vote replaced them, betanet ledger verify PEER replays the ledger and learns the new ones";
+                Fail::Peer(format!(
+                    "{}: the head is not of the signers that this machine knows: {hint}",
+                    self.peer.name()
+                ))
+            }
+            e => self.fault(&e),
+        })?;
+        self.seen.keep_head(&head)?;
+        let bytes = head.to_bytes();
         Ok((head, bytes))
     }
 

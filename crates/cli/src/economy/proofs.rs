@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::amount::{fog, shown};
 use super::journal::WRONG;
-use super::net::{Ledger, account, with_ledger};
+use super::net::{Ledger, account, under, with_ledger};
 use super::tokens::balance_of;
 use crate::Fail;
 use crate::args::{HeadArgs, ProofArgs};
@@ -36,6 +36,7 @@ pub(super) async fn head(args: &HeadArgs) -> Result<(), Fail> {
     if let Some(file) = &args.output {
         disk::write_private(file, &bytes).map_err(Fail::file(file))?;
     }
+    let proven = under(&head);
     let signed = head.signatures().iter().map(|s| hex(&s.signer));
     let signed: Vec<String> = signed.collect();
     let head = head.head();
@@ -53,7 +54,7 @@ pub(super) async fn head(args: &HeadArgs) -> Result<(), Fail> {
         );
         return Ok(());
     }
-    say!("size    {} records", head.size);
+    say!("shown   {proven}");
     say!("log     {}", hex(&head.root));
     say!("state   {state}");
     for key in signed {
@@ -84,8 +85,8 @@ pub(super) async fn proof(args: &ProofArgs) -> Result<(), Fail> {
 }
 
 fn tell(account: &betanet_runtime::NodeId, micro: u128, head: &SignedHead, as_json: bool) {
-    let size = head.head().size;
     if as_json {
+        let size = head.head().size;
         say!(
             "{}",
             json!({
@@ -96,11 +97,7 @@ fn tell(account: &betanet_runtime::NodeId, micro: u128, head: &SignedHead, as_js
             })
         );
     } else {
-        say!(
-            "{} has {} FOG under the final head of {size} records",
-            shown(account),
-            fog(micro)
-        );
+        say!("{} has {} FOG {}", shown(account), fog(micro), under(head));
     }
 }
 

@@ -5,7 +5,7 @@ use betanet_tokenomics::request::Op;
 use serde_json::json;
 
 use super::amount::{account as named, fog, micro, shown};
-use super::net::{Ledger, account, fresh_id, identity, with_ledger};
+use super::net::{Ledger, account, fresh_id, identity, under, with_ledger};
 use super::tokens::told;
 use crate::Fail;
 use crate::args::{AccountArgs, AskArgs, BondArgs, MoveStakeArgs};
@@ -88,6 +88,6 @@ pub(super) async fn status(args: &AccountArgs) -> Result<(), Fail> {
     if me != node {
         say!("yours       {} FOG", fog(mine.into()));
     }
-    say!("proven      under the final head of {size} records");
+    say!("proven      {}", under(&head));
     Ok(())
 }

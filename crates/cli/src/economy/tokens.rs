@@ -12,7 +12,7 @@ use betanet_wire::text::hex;
 use serde_json::{Value, json};
 
 use super::amount::{fog, id, key, micro, shown};
-use super::net::{Accepted, Ledger, account, fresh_id, identity, with_ledger};
+use super::net::{Accepted, Ledger, account, fresh_id, identity, under, with_ledger};
 use crate::Fail;
 use crate::args::{AccountArgs, BooksArgs, OpenArgs, SendArgs};
 
@@ -86,6 +86,7 @@ pub(super) async fn balance(args: &AccountArgs) -> Result<(), Fail> {
         let why = "it has no account under the final head";
         return Err(Fail::Peer(format!("{}: {why}", shown(&account))));
     }
+    let proven = under(&head);
     let head = head.head();
     if args.books.json {
         let asset = |b: &Balance| {
@@ -123,7 +124,7 @@ pub(super) async fn balance(args: &AccountArgs) -> Result<(), Fail> {
     if credits.received > 0 {
         say!("credits    {} FOG", fog(credits.available()));
     }
-    say!("proven     under the final head of {} records", head.size);
+    say!("proven     {proven}");
     Ok(())
 }
 
@@ -309,6 +310,6 @@ pub(super) async fn supply(args: &BooksArgs) -> Result<(), Fail> {
         say!("{name:<9}  {} FOG", fog(b.available()));
     }
     say!("epoch      {}", meta.epoch);
-    say!("proven     under the final head of {size} records");
+    say!("proven     {}", under(&head));
     Ok(())
 }

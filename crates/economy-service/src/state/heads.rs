@@ -5,8 +5,8 @@ use std::time::Duration;
 use betanet_durable::Now;
 use betanet_journal::Record as Journaled;
 use betanet_log::{Head, Signature, SignedHead, Signers};
-use betanet_tokenomics::Role;
 use betanet_tokenomics::journal::Record;
+use betanet_tokenomics::{Economy, Role};
 
 use super::{Books, SKEW_MS, journaled};
 use crate::body::domain;
@@ -41,6 +41,9 @@ pub(crate) enum Fault {
     /// A record's time and the clock here differ too much.
     #[error("record {0} of the leader is over 10 minutes off this node's clock")]
     Clock(u64),
+    /// Records that this node does not drop.
+    #[error("records from {size} of {here} on are not dropped: {floor} are final, or signed here")]
+    Drop { size: u64, floor: u64, here: u64 },
     /// Another head waits for signatures.
     #[error("another head waits for signatures")]
     Other,
@@ -49,12 +52,31 @@ pub(crate) enum Fault {
     Head(#[from] betanet_log::Error),
 }
 
+/// What became of signatures.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Taken {
+    /// Whether the head is final.
+    pub(crate) is_final: bool,
+    /// Whether there was a valid signature that was not here yet.
+    pub(crate) is_new: bool,
+}
+
+/// The set of signers that a state lists. It costs a check of each key.
+pub(super) fn listed(economy: &Economy) -> Option<Signers> {
+    let listed = economy.role(Role::Signers).iter();
+    let keys: Option<Vec<[u8; 32]>> = listed.map(|k| k[..].try_into().ok()).collect();
+    Signers::from_bytes(&keys?).ok()
+}
+
+/// Whether a head carries each of these signers' signatures.
+fn has_all(head: &SignedHead, own: &[Signature]) -> bool {
+    let has = |s: &Signature| head.signatures().iter().any(|o| o.signer == s.signer);
+    own.iter().all(has)
+}
+
 impl Books {
-    /// The signers of the next head: those in the state under the final head, at first those of the genesis.
-    pub(super) fn signers(&self) -> Option<Signers> {
-        let listed = self.served.role(Role::Signers).iter();
-        let keys: Option<Vec<[u8; 32]>> = listed.map(|k| k[..].try_into().ok()).collect();
-        Signers::from_bytes(&keys?).ok()
+    pub(super) const fn signers(&self) -> Option<&Signers> {
+        self.signers.as_ref()
     }
 
     /// The head that waits for signatures.
@@ -88,21 +110,25 @@ impl Books {
 
     /// As the leader: proposes a head over all records, and signs it. A head that waits is replaced once it has stood for a while.
     pub(super) fn propose(&mut self, now: Now, out: &mut Vec<Journaled>) {
-        if self.economy.records() <= self.final_size() {
+        if self.economy.records() <= self.final_size() || self.is_ahead(now) {
             return;
-        }
-        if let Some(open) = self.open_head() {
-            let stands = self.since.is_some_and(|since| now.mono - since < STANDS);
-            // A leader of before has proposed the same, since a head follows from its records.
-            if stands || open.head().size == self.economy.records() {
-                self.settle(out);
-                return;
-            }
         }
         let Some(mut head) = self.newest() else {
             return;
         };
-        for signature in self.own(&head) {
+        let own = self.own(&head);
+        if let Some(open) = self.open_head() {
+            let stands = self.since.is_some_and(|since| now.mono - since < STANDS);
+            // A leader of before has proposed the same, since a head follows from its records. Its keys may be other ones.
+            let same = open.signed_bytes() == head.signed_bytes();
+            if same && !has_all(open, &own) {
+                head = open.clone();
+            } else if stands || open.head().size == self.economy.records() {
+                self.settle(out);
+                return;
+            }
+        }
+        for signature in own {
             head.add(signature);
         }
         out.extend(journaled::signed(&head));
@@ -112,18 +138,19 @@ impl Books {
 
     /// Makes the head that waits final, if enough have signed it.
     fn settle(&mut self, out: &mut Vec<Journaled>) -> bool {
-        let (Some(open), Some(signers)) = (self.open_head().cloned(), self.signers()) else {
+        let (Some(open), Some(signers)) = (self.open_head(), self.signers()) else {
             return false;
         };
-        if open
-            .check(domain(self.setup.genesis.id()), &signers)
-            .is_err()
-        {
+        let domain = domain(self.setup.genesis.id());
+        if open.check(domain, signers).is_err() {
             return false;
         }
-        out.extend(journaled::head(&open));
-        match self.advance(open) {
-            Ok(()) => true,
+        let open = open.clone();
+        match self.advance(open.clone()) {
+            Ok(()) => {
+                out.extend(journaled::head(&open));
+                true
+            }
             Err(error) => {
                 tracing::error!(%error, "a head that was made here contradicts its records");
                 false
@@ -131,15 +158,18 @@ impl Books {
         }
     }
 
-    /// As the leader: takes signatures of the head that waits. Returns whether it is final.
+    /// As the leader: takes signatures of the head that waits.
     pub(super) fn take_signatures(
         &mut self,
         signed: &SignedHead,
         out: &mut Vec<Journaled>,
-    ) -> Result<bool, Fault> {
+    ) -> Result<Taken, Fault> {
         let last = self.head.as_ref();
         if last.is_some_and(|h| h.signed_bytes() == signed.signed_bytes()) {
-            return Ok(true);
+            return Ok(Taken {
+                is_final: true,
+                is_new: false,
+            });
         }
         let signers = self.signers().ok_or(Fault::NoSigners)?;
         let domain = domain(self.setup.genesis.id());
@@ -147,13 +177,15 @@ impl Books {
         if open.signed_bytes() != signed.signed_bytes() {
             return Err(Fault::Other);
         }
-        let valid = signed.valid(domain, &signers);
+        let valid = signed.valid(domain, signers);
+        let is_new = !has_all(open, &valid);
         if let Some(open) = &mut self.proposed {
             for signature in valid {
                 open.add(signature);
             }
         }
-        Ok(self.settle(out))
+        let is_final = self.settle(out);
+        Ok(Taken { is_final, is_new })
     }
 
     /// Moves the served state to a final head. The head's signatures are checked by the caller.
@@ -169,12 +201,13 @@ impl Books {
             .get(range(self.served.records())..range(size))
             .unwrap_or_default();
         for record in records {
-            journaled::again(&mut self.served, record).ok_or_else(|| differs.clone())?;
+            self.served.replay(record).map_err(|_| differs.clone())?;
         }
         if Some(self.served.root()) != head.head().state {
             return Err(differs);
         }
         self.head = Some(head);
+        self.signed_by = std::mem::replace(&mut self.signers, listed(&self.served));
         self.waiting = self.first_open();
         Ok(())
     }
@@ -216,6 +249,9 @@ impl Books {
         if size != here {
             return Err(Fault::Size { head: size, here });
         }
+        if self.is_ahead(now) {
+            return Err(Fault::Clock(size.saturating_sub(1)));
+        }
         let newest = self.newest().ok_or(Fault::NoSigners)?;
         if newest.signed_bytes() != head.signed_bytes() {
             return Err(Fault::Differs(size));
@@ -231,6 +267,13 @@ impl Books {
         if own.is_empty() {
             return Err(Fault::NotListed);
         }
+        // What was signed before is on disk already.
+        if let Some(last) = &self.proposed
+            && last.signed_bytes() == newest.signed_bytes()
+            && has_all(last, &own)
+        {
+            return Ok(own);
+        }
         let mut kept = newest;
         for signature in &own {
             kept.add(*signature);
@@ -243,7 +286,7 @@ impl Books {
     /// As a follower: takes a final head of the leader. Returns whether it is newer than the last.
     pub(super) fn take_final(
         &mut self,
-        head: SignedHead,
+        mut head: SignedHead,
         out: &mut Vec<Journaled>,
     ) -> Result<bool, Fault> {
         let size = head.head().size;
@@ -255,7 +298,9 @@ impl Books {
             return Err(Fault::Size { head: size, here });
         }
         let signers = self.signers().ok_or(Fault::NoSigners)?;
-        head.check(domain(self.setup.genesis.id()), &signers)?;
+        let domain = domain(self.setup.genesis.id());
+        head.check(domain, signers)?;
+        head.clean(domain, signers);
         self.advance(head.clone())?;
         out.extend(journaled::head(&head));
         Ok(true)

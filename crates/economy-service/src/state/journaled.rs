@@ -3,14 +3,15 @@
 use betanet_durable::Unreadable;
 use betanet_journal::{Kind, Record as Journaled};
 use betanet_log::{Hash, SignedHead};
-use betanet_tokenomics::Economy;
 
 use super::Books;
+use crate::body::domain;
 
 const GENESIS: &str = "eco.genesis";
 const RECORD: &str = "eco.record";
 const SIGNED: &str = "eco.signed";
 const HEAD: &str = "eco.head";
+const DROP: &str = "eco.drop";
 
 fn of(kind: &str, body: impl Into<Vec<u8>>) -> Option<Journaled> {
     Kind::new(kind).map(|kind| Journaled::new(kind, body))
@@ -36,9 +37,9 @@ pub(super) fn head(head: &SignedHead) -> Option<Journaled> {
     of(HEAD, head.to_bytes())
 }
 
-/// Applies a record that was accepted once, and checks its signatures again. `None`: it is not one of this ledger.
-pub(super) fn again(economy: &mut Economy, bytes: &[u8]) -> Option<()> {
-    economy.replay(bytes).is_ok().then_some(())
+/// The records from this number on are dropped.
+pub(super) fn dropped(size: u64) -> Option<Journaled> {
+    of(DROP, size.to_be_bytes())
 }
 
 impl Books {
@@ -52,13 +53,21 @@ impl Books {
                 self.anchored = true;
             }
             RECORD => {
-                again(&mut self.economy, body).ok_or(Unreadable)?;
+                self.economy.replay(body).map_err(|_| Unreadable)?;
                 self.note(body.clone());
             }
             SIGNED => self.proposed = Some(SignedHead::from_bytes(body).map_err(|_| Unreadable)?),
             HEAD => {
                 let head = SignedHead::from_bytes(body).map_err(|_| Unreadable)?;
+                let signers = self.signers().ok_or(Unreadable)?;
+                let checked = head.check(domain(self.setup.genesis.id()), signers);
+                checked.map_err(|_| Unreadable)?;
                 self.advance(head).map_err(|_| Unreadable)?;
+            }
+            DROP => {
+                let size = body[..].try_into().map_err(|_| Unreadable)?;
+                let dropped = self.take_back(u64::from_be_bytes(size));
+                dropped.map_err(|_| Unreadable)?;
             }
             _ => return Err(Unreadable),
         }

@@ -1,12 +1,13 @@
 //! The state in pieces: the rows under the final head, the records, and the heads. The records after the final head are applied again.
 
 use betanet_journal::PART_MAX;
-use betanet_log::SignedHead;
+use betanet_log::{SignedHead, Signers};
 use betanet_tokenomics::Economy;
 use betanet_wire::cbor::{self, Decode, Encode, Error, Reader, Writer};
 use betanet_wire::message;
 
-use super::{Books, journaled};
+use super::{Books, heads};
+use crate::body::domain;
 
 const VERSION: u64 = 1;
 
@@ -41,6 +42,7 @@ message! {
         req "rows" rows: Vec<Row<'a>>,
         req "genesis" genesis: [u8; 32],
         req "records" records: Vec<&'a [u8]>,
+        opt "signers" signers: &'a [u8],
         opt "proposed" proposed: &'a [u8],
     }
 }
@@ -53,6 +55,11 @@ impl Books {
         served.dump(&mut |table, key, value| rows.push((table, key, value)));
         let head = self.head.as_ref().map(SignedHead::to_bytes);
         let proposed = self.proposed.as_ref().map(SignedHead::to_bytes);
+        // The rows list the signers of the next head, which may be others.
+        let signers = self.signed_by.as_ref().map(|set| {
+            let keys = set.keys().iter();
+            keys.flat_map(|key| *key.as_bytes()).collect::<Vec<u8>>()
+        });
         let whole = cbor::to_vec(&Form {
             version: VERSION,
             head: head.as_deref(),
@@ -62,12 +69,13 @@ impl Books {
                 .collect(),
             genesis: *self.setup.genesis.id(),
             records: self.records.iter().map(AsRef::as_ref).collect(),
+            signers: signers.as_deref(),
             proposed: proposed.as_deref(),
         });
         whole.chunks(PART_MAX).map(<[u8]>::to_vec).collect()
     }
 
-    /// `None`: it is not a snapshot of this ledger, or its rows are not those of its final head.
+    /// `None`: it is not a snapshot of this ledger, its head lacks signatures, or its rows are not those of its head.
     pub(super) fn read_snapshot(&mut self, bytes: &[u8]) -> Option<()> {
         let form: Form<'_> = cbor::from_slice(bytes).ok()?;
         if form.version != VERSION || form.genesis != *self.setup.genesis.id() {
@@ -76,6 +84,11 @@ impl Books {
         let read = |bytes: Option<&[u8]>| bytes.map(SignedHead::from_bytes).transpose().ok();
         let (head, proposed) = (read(form.head)?, read(form.proposed)?);
         if let Some(head) = &head {
+            let keys = form.signers?.chunks(32).map(<[u8; 32]>::try_from);
+            let keys = keys.collect::<Result<Vec<_>, _>>().ok()?;
+            let set = Signers::from_bytes(&keys).ok()?;
+            head.check(domain(self.setup.genesis.id()), &set).ok()?;
+            self.signed_by = Some(set);
             let rows = form.rows.iter();
             let rows: Option<Vec<_>> = rows
                 .map(|Row(table, key, value)| {
@@ -90,13 +103,14 @@ impl Books {
             }
             self.served = served;
         }
+        self.signers = heads::listed(&self.served);
         self.economy = self.served.clone();
         let start = usize::try_from(self.economy.records()).ok()?;
         for record in form.records.iter().skip(1) {
             self.note(record.to_vec());
         }
         for record in form.records.get(start..)? {
-            journaled::again(&mut self.economy, record)?;
+            self.economy.replay(record).ok()?;
         }
         if let Some(head) = &head
             && self.log.root_at(head.head().size).ok() != Some(head.head().root)

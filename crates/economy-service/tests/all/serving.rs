@@ -126,6 +126,25 @@ async fn refusals_have_their_codes_and_statuses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn repeats_and_heads_without_a_signature_are_limited_too() {
+    let home = tempfile::tempdir().unwrap();
+    let genesis = genesis();
+    let books = Books::leader(home.path(), &genesis, &[11, 12]).await;
+    let asker = Asker::of(&books.peer, &genesis).await;
+    books.running.reaches(1).await;
+    let head = asker.head().await.to_bytes();
+    let paid = payment(&asker.trust, 1, 0, 2, FOG).to_bytes();
+    for (path, body) in [("request", paid), ("sign", head)] {
+        let mut limited = false;
+        for _ in 0..400 {
+            limited |= asker.post(path, body.clone()).await.status == 429;
+        }
+        assert!(limited, "{path}");
+    }
+    books.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refused_requests_of_one_address_are_limited() {
     let home = tempfile::tempdir().unwrap();
     let genesis = genesis();
@@ -138,7 +157,9 @@ async fn refused_requests_of_one_address_are_limited() {
     }
     assert_eq!(statuses[..64], [401; 64]);
     assert!(statuses.contains(&429));
-    // Whoever is limited still reads.
+    // Whoever is limited still reads, and still signs heads.
+    let sign = asker.post("sign", vec![0xa0]).await;
+    assert_eq!(sign.status, 400);
     assert_eq!(asker.get("genesis").await.status, 200);
     books.stop().await;
 }

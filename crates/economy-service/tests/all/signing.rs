@@ -21,7 +21,7 @@ async fn heads_are_final_once_a_follower_replayed_and_signed_them() {
     assert_eq!(asker.get("state/0").await.status, 404);
 
     let mut following = settings(&genesis, &[12]);
-    following.leader = Some(leader.peer.clone());
+    following.leaders = vec![leader.peer.clone()];
     let start = async |settings| Books::start(other.path(), settings, journal(other.path())).await;
     let follower = start(following.clone()).await;
     leader.running.reaches(2).await;
@@ -57,6 +57,60 @@ async fn heads_are_final_once_a_follower_replayed_and_signed_them() {
     let (_, body) = asker.send(&payment(&asker.trust, 1, 20, 2, FOG)).await;
     assert_eq!((body.answer.code, body.answer.seq), (Code::Ok, 21));
     leader.running.reaches(22).await;
+    leader.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_drops_records_that_a_new_leader_does_not_have() {
+    let (home, other, fresh) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    );
+    let genesis = genesis();
+    let pay = async |asker: &Asker, nonces: std::ops::Range<u64>, amount| {
+        for nonce in nonces {
+            let (_, body) = asker
+                .send(&payment(&asker.trust, 1, nonce, 2, amount))
+                .await;
+            assert_eq!(body.answer.code, Code::Ok);
+        }
+    };
+    // One of two signers makes nothing final, and the follower's key is not listed, so it signs nothing.
+    let lost = Books::leader(home.path(), &genesis, &[11]).await;
+    let asker = Asker::of(&lost.peer, &genesis).await;
+    pay(&asker, 0..5, FOG).await;
+    let mut following = settings(&genesis, &[13]);
+    following.leaders = vec![lost.peer.clone()];
+    let follower = Books::start(other.path(), following.clone(), journal(other.path())).await;
+    let reader = Asker::of(&follower.peer, &genesis).await;
+    while reader.get("record/5?size=6").await.status != 200 {
+        tokio::task::yield_now().await;
+    }
+    let dead = lost.peer.clone();
+    follower.stop().await;
+    lost.stop().await;
+    // The next leader has other records, and fewer.
+    let leader = Books::leader(fresh.path(), &genesis, &[11, 12]).await;
+    let asker = Asker::of(&leader.peer, &genesis).await;
+    pay(&asker, 0..2, 3 * FOG).await;
+    leader.running.reaches(3).await;
+    // The follower finds it after one that is gone.
+    following.leaders = vec![dead, leader.peer.clone()];
+    let follower = Books::start(other.path(), following, journal(other.path())).await;
+    follower.running.reaches(3).await;
+    let reader = Asker::of(&follower.peer, &genesis).await;
+    assert_eq!(reader.fog(2).await, u128::from(1_006 * FOG));
+    pay(&asker, 2..9, FOG).await;
+    leader.running.reaches(10).await;
+    follower.running.reaches(10).await;
+    follower.stop().await;
+    // Its journal, with the drop in it, reads again.
+    let again = Books::leader(other.path(), &genesis, &[13]).await;
+    again.running.reaches(10).await;
+    let reader = Asker::of(&again.peer, &genesis).await;
+    assert_eq!(reader.fog(2).await, u128::from(1_013 * FOG));
+    again.stop().await;
     leader.stop().await;
 }
 
