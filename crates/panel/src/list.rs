@@ -18,6 +18,9 @@ use crate::page::ROWS;
 use crate::record;
 use crate::reply;
 
+/// Most records of an answer.
+pub(crate) const RECORDS_MAX: u64 = 1000;
+
 /// Longest time in which an exported list is taken.
 const EXPORT_TIME: Duration = Duration::from_secs(120);
 /// Bytes of an exported list that are handed over at once.

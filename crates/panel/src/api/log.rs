@@ -15,13 +15,12 @@ use tokio::time::Instant;
 use crate::core::{AUDIT, Place as Where};
 use crate::cx::Cx;
 use crate::fault::Fault;
+use crate::list::RECORDS_MAX;
 use crate::live::{Missed, Place, TOPICS};
 use crate::pages::audit;
 use crate::record;
 use crate::reply::{self, Done};
 
-/// Most records of an answer.
-pub(crate) const RECORDS_MAX: u64 = 1000;
 /// Time without an event after which a stream shows that it lives.
 const BEAT: Duration = Duration::from_secs(15);
 /// Longest life of a stream. A client that takes nothing is not seen before the buffers of both systems are full.

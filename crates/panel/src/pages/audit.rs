@@ -3,11 +3,11 @@
 use betanet_auth::audit::{Record, SignedHead, Verdict};
 use maud::{Markup, html};
 
-use crate::api::log::RECORDS_MAX;
 use crate::core::RECENT_MAX;
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::list;
+use crate::list::RECORDS_MAX;
 use crate::page::{self, Page, draw, pager};
 use crate::record;
 use crate::reply::{self, Done};
