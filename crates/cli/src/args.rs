@@ -75,8 +75,8 @@ const PEERS: &str = "PEER is KEYHEX@HOST:PORT#PINHEX, KEYHEX@HOST:PORT (web PKI)
 #[command(
     name = "betanet",
     version,
-    after_help = "Exit codes: 0 success, 1 peer or network, 2 usage, 3 local files and settings, 4 and 5 a task cancelled or expired,\n\
-                  6 evidence against a ledger, 130 Ctrl-C, 143 SIGTERM. task run ends with the program's own code.\n\n\
+    after_help = "Exit codes: 0 success, 1 peer or network, 2 usage, 3 local files and settings, 130 Ctrl-C, 143 SIGTERM.\n\
+                  Codes 4 and 5 say that a task was cancelled or expired, and 6 that a ledger is wrong. A task's program gives its own code.\n\n\
                   Example: betanet demo"
 )]
 pub(crate) struct Betanet {

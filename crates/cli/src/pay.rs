@@ -313,7 +313,7 @@ async fn exact(purse: &mut Purse, net: &mut Net, keyset: &Keyset, amount: u64) -
                 keyset.unit(),
             );
             Err(Fail::Usage(format!(
-                "{amount} {unit} are more than the {free} {unit} at hand"
+                "not enough: {amount} {unit} are more than the {free} {unit} at hand"
             )))
         }
         Err(error) => Err(failed(error)),

@@ -135,7 +135,7 @@ fn each_means_opens_what_its_account_and_scopes_allow() {
 }
 
 #[test]
-fn a_token_registers_no_passkey_and_opens_no_page() {
+fn a_token_changes_no_credentials_by_forms_and_opens_no_page() {
     let mut world = world(Role::Admin);
     let (token, access) = (world.token.clone(), world.access.clone());
     for route in ROUTES.iter().filter(|r| r.needs_session()) {
@@ -153,12 +153,7 @@ fn a_token_registers_no_passkey_and_opens_no_page() {
             );
         }
     }
-    let ids = [
-        "passkeyForm",
-        "passkeyChallengeForm",
-        "passwordForm",
-        "events",
-    ];
+    let ids = ["passwordForm", "tokenForm", "accountForm", "events"];
     let all: Vec<&str> = ROUTES
         .iter()
         .filter(|r| r.needs_session())
