@@ -57,7 +57,7 @@ impl Local {
         *self.0.handle.shared.committed.borrow()
     }
 
-    /// Is told of each commit.
+    /// A receiver that learns of each commit.
     #[must_use]
     pub fn commits(&self) -> watch::Receiver<u64> {
         self.0.handle.commits()

@@ -95,7 +95,7 @@ impl Live {
         ring.last
     }
 
-    /// Is told of each event.
+    /// A receiver that learns the number of each new event.
     pub(crate) fn told(&self) -> watch::Receiver<u64> {
         self.told.subscribe()
     }

@@ -1,5 +1,6 @@
 //! The frame of all pages, and the parts that they share.
 
+use axum::response::Response;
 use betanet_auth::Permission;
 use maud::{DOCTYPE, Markup, html};
 
@@ -7,6 +8,7 @@ use crate::assets::assets;
 use crate::checks::Health;
 use crate::cx::Cx;
 use crate::fault::Fault;
+use crate::reply;
 use crate::text;
 
 /// Rows of a page of a list.
@@ -20,6 +22,13 @@ pub(crate) struct Page<'a> {
     /// Index of the journal and time of what it shows.
     pub(crate) as_of: Option<(u64, u64)>,
     pub(crate) body: Markup,
+}
+
+impl Page<'_> {
+    /// The page in its frame, as an answer with status 200.
+    pub(crate) fn answer(&self, cx: &Cx) -> Response {
+        reply::page(200, draw(cx, self))
+    }
 }
 
 const PAGES: [(&str, &str, Permission); 5] = [

@@ -105,7 +105,7 @@ pub(crate) fn set(response: &mut Response, name: &'static str, value: &str) {
     }
 }
 
-/// Adds the fields that each answer has. What is not public is kept by no cache.
+/// Adds the header fields of every answer. Private answers are not to be cached.
 pub(crate) fn finish(response: &mut Response, fault: Option<Fault>, request: &str) {
     if let Some(seconds) = fault.and_then(Fault::retry_after) {
         set(response, "retry-after", &seconds.to_string());

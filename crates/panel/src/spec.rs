@@ -49,7 +49,7 @@ fn scaled(fields: &Fields, name: &'static str, default: u64, by: u64) -> Result<
     n.checked_mul(by).ok_or(Fault::Field(name))
 }
 
-/// Reads a task; `nonce` makes equal tasks different. What is not given is as in `betanet task run`.
+/// Reads a task from fields. Two equal tasks differ by `nonce`. Missing fields have the defaults of `betanet task run`.
 pub(crate) fn task(
     local: &Local,
     fields: &Fields,

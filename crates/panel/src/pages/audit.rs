@@ -8,9 +8,9 @@ use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::list;
 use crate::list::RECORDS_MAX;
-use crate::page::{self, Page, draw, pager};
+use crate::page::{self, Page, pager};
 use crate::record;
-use crate::reply::{self, Done};
+use crate::reply::Done;
 use crate::text;
 
 const COLUMNS: [&str; 9] = [
@@ -116,19 +116,13 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         }
     };
     let (title, id, as_of) = ("Audit log", "audit-page", Some(as_of));
-    Ok(reply::page(
-        200,
-        draw(
-            &cx,
-            &Page {
-                title,
-                id,
-                as_of,
-                body,
-            },
-        ),
-    )
-    .into())
+    let page = Page {
+        title,
+        id,
+        as_of,
+        body,
+    };
+    Ok(page.answer(&cx).into())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use crate::checks::{CATEGORIES, Checked, Health, Service};
 use crate::cx::Cx;
 use crate::fault::Fault;
-use crate::page::{self, Page, draw};
+use crate::page::{self, Page};
 use crate::pages::tasks;
 use crate::reply::{self, Done};
 use crate::text;
@@ -161,19 +161,13 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     };
     let as_of = Some((checked.position, checked.at));
     let (title, id) = ("Control panel", "control-panel-page");
-    Ok(reply::page(
-        200,
-        draw(
-            &cx,
-            &Page {
-                title,
-                id,
-                as_of,
-                body,
-            },
-        ),
-    )
-    .into())
+    let page = Page {
+        title,
+        id,
+        as_of,
+        body,
+    };
+    Ok(page.answer(&cx).into())
 }
 
 /// `GET /`

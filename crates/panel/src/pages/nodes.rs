@@ -12,7 +12,7 @@ use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::form::Fields;
 use crate::list;
-use crate::page::{self, Page, draw, pager, sortable};
+use crate::page::{self, Page, pager, sortable};
 use crate::record;
 use crate::reply::{self, Done};
 use crate::text;
@@ -178,19 +178,13 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (page::command("betanet node ls --coordinator PEER"))
     };
     let (title, id, as_of) = ("Nodes", "nodes-page", Some(as_of));
-    Ok(reply::page(
-        200,
-        draw(
-            &cx,
-            &Page {
-                title,
-                id,
-                as_of,
-                body,
-            },
-        ),
-    )
-    .into())
+    let page = Page {
+        title,
+        id,
+        as_of,
+        body,
+    };
+    Ok(page.answer(&cx).into())
 }
 
 fn amounts(node: &NodeSummary) -> Markup {
@@ -265,19 +259,13 @@ pub(crate) async fn one(cx: Cx) -> Result<Done, Fault> {
     };
     let as_of = Some((snapshot.position, snapshot.at));
     let (title, id) = ("Node", "node-page");
-    Ok(reply::page(
-        200,
-        draw(
-            &cx,
-            &Page {
-                title,
-                id,
-                as_of,
-                body,
-            },
-        ),
-    )
-    .into())
+    let page = Page {
+        title,
+        id,
+        as_of,
+        body,
+    };
+    Ok(page.answer(&cx).into())
 }
 
 /// Orders a join token. Returns its text and its ID.
@@ -324,19 +312,14 @@ pub(crate) async fn make_token(cx: Cx) -> Result<Done, Fault> {
         p { a.button href="/nodes" { "Back to the nodes" } }
     };
     let (title, page) = ("A token for a node", "node-token-page");
-    let markup = draw(
-        &cx,
-        &Page {
-            title,
-            id: page,
-            as_of: None,
-            body,
-        },
-    );
-    Ok(Done::on(
-        format!("node-token {}", hex(&id)),
-        reply::page(200, markup),
-    ))
+    let page = Page {
+        title,
+        id: page,
+        as_of: None,
+        body,
+    };
+    let answer = page.answer(&cx);
+    Ok(Done::on(format!("node-token {}", hex(&id)), answer))
 }
 
 /// Asks a node to go into a state.

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use crate::acts::{self, TOKEN_DAYS};
 use crate::cx::Cx;
 use crate::fault::Fault;
-use crate::page::{self, Page, draw};
+use crate::page::{self, Page};
 use crate::record;
 use crate::reply::{self, Done};
 use crate::text;
@@ -131,19 +131,13 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (accounts(&cx, &all))
     };
     let (title, id) = ("Settings", "settings-page");
-    Ok(reply::page(
-        200,
-        draw(
-            &cx,
-            &Page {
-                title,
-                id,
-                as_of: None,
-                body,
-            },
-        ),
-    )
-    .into())
+    let page = Page {
+        title,
+        id,
+        as_of: None,
+        body,
+    };
+    Ok(page.answer(&cx).into())
 }
 
 /// `POST /settings/password`
@@ -170,16 +164,14 @@ pub(crate) async fn make_token(cx: Cx) -> Result<Done, Fault> {
         p { a.button href="/settings" { "Back to the settings" } }
     };
     let (title, page) = ("A new API token", "token-page");
-    let markup = draw(
-        &cx,
-        &Page {
-            title,
-            id: page,
-            as_of: None,
-            body,
-        },
-    );
-    Ok(Done::audited(reply::page(200, markup)))
+    let page = Page {
+        title,
+        id: page,
+        as_of: None,
+        body,
+    };
+    let answer = page.answer(&cx);
+    Ok(Done::audited(answer))
 }
 
 /// `POST /settings/tokens/{id}/end`

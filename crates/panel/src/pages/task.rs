@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use crate::core::Place;
 use crate::cx::Cx;
 use crate::fault::Fault;
-use crate::page::{self, Page, draw};
+use crate::page::{self, Page};
 use crate::reply::{self, Done};
 use crate::text;
 
@@ -156,19 +156,13 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (page::command(&format!("betanet task show {name} --coordinator PEER\nbetanet task logs {name} --coordinator PEER")))
     };
     let (title, page, as_of) = ("Task", "task-page", Some((position, at)));
-    Ok(reply::page(
-        200,
-        draw(
-            &cx,
-            &Page {
-                title,
-                id: page,
-                as_of,
-                body,
-            },
-        ),
-    )
-    .into())
+    let page = Page {
+        title,
+        id: page,
+        as_of,
+        body,
+    };
+    Ok(page.answer(&cx).into())
 }
 
 /// Cancels the task that the path names.
