@@ -6,14 +6,13 @@ use clap::Args;
 
 use crate::{run as exec, target};
 
-/// What measures, and what is measured.
-const PACKAGES: [&str; 6] = [
+/// The packages of the programs that users run.
+pub(crate) const PROGRAMS: [&str; 5] = [
     "betanet",
     "betanet-coordinator-bin",
     "betanet-gateway",
     "betanet-mixnode",
     "betanet-worker-bin",
-    "betanet-benches",
 ];
 const BENCHES: &str = "betanet-benches";
 
@@ -93,8 +92,8 @@ impl Probes {
 /// Builds all of it together, optimised; the folder where it is. For one package alone cargo selects other features, and builds everything
 /// again.
 fn built() -> Result<PathBuf, String> {
-    let mut build = vec!["build", "--release", "--locked"];
-    build.extend(PACKAGES.iter().flat_map(|name| ["--package", name]));
+    let mut build = vec!["build", "--release", "--locked", "--package", BENCHES];
+    build.extend(PROGRAMS.iter().flat_map(|name| ["--package", name]));
     exec("cargo", &build)?;
     Ok(target().join("release"))
 }
@@ -174,20 +173,23 @@ pub fn probes(args: &Probes) -> Result<(), String> {
     pinned(&built()?, &args.words())
 }
 
+/// Builds all programs with the features of the tests. The example is named for that: with it, cargo takes the features that only tests use.
+///
+/// # Errors
+///
+/// They do not build.
+pub(crate) fn programs() -> Result<(), String> {
+    let build = "build --workspace --bins --example decide --all-features --locked";
+    exec("cargo", &build.split(' ').collect::<Vec<_>>())
+}
+
 /// Each of them in its shortest form, with the programs that the tests were built with. No time decides anything.
 ///
 /// # Errors
 ///
 /// One does not run, a bound of what a node holds is not kept, or an answer differs.
 pub(crate) fn quick() -> Result<(), String> {
-    let bins = [
-        "build",
-        "--workspace",
-        "--all-targets",
-        "--all-features",
-        "--locked",
-    ];
-    exec("cargo", &bins)?;
+    programs()?;
     let dir = target().join("debug");
     benches(&dir, &["--quick"])?;
     benches(&dir, &["attacks", "--quick"])?;

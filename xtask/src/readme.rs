@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::{output, root};
+use crate::{measured, output, root, target};
 
 /// Checks the README, the crates' READMEs against their docs, and runs the README's commands.
 ///
@@ -49,12 +49,32 @@ fn shape(text: &str) -> Result<(), String> {
     by("the status", "## Status", 60)
 }
 
-/// Runs every line of the README's `sh` blocks but this very chore's, without `--release`: the tests have built most of it so.
+/// The programs that the README runs by `cargo run -p PACKAGE`.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("cargo run -p betanet-gateway -- ", "gateway"),
+    ("cargo run -p betanet-mixnode -- ", "mixnode"),
+    ("cargo run -p betanet-coordinator-bin -- ", "coordinator"),
+    ("cargo run -p betanet-worker-bin -- ", "worker"),
+];
+
+/// A line of the README with the programs that the tests were built with: `cargo run` selects other features, and compiles for minutes.
+fn with_built(line: &str, dir: &Path) -> String {
+    let mut line = line.replace(" --release", "");
+    let programs = PROGRAMS.into_iter().chain([("cargo run -- ", "betanet")]);
+    for (command, program) in programs {
+        line = line.replace(command, &format!("{}/{program} ", dir.display()));
+    }
+    line
+}
+
+/// Runs every line of the README's `sh` blocks but this very chore's, with the programs that the tests were built with.
 ///
 /// # Errors
 ///
 /// The first command that fails.
 pub fn commands() -> Result<(), String> {
+    measured::programs()?;
+    let dir = target().join("debug");
     let mut in_block = false;
     for line in text()?.lines() {
         match line {
@@ -64,8 +84,8 @@ pub fn commands() -> Result<(), String> {
                 if line.starts_with("cargo xtask ci") || line.starts_with("cargo xtask bench") {
                     continue;
                 }
-                let line = line.replace(" --release", "");
                 println!("readme: {line}");
+                let line = with_built(line, &dir);
                 let status = Command::new("bash")
                     .args(["-euo", "pipefail", "-c", &line])
                     .current_dir(root())
