@@ -24,18 +24,17 @@ mod raw;
 mod receive;
 mod run;
 mod selftest;
+mod server;
 mod share;
 
 pub(crate) use cage::Layer;
 pub(crate) use compile::is_component;
+pub(crate) use server::{CLOSED, NETWORK};
 
 /// The hidden argument with which a program is started as a child.
 pub const CHILD_ARGUMENT: &str = "--betanet-sandbox-child";
 
-/// The argument after it for a child that may connect.
-pub(crate) const NETWORK_ARGUMENT: &str = "--network";
-
-/// The argument after it for a child that leaves the processor to every other program.
+/// The argument after it for children that leave the processor to every other program.
 pub(crate) const IDLE_ARGUMENT: &str = "--idle";
 
 /// Whether a program was started as a child of a sandbox: then it calls [`child_main`] and nothing else.
@@ -48,7 +47,8 @@ pub fn is_child(args: impl IntoIterator<Item = OsString>) -> bool {
 
 /// Runs as a child of a sandbox: call it first in `main`, before any runtime or thread exists.
 ///
-/// Its descriptor 0 is a socket to the parent; all others are closed.
+/// Its descriptor 0 is a socket to the parent; all others are closed. The process that is started makes the engine and then a fork
+/// of itself for each child that the parent asks for.
 #[must_use]
 pub fn child_main() -> ExitCode {
     match main() {
@@ -102,19 +102,23 @@ impl Voice {
 
 fn main() -> Result<(), Gone> {
     raw::close_rest()?;
-    let given = |name: &str| std::env::args_os().any(|arg| arg == OsStr::new(name));
-    let network = given(NETWORK_ARGUMENT);
-    if given(IDLE_ARGUMENT) {
-        raw::idle()?;
-    }
-    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-    let (socket, mut closed) = match cage::enter(socket, network)? {
-        cage::Entered::Inside(socket, layers) => (socket, layers),
-        cage::Entered::Relay => return Err(Gone::Relayed),
-    };
+    cage::die_with_parent()?;
+    let idle = std::env::args_os().any(|arg| arg == OsStr::new(IDLE_ARGUMENT));
     let engine = crate::guest::engine::engine(false)?;
     let key = crate::guest::engine::key(&engine);
     let filter = filter::build();
+    let Some(server::Born { socket, network }) = server::serve(std::io::stdin().as_fd())? else {
+        return Ok(());
+    };
+    // From here on this is a child. The socket takes the place of the server's own.
+    raw::take_as_stdin(&socket)?;
+    if idle {
+        raw::idle()?;
+    }
+    let (socket, mut closed) = match cage::enter(UnixStream::from(socket), network)? {
+        cage::Entered::Inside(socket, layers) => (socket, layers),
+        cage::Entered::Relay => return Err(Gone::Relayed),
+    };
     if filter.is_some() {
         closed |= Layer::Seccomp.bit();
     }

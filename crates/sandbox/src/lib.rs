@@ -19,6 +19,8 @@
 //!   process at the limit. The deterministic limit is fuel, so instructions for epochs would cost speed and add nothing.
 //! - **Layers** around a process: user nobody, namespaces (user, mount, pid, network, ipc), an empty read-only root, landlock, a list
 //!   of system calls, resource limits. [`Sandbox::layers`] names those that this machine closes, [`Sandbox::self_test`] tries them.
+//! - **Processes** are forks of one that has loaded the program and made the engine, and runs no guest. So the addresses of one guest's
+//!   process tell those of its neighbours: the layers do not build on their being secret.
 //! - **Code** is compiled once per program and engine, by a child, and cached under the node's key.
 //! - Recursion ends with a trap at 1 MiB of stack. Machines differ in how deep that is.
 //!

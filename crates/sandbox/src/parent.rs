@@ -4,5 +4,6 @@ pub(crate) mod cache;
 pub(crate) mod code;
 pub(crate) mod keep;
 pub(crate) mod kid;
+pub(crate) mod nursery;
 pub(crate) mod pool;
 pub(crate) mod resolve;

@@ -17,7 +17,7 @@ use crate::{
         cache::{self, CODE_MAX, Cache},
         code::{Code, Memory, Sealed},
         keep::Keeper,
-        kid::Nursery,
+        nursery::Nursery,
         pool::Pool,
         resolve,
     },

@@ -164,7 +164,8 @@ pub(super) fn enter(socket: UnixStream, network: bool) -> Result<Entered, Gone> 
     Ok(Entered::Inside(socket, closed))
 }
 
-fn die_with_parent() -> io::Result<()> {
+/// The kernel ends this process when the thread that started it ends.
+pub(super) fn die_with_parent() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(())
 }

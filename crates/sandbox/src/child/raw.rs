@@ -4,7 +4,11 @@
     reason = "the calls below have no safe binding; each says why it is sound"
 )]
 
-use std::{fs::File, io};
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsRawFd as _, OwnedFd},
+};
 
 use rustix::thread::UnshareFlags;
 use wasmtime::{Engine, Module, component::Component};
@@ -23,6 +27,15 @@ pub(super) fn close_rest() -> io::Result<()> {
 pub(super) fn close_stdin() {
     // SAFETY: nothing in this process owns descriptor 0 or reads from it again; it waits for another process and ends.
     unsafe { libc::close(0) };
+}
+
+/// Puts a socket in the place of descriptor 0.
+pub(super) fn take_as_stdin(socket: &OwnedFd) -> io::Result<()> {
+    // SAFETY: nothing in this process owns descriptor 0; both descriptors are of the same socket afterwards.
+    match unsafe { libc::dup2(socket.as_raw_fd(), 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Lets this process and those that it starts run only while no other wants the processor.

@@ -1,7 +1,4 @@
 //! A child, from its start to its end.
-//!
-//! Children are started by one thread that lives as long as the sandbox: the kernel ends a child when the thread that started it
-//! ends, and threads of an executor come and go.
 
 use std::{
     io::IoSlice,
@@ -9,12 +6,7 @@ use std::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::net::UnixStream as Socket,
     },
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    },
-    thread,
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,78 +18,17 @@ use rustix::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, Interest},
     net::UnixStream,
-    sync::oneshot,
 };
 
 use crate::{
-    ChildProgram, Error,
-    child::{IDLE_ARGUMENT, Layer, NETWORK_ARGUMENT},
+    Error,
+    child::Layer,
     job::INPUTS_MAX,
     wire::{Frame, Frames, Order},
 };
 
 /// How long a child may take to get ready. It takes some milliseconds.
 const READY: Duration = Duration::from_secs(30);
-/// How often ended children are looked for while there are some.
-const LOOK: Duration = Duration::from_millis(5);
-
-enum Ask {
-    Start {
-        network: bool,
-        answer: oneshot::Sender<std::io::Result<(Child, Socket)>>,
-    },
-    Bury(Child),
-}
-
-/// The thread that starts children and waits for their ends.
-#[derive(Clone)]
-pub(crate) struct Nursery {
-    asks: Sender<Ask>,
-}
-
-impl Nursery {
-    pub(crate) fn open(mut program: ChildProgram, idle: bool) -> Result<Self, Error> {
-        if idle {
-            program.args.push(IDLE_ARGUMENT.into());
-        }
-        let (asks, asked) = channel();
-        thread::Builder::new()
-            .name("sandbox".to_owned())
-            .spawn(move || work(&program, &asked))
-            .map_err(Error::Spawn)?;
-        Ok(Self { asks })
-    }
-
-    /// Starts a child and waits until its cage is closed.
-    pub(crate) async fn kid(&self, network: bool) -> Result<Kid, Error> {
-        let (answer, started) = oneshot::channel();
-        self.asks
-            .send(Ask::Start { network, answer })
-            .map_err(|_| Error::Ended)?;
-        let (child, socket) = started
-            .await
-            .map_err(|_| Error::Ended)?
-            .map_err(Error::Spawn)?;
-        let pid = child.id();
-        // From here on a drop ends and buries it.
-        let life = Arc::new(Life {
-            process: pidfd(pid)?,
-            child: std::sync::Mutex::new(Some(child)),
-            asks: self.asks.clone(),
-        });
-        socket.set_nonblocking(true).map_err(Error::Spawn)?;
-        let mut kid = Kid {
-            socket: UnixStream::from_std(socket).map_err(Error::Spawn)?,
-            life,
-            layers: 0,
-            key: [0; 32],
-        };
-        tokio::time::timeout(READY, kid.ready())
-            .await
-            .map_err(|_| Error::NotReady)??;
-        Ok(kid)
-    }
-}
 
 fn pidfd(pid: u32) -> Result<OwnedFd, Error> {
     let pid = i32::try_from(pid)
@@ -107,54 +38,9 @@ fn pidfd(pid: u32) -> Result<OwnedFd, Error> {
     pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| Error::Spawn(errno.into()))
 }
 
-fn work(program: &ChildProgram, asked: &Receiver<Ask>) {
-    let mut ended: Vec<Child> = Vec::new();
-    loop {
-        let ask = if ended.is_empty() {
-            asked.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            asked.recv_timeout(LOOK)
-        };
-        match ask {
-            Ok(Ask::Start { network, answer }) => drop(answer.send(start(program, network))),
-            Ok(Ask::Bury(child)) => ended.push(child),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        ended.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-    }
-    for mut child in ended {
-        // Those that run have been ended: this takes no time.
-        let _ = child.wait();
-    }
-}
-
-fn start(program: &ChildProgram, network: bool) -> std::io::Result<(Child, Socket)> {
-    let (ours, theirs) = Socket::pair()?;
-    let mut command = Command::new(&program.path);
-    command.args(&program.args);
-    if network {
-        command.arg(NETWORK_ARGUMENT);
-    }
-    // An allocator that starts a thread would keep the child from leaving its namespaces.
-    let quiet = "background_thread:false";
-    command
-        .env_clear()
-        .env("MALLOC_CONF", quiet)
-        .env("_RJEM_MALLOC_CONF", quiet)
-        .current_dir("/");
-    command
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    Ok((command.spawn()?, ours))
-}
-
-/// A process, ended at the latest when this is dropped.
+/// A process, ended at the latest when this is dropped. The fork server waits for its end.
 pub(crate) struct Life {
     process: OwnedFd,
-    child: std::sync::Mutex<Option<Child>>,
-    asks: Sender<Ask>,
 }
 
 impl Life {
@@ -173,14 +59,6 @@ impl Life {
 impl Drop for Life {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
-        let child = self
-            .child
-            .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(child) = child.take() {
-            // With the thread gone the process is left to whoever adopts it; it has been ended.
-            let _ = self.asks.send(Ask::Bury(child));
-        }
     }
 }
 
@@ -193,6 +71,23 @@ pub(crate) struct Kid {
 }
 
 impl Kid {
+    /// A child that was just forked, once its cage is closed.
+    pub(super) async fn born(socket: Socket, process: OwnedFd) -> Result<Self, Error> {
+        // From here on a drop ends it.
+        let life = Arc::new(Life { process });
+        socket.set_nonblocking(true).map_err(Error::Spawn)?;
+        let mut kid = Self {
+            socket: UnixStream::from_std(socket).map_err(Error::Spawn)?,
+            life,
+            layers: 0,
+            key: [0; 32],
+        };
+        tokio::time::timeout(READY, kid.ready())
+            .await
+            .map_err(|_| Error::NotReady)??;
+        Ok(kid)
+    }
+
     async fn ready(&mut self) -> Result<(), Error> {
         let mut frames = Frames::default();
         let mut pid = None;

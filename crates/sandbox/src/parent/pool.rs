@@ -8,7 +8,10 @@ use std::{
 use rustix::process::Signal;
 use tokio::sync::watch;
 
-use super::kid::{Kid, Life, Nursery};
+use super::{
+    kid::{Kid, Life},
+    nursery::Nursery,
+};
 use crate::Error;
 
 pub(crate) struct Pool {

@@ -148,7 +148,11 @@ async fn where_idle_time_is_lent_every_child_leaves_the_processor_to_others() {
         let run = tokio::spawn(async move { sandbox.run(loops, job, |_: &[u8]| {}).await });
         // A child that has just been started may not have come so far.
         until("the policy of all children", || {
-            let all: Vec<u64> = descendants().into_iter().filter_map(policy).collect();
+            // The fork server runs no guest.
+            let guests = descendants()
+                .into_iter()
+                .filter(|pid| parent(*pid) != Some(std::process::id()));
+            let all: Vec<u64> = guests.filter_map(policy).collect();
             !all.is_empty() && all.iter().all(|p| *p == expected)
         })
         .await;
@@ -236,6 +240,31 @@ async fn a_run_that_begins_in_a_pause_waits_for_its_end() {
     assert!(!run.is_finished());
     bench.sandbox.pause(false);
     assert_eq!(run.await.unwrap().status, Status::Ok);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_children_are_forks_of_one_server_and_a_lost_one_is_replaced() {
+    let bench = Bench::new().await;
+    let servers = || -> Vec<u32> {
+        let mine = |pid: &u32| parent(*pid) == Some(std::process::id());
+        descendants().into_iter().filter(mine).collect()
+    };
+    let before = servers();
+    assert_eq!(before.len(), 1);
+    for _ in 0..3 {
+        let ended = bench.run(&program(&[], "", ""), bench.job()).await;
+        assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
+        assert_eq!(servers(), before);
+    }
+    kill(before[0]);
+    // Its children end with it.
+    until("the end of all processes", || {
+        descendants().into_iter().all(|pid| pid == before[0])
+    })
+    .await;
+    let ended = bench.run(&program(&[], "", ""), bench.job()).await;
+    assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
+    assert_ne!(servers(), before);
 }
 
 #[tokio::test]
