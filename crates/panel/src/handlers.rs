@@ -6,7 +6,9 @@ use crate::api::{accounts, fog, log};
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::files;
-use crate::pages::{audit, control, login, nodes, settings, submit, task, tasks};
+use crate::pages::{
+    audit, control, login, name, names, network, nodes, settings, submit, task, tasks, vouchers,
+};
 use crate::reply::Done;
 
 /// The answer to a request, which comes later.
@@ -45,6 +47,11 @@ handlers! {
     "nodePage" => nodes::one,
     "tasksPage" => tasks::show,
     "taskPage" => task::show,
+    "networkPage" => network::show,
+    "namesPage" => names::show,
+    "namePage" => name::show,
+    "nameProof" => name::proof,
+    "vouchersPage" => vouchers::show,
     "auditPage" => audit::show,
     "settingsPage" => settings::show,
     "events" => log::events,
@@ -79,6 +86,10 @@ handlers! {
     "getTaskLog" => fog::task_log,
     "cancelTask" => fog::cancel,
     "putModule" => fog::put_module,
+    "listPeers" => network::listed,
+    "listNames" => names::listed,
+    "getName" => name::get,
+    "listKeysets" => vouchers::listed,
     "readAudit" => log::read_audit,
     "auditHead" => log::audit_head,
     "listAccounts" => accounts::list,

@@ -14,6 +14,7 @@
 //! | `serve`, `body` | admission of a request, its body, its handler, its audit record |
 //! | `desk`, `core` | the state: one task owns it, and answers leave after their commit |
 //! | `view`, `checks`, `live` | lists at a position, checks of services, numbered events |
+//! | `source` | other programs of the operator, whose admin addresses are read: names, mints, relays |
 //! | `pages`, `api`, `openapi` | the two faces of the same actions, and their description |
 //!
 //! Accounts, sessions, tokens and the audit log are records of a journal of the panel's own. It has no snapshots: the audit log is kept
@@ -23,6 +24,7 @@ mod acts;
 mod api;
 mod assets;
 mod body;
+mod chart;
 mod checks;
 mod core;
 mod cx;
@@ -43,6 +45,7 @@ mod reply;
 mod serve;
 mod server;
 mod shared;
+mod source;
 mod spec;
 mod text;
 mod view;
@@ -69,6 +72,7 @@ use tokio_util::task::TaskTracker;
 use crate::core::Fixed;
 
 pub use error::Error;
+pub use source::{SOURCES_MAX, Source, are_sources};
 
 /// Interval at which expired sessions and tokens are removed.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -86,6 +90,8 @@ pub struct Settings {
     pub proxies: Proxies,
     /// Key from which tokens are derived; 32 random bytes that last.
     pub key: [u8; 32],
+    /// Other programs whose admin addresses are read; those for which [`are_sources`] holds.
+    pub sources: Vec<Source>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -94,6 +100,7 @@ impl std::fmt::Debug for Settings {
             .field("listener", &self.listener)
             .field("hosts", &self.hosts)
             .field("proxies", &self.proxies)
+            .field("sources", &self.sources)
             .finish_non_exhaustive()
     }
 }
@@ -186,6 +193,9 @@ impl Panel {
         let now_ms = desk.now().unix_ms;
         let live = Arc::new(live::Live::new(now_ms));
         let trusted = settings.proxies.clone();
+        let sources = Arc::new(source::Sources::new(settings.sources));
+        let history = Arc::new(source::History::default());
+        let watched = (Arc::clone(&sources), Arc::clone(&gateway));
         let actions = TaskTracker::new();
         let shared = Arc::new(shared::Shared {
             view: view::View::new(coordinator.clone()),
@@ -197,6 +207,8 @@ impl Panel {
             journal,
             setup,
             proxies: settings.proxies,
+            sources,
+            history: Arc::clone(&history),
             origin: origin.clone(),
             uploads: Arc::new(Semaphore::new(shared::UPLOADS_MAX)),
             exports: Arc::new(Semaphore::new(shared::EXPORTS_MAX)),
@@ -210,6 +222,9 @@ impl Panel {
         let clock = desk.clone();
         let clock = move || clock.now().unix_ms;
         tokio::spawn(live::feed(live, coordinator, clock, stop.clone()));
+        let (clock, (sources, gateway)) = (desk.clone(), watched);
+        let clock = move || clock.now().unix_ms;
+        tokio::spawn(history.run(sources, gateway, clock, stop.clone()));
         tokio::spawn(sweep(desk, stop.clone()));
         let router = serve::router(shared);
         // A proxy's own address is not its client's.

@@ -28,6 +28,10 @@ fn query(id: &str) -> &'static [&'static str] {
     match id {
         "listNodes" => &["q", "state", "kind", "org", "sort", "page"],
         "listTasks" => &["q", "state", "ns", "tier", "sort", "page"],
+        "listPeers" => &["q", "role", "source", "sort", "page"],
+        "listNames" => &["q", "status", "source", "sort", "page"],
+        "getName" => &["source"],
+        "listKeysets" => &["phase", "unit", "alarm", "source", "sort", "page"],
         "readAudit" => &["from", "n"],
         _ => &[],
     }

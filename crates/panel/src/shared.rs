@@ -22,6 +22,7 @@ use crate::desk::Desk;
 use crate::fault::Fault;
 use crate::hashes::Hashes;
 use crate::live::Live;
+use crate::source::{History, Sources};
 use crate::view::{Snapshot, View};
 
 /// Modules that are uploaded at once.
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) live: Arc<Live>,
     pub(crate) setup: Setup,
     pub(crate) proxies: Proxies,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) history: Arc<History>,
     /// Address of the site, for command lines.
     pub(crate) origin: String,
     pub(crate) uploads: Arc<Semaphore>,

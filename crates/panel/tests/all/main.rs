@@ -9,4 +9,5 @@
 mod hostile;
 mod panel;
 mod rights;
+mod sources;
 mod world;

@@ -8,7 +8,7 @@ use betanet_fog_service::{Coordinator, Namespace, Role as Leads, Running, Settin
 use betanet_journal::MemoryStore;
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
 use betanet_keys::Identity;
-use betanet_panel::{Panel, Parts, Settings as PanelSettings};
+use betanet_panel::{Panel, Parts, Settings as PanelSettings, Source};
 use betanet_runtime::{Gateway, GatewayConfig};
 use betanet_store::State;
 use betanet_wire::text::unbase64url;
@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(crate) panel: Option<Panel>,
     pub(crate) at: SocketAddr,
     pub(crate) code: String,
+    /// Programs that the panel reads, from its next start on.
+    pub(crate) sources: Vec<Source>,
 }
 
 /// An answer.
@@ -91,6 +93,7 @@ pub(crate) async fn world() -> World {
         panel: None,
         at: SocketAddr::from(([127, 0, 0, 1], 0)),
         code: String::new(),
+        sources: Vec::new(),
     };
     world.start().await;
     world
@@ -137,6 +140,7 @@ impl World {
             hosts: own(hosts),
             proxies: betanet_panel::proxies(&own(networks)).unwrap(),
             key: [7; 32],
+            sources: self.sources.clone(),
         };
         let parts = Parts {
             journal: Arc::new(journal),
