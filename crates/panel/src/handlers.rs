@@ -7,7 +7,8 @@ use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::files;
 use crate::pages::{
-    audit, control, login, name, names, network, nodes, settings, submit, task, tasks, vouchers,
+    audit, control, job, job_plan, jobs, login, name, names, network, nodes, settings, submit,
+    task, tasks, vouchers,
 };
 use crate::reply::Done;
 
@@ -38,6 +39,7 @@ handlers! {
     "asset" => files::asset,
     "loginPage" => login::show,
     "logIn" => login::log_in,
+    "passkeyLogIn" => login::by_passkey,
     "firstAdmin" => login::first,
     "apiLogIn" => accounts::log_in,
     "apiRefresh" => accounts::refresh,
@@ -47,6 +49,9 @@ handlers! {
     "nodePage" => nodes::one,
     "tasksPage" => tasks::show,
     "taskPage" => task::show,
+    "jobsPage" => jobs::show,
+    "jobPlanPage" => job_plan::show,
+    "jobPage" => job::show,
     "networkPage" => network::show,
     "namesPage" => names::show,
     "namePage" => name::show,
@@ -58,11 +63,17 @@ handlers! {
     "logOut" => login::log_out,
     "submitTaskForm" => submit::submit,
     "cancelTaskForm" => task::cancel,
+    "planJobForm" => job_plan::plan,
+    "runJobForm" => jobs::run,
+    "stopJobForm" => job::stop,
+    "revertJobForm" => job::revert,
     "nodeTokenForm" => nodes::make_token,
     "drainNodeForm" => nodes::drain,
     "maintainNodeForm" => nodes::maintain,
     "activateNodeForm" => nodes::activate,
     "passwordForm" => settings::set_password,
+    "passkeyForm" => settings::add_passkey,
+    "removePasskeyForm" => settings::remove_passkey,
     "tokenForm" => settings::make_token,
     "endTokenForm" => settings::end_token,
     "accountForm" => settings::make_account,
@@ -85,6 +96,12 @@ handlers! {
     "getTask" => fog::task,
     "getTaskLog" => fog::task_log,
     "cancelTask" => fog::cancel,
+    "listJobs" => jobs::listed,
+    "planJob" => job_plan::api,
+    "runJob" => job::api_run,
+    "getJob" => job::get,
+    "revertJob" => job::api_revert,
+    "stopJob" => job::api_stop,
     "putModule" => fog::put_module,
     "listPeers" => network::listed,
     "listNames" => names::listed,

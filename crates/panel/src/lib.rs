@@ -14,6 +14,8 @@
 //! | `serve`, `body` | admission of a request, its body, its handler, its audit record |
 //! | `desk`, `core` | the state: one task owns it, and answers leave after their commit |
 //! | `view`, `checks`, `live` | lists at a position, checks of services, numbered events |
+//! | `jobs`, `diff` | job files, their kept versions, and what a plan would change |
+//! | `passkeys` | challenges and answers of passkeys |
 //! | `source` | other programs of the operator, whose admin addresses are read: names, mints, relays |
 //! | `pages`, `api`, `openapi` | the two faces of the same actions, and their description |
 //!
@@ -29,17 +31,20 @@ mod checks;
 mod core;
 mod cx;
 mod desk;
+mod diff;
 mod error;
 mod fault;
 mod files;
 mod form;
 mod handlers;
 mod hashes;
+mod jobs;
 mod list;
 mod live;
 mod openapi;
 mod page;
 mod pages;
+mod passkeys;
 mod record;
 mod reply;
 mod serve;
@@ -59,6 +64,7 @@ use betanet_auth::client::{Network, Proxies};
 use betanet_auth::jwt::Parties;
 use betanet_auth::session::Site;
 use betanet_auth::setup::Setup;
+use betanet_auth::webauthn::Challenges;
 use betanet_auth::{Secret, ServerKey};
 use betanet_fog_service::Local;
 use betanet_journal::Journal;
@@ -72,6 +78,7 @@ use tokio_util::task::TaskTracker;
 use crate::core::Fixed;
 
 pub use error::Error;
+pub use jobs::{JobFile, ReadJobs, Reading};
 pub use source::{SOURCES_MAX, Source, are_sources};
 
 /// Interval at which expired sessions and tokens are removed.
@@ -115,6 +122,8 @@ pub struct Parts {
     pub gateway: Arc<Gateway>,
     /// Key that signs heads of the audit log.
     pub identity: Identity,
+    /// Reader of job files, which signs with the coordinator's key.
+    pub jobs: Arc<dyn ReadJobs>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -173,6 +182,7 @@ impl Panel {
             coordinator,
             gateway,
             identity,
+            jobs,
         } = parts;
         let listener = settings.listener;
         listener.set_nonblocking(true).map_err(Error::Listen)?;
@@ -204,8 +214,10 @@ impl Panel {
             local: coordinator.clone(),
             gateway,
             identity,
+            jobs,
             journal,
             setup,
+            challenges: Mutex::new(Challenges::new(ServerKey::new(rng.array()))),
             proxies: settings.proxies,
             sources,
             history: Arc::clone(&history),

@@ -2,6 +2,9 @@
 
 pub(crate) mod audit;
 pub(crate) mod control;
+pub(crate) mod job;
+pub(crate) mod job_plan;
+pub(crate) mod jobs;
 pub(crate) mod login;
 pub(crate) mod name;
 pub(crate) mod names;

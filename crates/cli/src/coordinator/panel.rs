@@ -131,6 +131,7 @@ pub(super) async fn start(
         journal: Arc::new(journal),
         coordinator: coordinator.local(),
         gateway: Arc::clone(gateway),
+        jobs: Arc::new(crate::fog::JobReader(identity.clone())),
         identity,
     };
     let started = Panel::start(settings, parts).await;

@@ -195,7 +195,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
             }
         }
         (filters(&cx))
-        (page::command("betanet pay mint --help\ncurl http://ADMIN/vouchers/1/keysets"))
+        (page::command("betanet pay mint PEER --wallet ./wallet --password-file ./password\ncurl http://HOST:PORT/vouchers/1/keysets"))
     };
     let (title, id) = ("Vouchers", "vouchers-page");
     let page = Page {

@@ -7,6 +7,7 @@
 )]
 
 mod hostile;
+mod jobs;
 mod panel;
 mod rights;
 mod sources;
