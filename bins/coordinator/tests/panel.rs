@@ -6,6 +6,9 @@
     reason = "a test stops where it is surprised"
 )]
 
+#[path = "panel/passkeys.rs"]
+mod passkeys;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

@@ -1,4 +1,6 @@
-//! `betanet audit`: verifies a saved audit log of a control panel.
+//! `betanet audit`: verifies the audit log of a control panel, saved or read over its API.
+
+mod api;
 
 use std::path::Path;
 
@@ -12,9 +14,9 @@ use crate::args::{AuditCommand, AuditVerifyArgs, PanelAuditArgs};
 /// Longest answer that is read: 1000 records of 4096 bytes, as JSON.
 const FILE_MAX: u64 = 32 << 20;
 
-pub(crate) fn run(args: &PanelAuditArgs) -> Result<(), Fail> {
+pub(crate) async fn run(args: &PanelAuditArgs) -> Result<(), Fail> {
     match &args.command {
-        AuditCommand::Verify(args) => check(args),
+        AuditCommand::Verify(args) => check(args).await,
     }
 }
 
@@ -26,25 +28,45 @@ fn records(path: &Path) -> Result<Vec<Vec<u8>>, Fail> {
         return Err(wrong("longer than 32 MiB, which no answer is"));
     }
     let text = std::fs::read(path).map_err(Fail::file(path))?;
-    let answer: Value = serde_json::from_slice(&text).map_err(|e| wrong(&e.to_string()))?;
-    let items = answer["items"].as_array();
-    let items = items.ok_or_else(|| wrong("not an answer of GET /api/v1/audit"))?;
-    let record = |item: &Value| item["record"].as_str().and_then(unbase64url);
-    let all: Option<Vec<Vec<u8>>> = items.iter().map(record).collect();
-    all.ok_or_else(|| wrong("an item has no record"))
+    of_answer(&text).map_err(|why| wrong(&why))
 }
 
-fn check(args: &AuditVerifyArgs) -> Result<(), Fail> {
+/// The records of the text of one answer.
+fn of_answer(text: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let answer: Value = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+    let items = answer["items"].as_array();
+    let items = items.ok_or("not an answer of GET /api/v1/audit")?;
+    let record = |item: &Value| item["record"].as_str().and_then(unbase64url);
+    let all: Option<Vec<Vec<u8>>> = items.iter().map(record).collect();
+    all.ok_or_else(|| "an item has no record".to_owned())
+}
+
+/// The whole log: of a panel that is named by its address, or of files.
+async fn whole(args: &AuditVerifyArgs) -> Result<Vec<Vec<u8>>, Fail> {
+    if let [only] = &args.files[..]
+        && let Some(url) = only.to_str().filter(|t| t.contains("://"))
+    {
+        return api::read(url, args.token_file.as_deref()).await;
+    }
+    if args.token_file.is_some() {
+        let why = "--token-file is for one address of a panel, such as http://127.0.0.1:9470";
+        return Err(Fail::Usage(why.to_owned()));
+    }
+    let mut all = Vec::new();
+    for path in &args.files {
+        all.extend(records(path)?);
+    }
+    Ok(all)
+}
+
+async fn check(args: &AuditVerifyArgs) -> Result<(), Fail> {
     let heads = args.head.iter().map(|text| {
         let head = SignedHead::from_text(text);
         let head = head.ok_or_else(|| Fail::Usage(format!("--head {text}: not a head, bnah1…")));
         head.map(|h| *h.head())
     });
     let heads: Vec<Head> = heads.collect::<Result<_, Fail>>()?;
-    let mut all = Vec::new();
-    for path in &args.files {
-        all.extend(records(path)?);
-    }
+    let all = whole(args).await?;
     let verified = verify(&all, &heads).map_err(|fault| Fail::Peer(format!("changed: {fault}")))?;
     let (size, root) = (verified.head.size, hex(&verified.head.root));
     if args.json {
@@ -70,8 +92,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn an_edit_is_found_and_an_unchanged_log_is_not_accused() {
+    #[tokio::test]
+    async fn an_edit_is_found_and_an_unchanged_log_is_not_accused() {
         let mut trail = Trail::default();
         let all: Vec<Vec<u8>> = (0..5)
             .map(|n| {
@@ -99,21 +121,22 @@ mod tests {
         };
         let args = AuditVerifyArgs {
             files: vec![path.clone()],
+            token_file: None,
             head: vec![head.to_string()],
             json: true,
         };
         write(&all);
-        assert!(check(&args).is_ok());
+        assert!(check(&args).await.is_ok());
         write(&all[..4]);
-        assert!(matches!(check(&args), Err(Fail::Peer(why)) if why.contains("cut")));
+        assert!(matches!(check(&args).await, Err(Fail::Peer(why)) if why.contains("cut")));
         let mut edited = all;
         edited.swap(1, 2);
         write(&edited);
-        assert!(matches!(check(&args), Err(Fail::Peer(_))));
+        assert!(matches!(check(&args).await, Err(Fail::Peer(_))));
         let bad = AuditVerifyArgs {
             head: vec!["x".into()],
             ..args
         };
-        assert!(matches!(check(&bad), Err(Fail::Usage(_))));
+        assert!(matches!(check(&bad).await, Err(Fail::Usage(_))));
     }
 }

@@ -90,7 +90,7 @@ pub fn betanet() -> ExitCode {
             Ok(())
         }
         Command::Id(args) => id::run(&args),
-        Command::Audit(args) => audit::run(&args),
+        Command::Audit(args) => on_runtime(audit::run(&args)),
         Command::Mix(args) => mix::run(args),
         Command::Token(args) => on_runtime(economy::token(*args)),
         Command::Stake(args) => on_runtime(economy::stake(*args)),

@@ -87,5 +87,7 @@ pub use codec::Damaged;
 pub use coordinator::{Coordinator, LevelClaims, NamedBlobs};
 pub use lead::{LEASE, RENEW};
 pub use record::{Change, Entry, Record};
-pub use request::{Caller, Command, Event, Input, Item, Reply, Request, Transmit};
+pub use request::{
+    Caller, Command, Event, Input, Item, JobPage, JobSummary, Reply, Request, Transmit,
+};
 pub use setup::{Quota, Setup};

@@ -1,6 +1,7 @@
 //! Requests, answers, and what goes to nodes.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use betanet_fog::bodies::{
@@ -96,6 +97,15 @@ pub enum Request {
     Job(Word, Word),
     /// `DEL jobs/<ns>/<name>`.
     DeleteJob(Word, Word),
+    /// The jobs, for the process that runs the coordinator.
+    Jobs {
+        /// Namespace; empty means all.
+        ns: Word,
+        /// Last job of the page before, by namespace and name.
+        after: Option<(Word, Word)>,
+        /// Most jobs of the page.
+        n: u64,
+    },
     /// `GET tasks`, and `GET dead` with the state failed.
     Tasks {
         /// Namespace; empty means all.
@@ -172,6 +182,8 @@ pub enum Reply {
     Plan(Box<Plan>),
     /// The signed job.
     Job(Box<[u8]>),
+    /// A page of jobs.
+    Jobs(JobPage),
     /// A page of tasks.
     Tasks(Box<TaskList>),
     /// A page of nodes.
@@ -195,6 +207,32 @@ pub enum Reply {
         /// Whether these bytes are new.
         store: bool,
     },
+}
+
+/// A job in a list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct JobSummary {
+    /// Namespace.
+    pub ns: Word,
+    /// Name.
+    pub name: Word,
+    /// Present version.
+    pub ver: u64,
+    /// Key of its owner.
+    pub owner: [u8; 32],
+    /// Number of its tasks.
+    pub tasks: u64,
+    /// Number of its tasks by state. Tasks that were forgotten, and those of the level secret, are in none.
+    pub states: BTreeMap<TaskState, u64>,
+}
+
+/// A page of jobs, ascending by namespace and name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct JobPage {
+    /// The jobs.
+    pub items: Vec<JobSummary>,
+    /// Last job that was looked at, if there are more.
+    pub next: Option<(Word, Word)>,
 }
 
 /// An item of a node's stream.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use betanet_blobs::{Digest as BlobDigest, Error as BlobError};
 use betanet_coordinator::{Caller, Reply, Request};
 use betanet_fog::bodies::{Plan, Status, TokenRequest};
-use betanet_fog::{Digest, Refusal, RefusalCode, Signed, Task, TaskId, Word};
+use betanet_fog::{Digest, Job, Refusal, RefusalCode, Signed, Task, TaskId, Word};
 use betanet_keys::PublicKey;
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -114,14 +114,16 @@ impl Local {
         Ok(digest.0)
     }
 
-    /// Signs a task with the coordinator's key, and checks it as that of a user.
-    fn signed(&self, task: Task) -> Result<(Caller, Signed<Task>), Refusal> {
+    /// Checks a task, which the coordinator's key signed, as that of a user.
+    fn checked(&self, signed: &Signed<Task>) -> Result<(Caller, Signed<Task>), Refusal> {
         let caller = self.caller();
-        if !caller.namespaces.contains(&task.ns) {
+        if !caller.namespaces.contains(&signed.ns) {
             return Err(RefusalCode::Role.of("ns"));
         }
+        if signed.owner != caller.key {
+            return Err(RefusalCode::NotYours.of("owner"));
+        }
         let now_ms = self.0.handle.shared.clock.now().unix_ms;
-        let signed = Signed::sign(task, &self.0.identity)?;
         // The same checks as for a record from outside: types, bounds, deadline.
         let signed = Signed::<Task>::open(&signed.to_bytes(), now_ms)?;
         Ok((caller, signed))
@@ -133,7 +135,17 @@ impl Local {
     ///
     /// The refusal, as at the admin address.
     pub async fn submit(&self, task: Task) -> Result<TaskId, Refusal> {
-        let (caller, task) = self.signed(task)?;
+        self.submit_signed(Signed::sign(task, &self.0.identity)?)
+            .await
+    }
+
+    /// Submits a task that the coordinator's key signed.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, as at the admin address.
+    pub async fn submit_signed(&self, task: Signed<Task>) -> Result<TaskId, Refusal> {
+        let (caller, task) = self.checked(&task)?;
         let (id, missing) = (task.id(), self.0.missing(&task));
         self.0.hold_blobs(&task);
         let task = Box::new(task);
@@ -150,10 +162,52 @@ impl Local {
     ///
     /// The refusal, as at the admin address.
     pub async fn plan(&self, task: Task) -> Result<Plan, Refusal> {
-        let (caller, task) = self.signed(task)?;
+        self.plan_signed(Signed::sign(task, &self.0.identity)?)
+            .await
+    }
+
+    /// Where a task that the coordinator's key signed would go now, and its cost. Nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, as at the admin address.
+    pub async fn plan_signed(&self, task: Signed<Task>) -> Result<Plan, Refusal> {
+        let (caller, task) = self.checked(&task)?;
         let plan = Request::Plan(Box::new(task));
         match in_time(self.0.handle.ask(caller, plan)).await? {
             Reply::Plan(plan) => Ok(*plan),
+            _ => Err(odd()),
+        }
+    }
+
+    /// The present version of a job.
+    ///
+    /// # Errors
+    ///
+    /// The refusal; `unknown` for a job that is not known or was deleted.
+    pub async fn job(&self, ns: Word, name: Word) -> Result<Signed<Job>, Refusal> {
+        match self.ask(Request::Job(ns, name)).await? {
+            Reply::Job(envelope) => Signed::<Job>::restore(&envelope),
+            _ => Err(odd()),
+        }
+    }
+
+    /// States a job's next version, whose owner is the coordinator's key.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, as at the admin address.
+    pub async fn put_job(&self, job: Job) -> Result<(), Refusal> {
+        let caller = self.caller();
+        if !caller.namespaces.contains(&job.ns) {
+            return Err(RefusalCode::Role.of("ns"));
+        }
+        let now_ms = self.0.handle.shared.clock.now().unix_ms;
+        let signed = Signed::sign(job, &self.0.identity)?;
+        let signed = Signed::<Job>::open(&signed.to_bytes(), now_ms)?;
+        let put = Request::PutJob(Box::new(signed));
+        match in_time(self.0.handle.ask(caller, put)).await? {
+            Reply::Created | Reply::Done => Ok(()),
             _ => Err(odd()),
         }
     }

@@ -1,15 +1,16 @@
-//! The face at the admin address: aliases with their conditions, the newest head, and evidence, as JSON.
+//! The face at the admin address: aliases with their conditions, their records with proofs, the newest head, and evidence, as JSON.
 
 use std::sync::Arc;
 
 use betanet_keys::Name;
-use betanet_naming::Alias;
-use betanet_runtime::{AdminFuture, AdminReply, AdminRequest, Extension, Fault, Measure};
-use betanet_wire::text::hex;
+use betanet_naming::{Alias, LIFE_MS};
+use betanet_runtime::{AdminFuture, AdminReply, AdminRequest, Clock, Extension, Fault, Measure};
+use betanet_wire::text::{base64url, hex};
 use serde_json::{Value, json};
 
 use crate::bar::Api;
 use crate::body::HeadBody;
+use crate::client::{self, Trust};
 use crate::state::{Answer, Ask, word};
 
 const JSON: &str = "application/json";
@@ -116,6 +117,41 @@ async fn reply(api: &Api, path: &str, query: &str) -> Result<Value, (u16, &'stat
                 "split": body.split.is_some(),
             }))
         }
-        _ => Err((404, "aliases, head or split")),
+        path => match path.strip_prefix("/names/1/history/") {
+            Some(alias) => {
+                let alias = Alias::from_wire(alias).map_err(|_| (400, "no alias"))?;
+                let Answer::Body(Some(bytes)) = ask(Ask::History(alias.clone())).await? else {
+                    return Err((500, "a fault of this node"));
+                };
+                history(api, &alias, &bytes).ok_or((500, "a fault of this node"))
+            }
+            None => Err((404, "aliases, history/ALIAS, head or split")),
+        },
     }
+}
+
+/// The records of an alias that are kept, newest first, each with its proof, which is verified here as a reader verifies it.
+fn history(api: &Api, alias: &Alias, bytes: &[u8]) -> Option<Value> {
+    let mut trust = Trust::new(&api.shared.setup.genesis);
+    let all = client::history(bytes, alias, &mut trust).ok()?;
+    let now_ms = Clock::start().now().unix_ms;
+    let each = all.iter().map(|(finalized, proof)| {
+        let (record, head) = (finalized.record(), proof.head().head());
+        json!({
+            "seq": record.seq,
+            "index": proof.index(),
+            "node": Name::from(finalized.owner()).to_string(),
+            "from": finalized.giver().map(|n| Name::from(n).to_string()),
+            "retires": record.is_retirement(),
+            "status": word(client::condition(finalized, now_ms)),
+            "ts_ms": record.ts,
+            "expires_ms": record.ts.saturating_add(LIFE_MS),
+            "digest": hex(&finalized.digest()),
+            "head": { "size": head.size, "root": hex(&head.root), "ts_ms": head.ts },
+            "proof": base64url(&proof.to_bytes()),
+        })
+    });
+    Some(
+        json!({ "alias": alias.as_str(), "unicode": alias.to_unicode(), "records": each.collect::<Vec<_>>() }),
+    )
 }

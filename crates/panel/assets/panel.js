@@ -133,3 +133,54 @@ document.addEventListener("click", (event) => {
   if (button && live().length && !event.ctrlKey && !event.metaKey) { event.preventDefault(); last = 0; refresh(); say("refreshing"); }
 });
 connect();
+
+// Passkeys: the browser asks its authenticator, and the form carries the answer.
+const bytes = (text) => Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
+const text64 = (buffer) => btoa(String.fromCharCode(...new Uint8Array(buffer))).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+const passkey = {
+  get: async (form) => {
+    const publicKey = { challenge: bytes(form.dataset.challenge), rpId: form.dataset.domain, userVerification: "required" };
+    const { rawId, response } = await navigator.credentials.get({ publicKey });
+    return { credential: rawId, client: response.clientDataJSON, authenticator: response.authenticatorData, signature: response.signature };
+  },
+  create: async (form) => {
+    const { challenge, domain, user, name, known } = form.dataset;
+    const { response } = await navigator.credentials.create({ publicKey: {
+      challenge: bytes(challenge), rp: { id: domain, name: "Betanet" }, user: { id: bytes(user), name, displayName: name },
+      pubKeyCredParams: [-8, -7].map((alg) => ({ type: "public-key", alg })), attestation: "none",
+      authenticatorSelection: { residentKey: "required", userVerification: "required" },
+      excludeCredentials: known.split(" ").filter(Boolean).map((id) => ({ type: "public-key", id: bytes(id) })),
+    } });
+    return { client: response.clientDataJSON, attestation: response.attestationObject };
+  },
+};
+for (const form of window.PublicKeyCredential ? document.querySelectorAll("form[data-passkey]") : []) {
+  const button = form.querySelector("button"), error = form.querySelector("[data-testid=passkey-error]");
+  button.hidden = false;
+  form.querySelector("[data-passkey-none]").hidden = true;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    button.disabled = true;
+    try {
+      const answer = await passkey[form.dataset.passkey](form);
+      for (const [name, value] of Object.entries(answer)) form.elements[name].value = text64(value);
+      form.submit();
+    } catch (why) {
+      error.textContent = "The passkey was not used: " + why.message;
+      error.hidden = false;
+      button.disabled = false;
+    }
+  });
+}
+
+// A job file is read into the form here, so that it can be looked at and changed before it is sent.
+for (const input of document.querySelectorAll("input[data-into]")) {
+  input.parentElement.hidden = false;
+  input.addEventListener("change", async () => {
+    const file = input.files[0], text = at(input.dataset.into);
+    if (!file) return;
+    if (file.size > text.maxLength) { say("The file is too long."); return; }
+    text.value = await file.text();
+    at("j-format").value = file.name.endsWith(".json") ? "json" : "toml";
+  });
+}

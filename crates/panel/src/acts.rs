@@ -66,8 +66,8 @@ fn by(account: &Account) -> Option<String> {
     Some(format!("{} {}", account.name, account.id))
 }
 
-/// Opens a session for an account whose password was right.
-async fn opened(cx: &Cx, account: Account) -> Result<LoggedIn, Fault> {
+/// Opens a session for an account whose password or passkey was right.
+pub(crate) async fn opened(cx: &Cx, account: Account) -> Result<LoggedIn, Fault> {
     let mut rng = cx.shared.rng();
     cx.change(move |core, now, tx| {
         let account = core.accounts.live(account.id, account.generation)?;

@@ -87,6 +87,9 @@ pub(crate) struct Checks {
 
 type Result3 = (Health, String, Option<&'static str>);
 
+/// The page of peers.
+const NETWORK: Option<&str> = Some("/network");
+
 fn absent(why: &str) -> Result3 {
     (Health::Absent, why.to_owned(), None)
 }
@@ -213,14 +216,14 @@ impl Checks {
         match view {
             Ok(None) => absent("this node is part of no network (coordinator --network FILE)"),
             Ok(Some(view)) if view.peers.is_empty() => {
-                (Health::Degraded, "no peer is known".to_owned(), None)
+                (Health::Degraded, "no peer is known".to_owned(), NETWORK)
             }
             Ok(Some(view)) => {
                 let n = view.peers.len();
                 (
                     Health::Healthy,
                     format!("{n} peers known, none asked now"),
-                    None,
+                    NETWORK,
                 )
             }
             Err(_) => (Health::Down, "no answer within 2 s".to_owned(), None),

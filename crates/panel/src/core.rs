@@ -16,6 +16,8 @@ use betanet_journal::{Kind, Record};
 use betanet_machine::Now;
 use betanet_wire::cbor;
 
+use crate::jobs::{Kept, Version};
+
 /// Most audit records that are kept in memory, for the page and its filters.
 pub(crate) const RECENT_MAX: usize = 8192;
 
@@ -64,6 +66,10 @@ impl Tx<'_> {
         self.put("family", family.to_bytes());
     }
 
+    pub(crate) fn job(&mut self, version: &Version) {
+        self.put("job", cbor::to_vec(version));
+    }
+
     pub(crate) fn family_ended(&mut self, id: &FamilyId) {
         self.put("family-end", id.to_vec());
     }
@@ -95,6 +101,7 @@ pub(crate) struct Core {
     pub(crate) keyring: Keyring,
     pub(crate) logins: Logins,
     pub(crate) devices: Devices,
+    pub(crate) jobs: Kept,
     limits: Limits,
     site: Site,
     trail: Trail,
@@ -112,6 +119,7 @@ impl Core {
             keyring: Keyring::new(key.clone(), parties),
             logins: Logins::new(key.clone()),
             devices: Devices::new(key),
+            jobs: Kept::default(),
             limits: Limits::default(),
             site,
             trail: Trail::default(),
@@ -161,6 +169,7 @@ impl Core {
                 self.families.end(&id);
                 Ok(())
             }
+            "job" => return self.jobs.replay(body).map_err(|_| Unreadable),
             _ => return Err(Unreadable),
         };
         done.map_err(|_| Unreadable)

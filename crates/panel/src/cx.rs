@@ -57,6 +57,8 @@ pub(crate) struct Cx {
     pub(crate) charge: ChargeTo,
     pub(crate) request: [u8; 16],
     pub(crate) cookie: Option<String>,
+    /// `Host`, which is one of the site's names once the request is admitted.
+    pub(crate) host: Option<String>,
     /// `Last-Event-ID`.
     pub(crate) last_event: Option<String>,
     /// Whether the client takes gzip.

@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     Slow,
     /// Too many connections of this kind are open.
     Busy,
+    /// A source cannot be read.
+    Source,
 }
 
 impl From<AuthError> for Fault {
@@ -65,6 +67,7 @@ impl Fault {
             Self::Unavailable | Self::Busy => 503,
             Self::Field(_) | Self::UnknownField => 400,
             Self::Missing => 404,
+            Self::Source => 502,
             Self::Method => 405,
             Self::Slow => 408,
             Self::TooLarge => 413,
@@ -102,6 +105,7 @@ impl Fault {
             Self::Type => "the body is of another type".to_owned(),
             Self::Slow => "the body did not come in time".to_owned(),
             Self::Busy => "too many connections are open; try again".to_owned(),
+            Self::Source => "the source cannot be read; try again".to_owned(),
         }
     }
 
@@ -126,6 +130,7 @@ impl Fault {
             Self::Type => "media_type",
             Self::Slow => "timeout",
             Self::Busy => "busy",
+            Self::Source => "source",
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn kind(name: &str) -> Kind {
         "days" | "hours" | "priority" | "cpu" | "memory_mib" | "storage_mib" | "fuel"
         | "budget_micro" | "timeout_s" | "deadline_s" | "output_mib" | "retries" => Kind::Number,
         "name" | "password" | "scope" | "refresh_token" | "state" | "kind" | "org" | "ns"
-        | "module" | "tier" | "level" | "strategy" | "grants" => Kind::Text,
+        | "module" | "file" | "format" | "tier" | "level" | "strategy" | "grants" => Kind::Text,
         _ => Kind::Unknown,
     }
 }

@@ -14,6 +14,9 @@
 //! | `serve`, `body` | admission of a request, its body, its handler, its audit record |
 //! | `desk`, `core` | the state: one task owns it, and answers leave after their commit |
 //! | `view`, `checks`, `live` | lists at a position, checks of services, numbered events |
+//! | `jobs`, `diff` | job files, their kept versions, and what a plan would change |
+//! | `passkeys` | challenges and answers of passkeys |
+//! | `source` | other programs of the operator, whose admin addresses are read: names, mints, relays |
 //! | `pages`, `api`, `openapi` | the two faces of the same actions, and their description |
 //!
 //! Accounts, sessions, tokens and the audit log are records of a journal of the panel's own. It has no snapshots: the audit log is kept
@@ -23,26 +26,31 @@ mod acts;
 mod api;
 mod assets;
 mod body;
+mod chart;
 mod checks;
 mod core;
 mod cx;
 mod desk;
+mod diff;
 mod error;
 mod fault;
 mod files;
 mod form;
 mod handlers;
 mod hashes;
+mod jobs;
 mod list;
 mod live;
 mod openapi;
 mod page;
 mod pages;
+mod passkeys;
 mod record;
 mod reply;
 mod serve;
 mod server;
 mod shared;
+mod source;
 mod spec;
 mod text;
 mod view;
@@ -56,6 +64,7 @@ use betanet_auth::client::{Network, Proxies};
 use betanet_auth::jwt::Parties;
 use betanet_auth::session::Site;
 use betanet_auth::setup::Setup;
+use betanet_auth::webauthn::Challenges;
 use betanet_auth::{Secret, ServerKey};
 use betanet_fog_service::Local;
 use betanet_journal::Journal;
@@ -69,6 +78,8 @@ use tokio_util::task::TaskTracker;
 use crate::core::Fixed;
 
 pub use error::Error;
+pub use jobs::{JobFile, ReadJobs, Reading};
+pub use source::{SOURCES_MAX, Source, are_sources};
 
 /// Interval at which expired sessions and tokens are removed.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -86,6 +97,8 @@ pub struct Settings {
     pub proxies: Proxies,
     /// Key from which tokens are derived; 32 random bytes that last.
     pub key: [u8; 32],
+    /// Other programs whose admin addresses are read; those for which [`are_sources`] holds.
+    pub sources: Vec<Source>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -94,6 +107,7 @@ impl std::fmt::Debug for Settings {
             .field("listener", &self.listener)
             .field("hosts", &self.hosts)
             .field("proxies", &self.proxies)
+            .field("sources", &self.sources)
             .finish_non_exhaustive()
     }
 }
@@ -108,6 +122,8 @@ pub struct Parts {
     pub gateway: Arc<Gateway>,
     /// Key that signs heads of the audit log.
     pub identity: Identity,
+    /// Reader of job files, which signs with the coordinator's key.
+    pub jobs: Arc<dyn ReadJobs>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -166,6 +182,7 @@ impl Panel {
             coordinator,
             gateway,
             identity,
+            jobs,
         } = parts;
         let listener = settings.listener;
         listener.set_nonblocking(true).map_err(Error::Listen)?;
@@ -186,6 +203,9 @@ impl Panel {
         let now_ms = desk.now().unix_ms;
         let live = Arc::new(live::Live::new(now_ms));
         let trusted = settings.proxies.clone();
+        let sources = Arc::new(source::Sources::new(settings.sources));
+        let history = Arc::new(source::History::default());
+        let watched = (Arc::clone(&sources), Arc::clone(&gateway));
         let actions = TaskTracker::new();
         let shared = Arc::new(shared::Shared {
             view: view::View::new(coordinator.clone()),
@@ -194,9 +214,13 @@ impl Panel {
             local: coordinator.clone(),
             gateway,
             identity,
+            jobs,
             journal,
             setup,
+            challenges: Mutex::new(Challenges::new(ServerKey::new(rng.array()))),
             proxies: settings.proxies,
+            sources,
+            history: Arc::clone(&history),
             origin: origin.clone(),
             uploads: Arc::new(Semaphore::new(shared::UPLOADS_MAX)),
             exports: Arc::new(Semaphore::new(shared::EXPORTS_MAX)),
@@ -210,6 +234,9 @@ impl Panel {
         let clock = desk.clone();
         let clock = move || clock.now().unix_ms;
         tokio::spawn(live::feed(live, coordinator, clock, stop.clone()));
+        let (clock, (sources, gateway)) = (desk.clone(), watched);
+        let clock = move || clock.now().unix_ms;
+        tokio::spawn(history.run(sources, gateway, clock, stop.clone()));
         tokio::spawn(sweep(desk, stop.clone()));
         let router = serve::router(shared);
         // A proxy's own address is not its client's.

@@ -14,6 +14,7 @@ fn body(id: &str) -> Option<(&'static [&'static str], &'static [&'static str])> 
         "patchNode" => (&["state"], &["state"]),
         "makeNodeToken" => (&["kind", "org", "hours"], &[]),
         "submitTask" | "planTask" => (&spec::FIELDS, &["ns", "module"]),
+        "planJob" | "runJob" => (&["file", "format"], &["file"]),
         "makeAccount" => (
             &["name", "password", "grants"],
             &["name", "password", "grants"],
@@ -28,6 +29,11 @@ fn query(id: &str) -> &'static [&'static str] {
     match id {
         "listNodes" => &["q", "state", "kind", "org", "sort", "page"],
         "listTasks" => &["q", "state", "ns", "tier", "sort", "page"],
+        "listJobs" => &["q", "ns", "sort", "page"],
+        "listPeers" => &["q", "role", "source", "sort", "page"],
+        "listNames" => &["q", "status", "source", "sort", "page"],
+        "getName" => &["source"],
+        "listKeysets" => &["phase", "unit", "alarm", "source", "sort", "page"],
         "readAudit" => &["from", "n"],
         _ => &[],
     }
@@ -36,11 +42,11 @@ fn query(id: &str) -> &'static [&'static str] {
 /// Status and type of the answer that is no problem.
 fn answer(id: &str) -> (&'static str, Option<&'static str>) {
     match id {
-        "submitTask" | "makeToken" | "makeNodeToken" | "makeAccount" => {
+        "runJob" | "revertJob" | "submitTask" | "makeToken" | "makeNodeToken" | "makeAccount" => {
             ("201", Some("application/json"))
         }
-        "endSessions" | "endToken" | "patchNode" | "endNodeToken" | "cancelTask" | "putModule"
-        | "endAccount" => ("204", None),
+        "stopJob" | "endSessions" | "endToken" | "patchNode" | "endNodeToken" | "cancelTask"
+        | "putModule" | "endAccount" => ("204", None),
         "getTaskLog" => ("200", Some("text/plain")),
         "keySet" => ("200", Some("application/jwk-set+json")),
         "health" => ("200", Some("text/plain")),
@@ -170,7 +176,7 @@ mod tests {
             let operation = &document["paths"][route.path][verb(route.method)];
             assert_eq!(operation["operationId"], route.id);
             let takes = !operation["requestBody"].is_null();
-            let bare = ["endSessions", "cancelTask"].contains(&route.id);
+            let bare = ["endSessions", "cancelTask", "revertJob"].contains(&route.id);
             let writes = matches!(route.method, Method::Post | Method::Put | Method::Patch);
             assert_eq!(takes, writes && !bare, "{}", route.id);
         }

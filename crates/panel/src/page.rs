@@ -31,21 +31,28 @@ impl Page<'_> {
     }
 }
 
-const PAGES: [(&str, &str, Permission); 5] = [
+const PAGES: &[(&str, &str, Permission)] = &[
     ("/control-panel", "Control panel", Permission::Look),
     ("/nodes", "Nodes", Permission::Look),
     ("/tasks", "Tasks", Permission::ReadWork),
+    ("/jobs", "Jobs", Permission::ReadWork),
+    ("/network", "Network", Permission::Look),
+    ("/names", "Names", Permission::Look),
+    ("/vouchers", "Vouchers", Permission::Look),
     ("/audit", "Audit", Permission::ReadAudit),
     ("/settings", "Settings", Permission::Own),
 ];
+
+/// Pages with figures of whole programs, which are for roles that hold everywhere.
+const WHOLE: [&str; 2] = ["/network", "/vouchers"];
 
 fn links(cx: &Cx) -> Markup {
     html! {
         ul {
             @for (path, name, permission) in PAGES {
-                @if cx.may_somewhere(permission) {
+                @if cx.may_somewhere(*permission) && (cx.everywhere() || !WHOLE.contains(path)) {
                     li {
-                        @let here = cx.path == path || cx.path.strip_prefix(path).is_some_and(|r| r.starts_with('/'));
+                        @let here = cx.path == *path || cx.path.strip_prefix(path).is_some_and(|r| r.starts_with('/'));
                         a href=(path) aria-current=[here.then_some("page")] { (name) }
                     }
                 }
@@ -126,10 +133,13 @@ fn notice(cx: &Cx) -> Markup {
     let text = match cx.query.get("done") {
         "submitted" => "The task was submitted.",
         "cancelled" => "The task was cancelled.",
+        "job-run" => "The job runs.",
+        "job-stopped" => "The job was stopped.",
         "drain" => "The node takes nothing new.",
         "maintenance" => "The node is out of service.",
         "activate" => "The node takes tasks again.",
         "token-ended" => "The token was ended.",
+        "passkey" => "The passkey was added.",
         "account" => "The account was changed.",
         "account-made" => "The account was made.",
         _ => return html! {},
@@ -193,10 +203,12 @@ pub(crate) fn bare(fault: Fault, request: &str) -> Markup {
 /// A status in words, with a sign and a colour.
 pub(crate) fn badge(word: &str) -> Markup {
     let (class, sign) = match word {
-        "healthy" | "active" | "succeeded" | "done" | "running" => ("good", "●"),
+        "healthy" | "active" | "succeeded" | "done" | "running" | "current" | "bound"
+        | "linked" => ("good", "●"),
         "degraded" | "joining" | "draining" | "maintenance" | "queued" | "accepted"
-        | "assigned" | "verifying" | "denied" => ("warn", "▲"),
-        "down" | "offline" | "quarantined" | "failed" | "expired" => ("bad", "✖"),
+        | "assigned" | "verifying" | "denied" | "stale" | "retired" | "retiring" => ("warn", "▲"),
+        "down" | "offline" | "quarantined" | "failed" | "expired" | "conflicted" | "alarm"
+        | "not-read" => ("bad", "✖"),
         _ => ("none", "○"),
     };
     html! {

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use betanet_auth::PasswordHash;
 use betanet_auth::client::Proxies;
 use betanet_auth::login::Guess;
 use betanet_auth::password::Password;
 use betanet_auth::setup::Setup;
+use betanet_auth::webauthn::Challenges;
 use betanet_fog_service::Local;
 use betanet_journal::Journal;
 use betanet_keys::Identity;
@@ -21,7 +22,9 @@ use crate::checks::Checks;
 use crate::desk::Desk;
 use crate::fault::Fault;
 use crate::hashes::Hashes;
+use crate::jobs::ReadJobs;
 use crate::live::Live;
+use crate::source::{History, Sources};
 use crate::view::{Snapshot, View};
 
 /// Modules that are uploaded at once.
@@ -38,12 +41,17 @@ pub(crate) struct Shared {
     pub(crate) local: Local,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) identity: Identity,
+    pub(crate) jobs: Arc<dyn ReadJobs>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) view: View,
     pub(crate) checks: Checks,
     pub(crate) live: Arc<Live>,
     pub(crate) setup: Setup,
+    /// Challenges for passkeys. They outlive a state that is rebuilt, so that none is answered twice.
+    pub(crate) challenges: Mutex<Challenges>,
     pub(crate) proxies: Proxies,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) history: Arc<History>,
     /// Address of the site, for command lines.
     pub(crate) origin: String,
     pub(crate) uploads: Arc<Semaphore>,
@@ -60,6 +68,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn now_ms(&self) -> u64 {
         self.desk.now().unix_ms
+    }
+
+    pub(crate) fn challenges(&self) -> MutexGuard<'_, Challenges> {
+        let all = self.challenges.lock();
+        all.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A generator of its own, so that nothing is drawn twice if a change is decided again.

@@ -104,6 +104,10 @@ pub(crate) struct PanelArgs {
     /// Address or network of a TLS proxy, whose X-Forwarded-For names the client; may be repeated. Needs --panel-host
     #[arg(long, value_name = "NET", requires = "panel", requires = "panel_host")]
     pub(crate) panel_proxy: Vec<String>,
+    /// Admin address of another node that the panel reads for its pages of names, vouchers and the network; may be repeated, at most 16
+    /// times. The names are those on the pages
+    #[arg(long, value_name = "NAME=URL", requires = "panel")]
+    pub(crate) panel_source: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,7 +8,7 @@ use betanet_auth::client::Proxies;
 use betanet_fog_service::Coordinator;
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
 use betanet_keys::Identity;
-use betanet_panel::{Panel, Parts, Settings};
+use betanet_panel::{Panel, Parts, SOURCES_MAX, Settings, Source, are_sources};
 use betanet_runtime::{Gateway, read_secret, seed, write_secret};
 use betanet_store::State;
 use betanet_wire::text::{hex, unhex_array};
@@ -28,6 +28,23 @@ pub(super) struct PanelSettings {
     listener: TcpListener,
     hosts: Vec<String>,
     proxies: Proxies,
+    sources: Vec<Source>,
+}
+
+/// Reads the sources.
+fn sources(texts: &[String]) -> Result<Vec<Source>, Fail> {
+    let all = texts.iter().map(|text| {
+        let why = "NAME=http://HOST:PORT, with a name of 1 to 63 of a-z 0-9 - _ .";
+        Source::from_text(text).ok_or_else(|| Fail::Usage(format!("--panel-source {text}: {why}")))
+    });
+    let all: Vec<Source> = all.collect::<Result<_, Fail>>()?;
+    match are_sources(&all) {
+        true => Ok(all),
+        false => {
+            let why = format!("at most {SOURCES_MAX} sources, each of another name");
+            Err(Fail::Usage(format!("--panel-source: {why}")))
+        }
+    }
 }
 
 /// Checks the flags, and takes the address before anything else is started.
@@ -51,6 +68,7 @@ pub(super) fn settings(args: &PanelArgs) -> Result<Option<PanelSettings>, Fail> 
         let why = "plain HTTP on other addresses than 127.0.0.1 and [::1] needs a TLS proxy: name it with --panel-host and --panel-proxy";
         return Err(Fail::Usage(format!("panel {address}: {why}")));
     }
+    let sources = sources(&args.panel_source)?;
     let listener = TcpListener::bind(address).map_err(|e| {
         let hint = crate::hint::listen(&address.to_string(), &e);
         Fail::Local(format!("panel {address}: {e}{hint}"))
@@ -59,6 +77,7 @@ pub(super) fn settings(args: &PanelArgs) -> Result<Option<PanelSettings>, Fail> 
         listener,
         hosts: args.panel_host.clone(),
         proxies,
+        sources,
     }))
 }
 
@@ -106,11 +125,13 @@ pub(super) async fn start(
         hosts: settings.hosts,
         proxies: settings.proxies,
         key,
+        sources: settings.sources,
     };
     let parts = Parts {
         journal: Arc::new(journal),
         coordinator: coordinator.local(),
         gateway: Arc::clone(gateway),
+        jobs: Arc::new(crate::fog::JobReader(identity.clone())),
         identity,
     };
     let started = Panel::start(settings, parts).await;
@@ -122,11 +143,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn sources_are_named_once_and_bounded() {
+        let read = |n: usize, name: fn(usize) -> String| {
+            let all: Vec<String> = (0..n).map(name).collect();
+            sources(&all).map(|all| all.len())
+        };
+        let apart = |n| format!("s{n}=http://127.0.0.1:1");
+        assert!(matches!(read(SOURCES_MAX, apart), Ok(SOURCES_MAX)));
+        for bad in [
+            read(SOURCES_MAX + 1, apart),
+            read(2, |_| "s=http://127.0.0.1:1".to_owned()),
+            read(1, |_| "127.0.0.1:1".to_owned()),
+        ] {
+            assert!(matches!(bad, Err(Fail::Usage(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn a_host_and_a_proxy_need_each_other() {
         let args = |host: &[&str], proxy: &[&str]| PanelArgs {
             panel: Some(([127, 0, 0, 1], 0).into()),
             panel_host: host.iter().map(ToString::to_string).collect(),
             panel_proxy: proxy.iter().map(ToString::to_string).collect(),
+            panel_source: vec!["names=http://127.0.0.1:1".to_owned()],
         };
         assert!(settings(&args(&[], &[])).is_ok());
         assert!(settings(&args(&["fog.example"], &["127.0.0.1"])).is_ok());

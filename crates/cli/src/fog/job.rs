@@ -1,5 +1,6 @@
 //! `betanet job`.
 
+mod read;
 mod versions;
 
 use std::cell::Cell;
@@ -15,6 +16,7 @@ use super::task::{Watched, files, level, nonces, outcome, planned, refused, stor
 use super::{print_json, with};
 use crate::Fail;
 use crate::args::{FogArgs, JobCommand, JobFileArgs, JobNameArgs, JobRunArgs, JobValidateArgs};
+pub(crate) use read::Reader;
 use versions::{Version, Versions};
 
 pub(super) async fn run(command: JobCommand) -> Result<(), Fail> {

@@ -43,14 +43,18 @@ fn table_of(path: &Path) -> Result<Map<String, Value>, Fail> {
     let json = path
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("json"));
+    table_of_text(&text, json).map_err(wrong)
+}
+
+fn table_of_text(text: &str, json: bool) -> Result<Map<String, Value>, String> {
     let value: Value = if json {
-        serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?
+        serde_json::from_str(text).map_err(|e| e.to_string())?
     } else {
-        toml::from_str(&text).map_err(|e| wrong(e.to_string().trim_end().to_owned()))?
+        toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?
     };
     match value {
         Value::Object(map) => Ok(map),
-        _ => Err(wrong("not a table of keys".into())),
+        _ => Err("not a table of keys".into()),
     }
 }
 
@@ -71,10 +75,20 @@ fn over(below: &mut Map<String, Value>, above: Map<String, Value>) {
 /// The file cannot be read at all, or the list of its errors is not empty.
 pub(crate) fn job(path: &Path) -> Result<Result<JobSpec, Vec<Problem>>, Fail> {
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    Ok(read_job(table_of(path)?, &folder))
+    Ok(read_job(table_of(path)?, Some(&folder)))
 }
 
-fn read_job(map: Map<String, Value>, folder: &Path) -> Result<JobSpec, Vec<Problem>> {
+/// Reads the text of a job file that names no other files.
+///
+/// # Errors
+///
+/// All that is wrong with it, a sentence each.
+pub(crate) fn job_text(text: &str, json: bool) -> Result<JobSpec, Vec<String>> {
+    let map = table_of_text(text, json).map_err(|why| vec![why])?;
+    read_job(map, None).map_err(|all| all.iter().map(ToString::to_string).collect())
+}
+
+fn read_job(map: Map<String, Value>, folder: Option<&Path>) -> Result<JobSpec, Vec<Problem>> {
     let problems = Problems::default();
     let job = read_into(map, folder, &problems);
     let found = problems.count();
@@ -93,7 +107,11 @@ fn name_of(table: &mut Table<'_>, key: &'static str) -> Option<Word> {
     table.read(key, allowed, word)
 }
 
-fn read_into(map: Map<String, Value>, folder: &Path, problems: &Problems) -> Option<JobSpec> {
+fn read_into(
+    map: Map<String, Value>,
+    folder: Option<&Path>,
+    problems: &Problems,
+) -> Option<JobSpec> {
     let mut table = Table::new(String::new(), map, problems);
     let name = name_of(&mut table, "name");
     let ns = name_of(&mut table, "ns");
@@ -183,7 +201,8 @@ pub(crate) fn alone(
         }
     };
     let table = Table::new(String::new(), map, &problems);
-    let spec = task::read(ALONE, table, &folder.unwrap_or_default(), &BTreeSet::new());
+    let folder = folder.unwrap_or_default();
+    let spec = task::read(ALONE, table, Some(&folder), &BTreeSet::new());
     match (ns, problems.count()) {
         (Some(ns), 0) => Ok((ns, spec)),
         _ => Err(fail(file, &problems.into_vec())),

@@ -1,15 +1,20 @@
 //! Jobs: named lists of tasks, in versions.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
-use betanet_fog::{Job, Reason, Refusal, RefusalCode, Signed, TaskId, TaskState, Word};
+use betanet_fog::{Job, Level, Reason, Refusal, RefusalCode, Signed, TaskId, TaskState, Word};
 
 use super::{Coordinator, Served, UNKNOWN};
 use crate::life::End;
 use crate::placer::Placer;
 use crate::record::Change;
-use crate::request::{Caller, Reply};
-use crate::state::tokens::JOBS_MAX;
+use crate::request::{Caller, JobPage, JobSummary, Reply};
+use crate::state::tokens::{JOBS_MAX, JobRow};
+
+/// Tasks and jobs that one list looks at: a page may be short and still have a next one.
+const SCANNED: usize = 10_000;
 
 impl<P: Placer> Coordinator<P> {
     pub(super) fn put_job(&mut self, caller: &Caller, signed: &Signed<Job>) -> Served {
@@ -84,6 +89,48 @@ impl<P: Placer> Coordinator<P> {
             return Err(UNKNOWN);
         }
         Ok(Reply::Job(job.envelope.clone()))
+    }
+
+    fn summary(&self, (ns, name): &(Word, Word), job: &JobRow) -> JobSummary {
+        let mut states = BTreeMap::new();
+        let known = job.tasks.iter().filter_map(|id| self.state.tasks.get(id));
+        for task in known.filter(|t| t.level != Level::Secret) {
+            *states.entry(task.life.state).or_default() += 1;
+        }
+        JobSummary {
+            ns: ns.clone(),
+            name: name.clone(),
+            ver: job.ver,
+            owner: job.owner,
+            tasks: u64::try_from(job.tasks.len()).unwrap_or(u64::MAX),
+            states,
+        }
+    }
+
+    /// The jobs that are not deleted, of the namespaces that the caller may see.
+    pub(super) fn list_jobs(
+        &self,
+        caller: &Caller,
+        ns: &Word,
+        after: Option<(Word, Word)>,
+        n: u64,
+    ) -> Reply {
+        let most = usize::try_from(n.clamp(1, 1_000)).unwrap_or(1_000);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut items, mut next, mut scanned) = (Vec::new(), None, 0);
+        for (key, job) in self.state.jobs.range((from, Bound::Unbounded)) {
+            if items.len() >= most || scanned >= SCANNED {
+                return Reply::Jobs(JobPage { items, next });
+            }
+            scanned += 1 + job.tasks.len();
+            next = Some(key.clone());
+            let wanted = ns.is_empty() || key.0 == *ns;
+            let shown = wanted && !job.envelope.is_empty();
+            if shown && Self::may_see(caller, &key.0).is_ok() {
+                items.push(self.summary(key, job));
+            }
+        }
+        Reply::Jobs(JobPage { items, next: None })
     }
 
     /// Deletes a job and cancels its tasks. Its version stays known: the next one follows it.

@@ -1,12 +1,17 @@
+use std::sync::Arc;
+
 use betanet_log::SignedHead;
 use betanet_naming::testkit::{Network, owner};
 use betanet_naming::{Proof, Status, Verified};
 use betanet_naming_service::body::SignatureBody;
 use betanet_naming_service::{Proposal, client};
+use betanet_runtime::AdminRequest;
+use betanet_wire::text::unbase64url;
 use betanet_wire::{Code, cbor};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 
-use super::world::{Asker, Ledger, alias, now_ms, refusal, signer_at, signers};
+use super::world::{Asker, Idle, Ledger, alias, now_ms, refusal, signer_at, signers};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_is_final_on_all_three_nodes_and_resolves_verified() {
@@ -129,7 +134,9 @@ async fn a_signer_signs_no_two_heads_of_one_size_however_often_it_restarts() {
 async fn history_and_entries_are_served_with_proofs() {
     let home = tempfile::tempdir().unwrap();
     let network = Network::new(3, 0);
-    let node = Ledger::alone(home.path(), &network, None).await;
+    let idle = Idle::new(home.path(), &network, None).await;
+    let face = idle.names.extension();
+    let node = idle.start(home.path()).await;
     let mut asker = Asker::of(&node.peer, &network).await;
     let mut ledger = network.ledger();
     for seq in 1..=8 {
@@ -147,6 +154,32 @@ async fn history_and_entries_are_served_with_proofs() {
     let list = client::history(&bytes, &alias("a"), &mut asker.trust).unwrap();
     let seqs: Vec<u64> = list.iter().map(|(f, _)| f.record().seq).collect();
     assert_eq!(seqs, [8, 7, 6, 5, 4, 3]);
+    // The admin address tells the same, with proofs that verify.
+    let asked = async |path: &str| {
+        let request = AdminRequest {
+            method: "GET".parse().unwrap(),
+            uri: path.parse().unwrap(),
+            headers: Default::default(),
+            body: Box::pin(futures_util::stream::empty()),
+        };
+        let mut reply = Arc::clone(&face).answer(request).await;
+        let body = reply.body.next().await.unwrap().unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        (reply.status, body)
+    };
+    let (status, told) = asked("/names/1/history/a").await;
+    assert_eq!((status, &told["records"][0]["seq"]), (200, &8.into()));
+    assert_eq!(told["records"].as_array().unwrap().len(), 6);
+    assert_eq!(told["records"][0]["status"], "bound");
+    let proof = told["records"][5]["proof"].as_str().unwrap();
+    let proof = Proof::from_bytes(&unbase64url(proof).unwrap()).unwrap();
+    let proven = asker.trust.verify(&proof, Some(&alias("a"))).unwrap();
+    assert_eq!(proven.record().seq, 3);
+    assert_eq!(
+        asked("/names/1/history/b").await.1["records"],
+        serde_json::json!([])
+    );
+    assert_eq!(asked("/names/1/history/A").await.0, 400);
     let bytes = asker.get(client::entries_request(2, 3)).await.unwrap();
     let (records, size) = client::entries(&bytes).unwrap();
     assert_eq!((records.len(), size), (3, 8));

@@ -1,12 +1,14 @@
 //! Login, logout, and the first administrator.
 
 use axum::response::Response;
+use betanet_auth::webauthn::Purpose;
 use maud::html;
 
 use crate::acts;
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::page::{self, Page, draw};
+use crate::passkeys;
 use crate::reply::{self, Done};
 
 /// A path of this site that a login leads back to.
@@ -33,6 +35,7 @@ async fn drawn(cx: &Cx, status: u16, fault: Option<Fault>) -> Result<Response, F
         "" => cx.query.get("next"),
         next => next,
     };
+    let asking = passkeys::ask(cx, Purpose::LogIn);
     let body = html! {
         h1 { "Log in" }
         @if let Some(fault) = fault { (page::failure(&fault.text(), "/login")) }
@@ -54,6 +57,16 @@ async fn drawn(cx: &Cx, status: u16, fault: Option<Fault>) -> Result<Response, F
                 div { label for="password" { "Password" } input #password type="password" name="password" required autocomplete="current-password"; }
                 div { button data-testid="login-button" { "Log in" } }
             }
+            @if let Some(asking) = &asking {
+                form.stack.card method="post" action="/login/passkey" data-testid="passkey-login-form" data-passkey="get" data-challenge=(asking.challenge) data-domain=(asking.domain) {
+                    h2 { "Passkey" }
+                    input type="hidden" name="next" value=(next(back));
+                    @for field in PASSKEY { input type="hidden" name=(field); }
+                    p.soft data-passkey-none { "Passkeys need script, and a browser that has them." }
+                    div { button data-testid="passkey-login-button" hidden { "Log in with a passkey" } }
+                    p.note.bad role="alert" data-testid="passkey-error" hidden {}
+                }
+            } @else { p.soft { "Passkeys belong to a name: on this machine, open the panel as http://localhost." } }
         }
     };
     let (title, id) = ("Log in", "login-page");
@@ -92,6 +105,17 @@ pub(crate) async fn log_in(cx: Cx) -> Result<Done, Fault> {
     let fields = cx.fields();
     fields.only(&["name", "password", "next"])?;
     let by = acts::log_in(&cx, fields.get("name"), fields.raw("password")).await?;
+    Ok(logged_in(&by, next(fields.get("next"))))
+}
+
+/// Fields of a login by passkey.
+const PASSKEY: [&str; 4] = ["credential", "client", "authenticator", "signature"];
+
+/// `POST /login/passkey`
+pub(crate) async fn by_passkey(cx: Cx) -> Result<Done, Fault> {
+    let fields = cx.fields();
+    fields.only(&["next", PASSKEY[0], PASSKEY[1], PASSKEY[2], PASSKEY[3]])?;
+    let by = passkeys::log_in(&cx, &fields).await?;
     Ok(logged_in(&by, next(fields.get("next"))))
 }
 

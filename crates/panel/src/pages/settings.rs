@@ -1,13 +1,16 @@
 //! `/settings`: the own password and tokens, and the accounts.
 
 use betanet_auth::token::ApiToken;
+use betanet_auth::webauthn::{Passkey, Purpose};
 use betanet_auth::{Account, Permission, Permissions, Role};
+use betanet_wire::text::base64url;
 use maud::{Markup, html};
 
 use crate::acts::{self, TOKEN_DAYS};
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::page::{self, Page};
+use crate::passkeys;
 use crate::record;
 use crate::reply::{self, Done};
 use crate::text;
@@ -29,6 +32,46 @@ fn password(cx: &Cx) -> Markup {
                 div { label for="p-new" { "New password" } input #p-new type="password" name="new" required autocomplete="new-password"; p.soft { "12 to 128 characters, not easy to guess. All sessions and tokens end." } }
                 div { button { "Change the password" } }
             }
+        }
+    }
+}
+
+fn passkey(cx: &Cx, p: &Passkey) -> Markup {
+    let id = base64url(&p.id);
+    html! {
+        tr data-testid="passkey" {
+            th scope="row" { (p.name) } td { (p.algorithm.as_str()) } td { (text::moment(p.made)) }
+            td { form method="post" action="/settings/passkeys/remove" { (page::token(cx)) input type="hidden" name="credential" value=(id); button.bad { "Remove" span.quiet { " passkey " (p.name) } } } }
+        }
+    }
+}
+
+fn passkeys(cx: &Cx, me: &Account) -> Markup {
+    let known: Vec<String> = me.passkeys.iter().map(|p| base64url(&p.id)).collect();
+    html! {
+        section.card aria-labelledby="passkeys-title" {
+            h2 #passkeys-title { "Passkeys" }
+            @if me.passkeys.is_empty() { (page::empty("You have no passkeys.")) }
+            @else {
+                div.scroll tabindex="0" role="region" aria-label="Passkeys" { table {
+                    thead { tr { @for name in ["Name", "Algorithm", "Made", ""] { th scope="col" { (name) } } } }
+                    tbody { @for p in &me.passkeys { (passkey(cx, p)) } }
+                } }
+                p.soft { "To remove one ends all your sessions and tokens." }
+            }
+            @if let Some(asking) = passkeys::ask(cx, Purpose::Register(me.id)) {
+                h3 { "A new passkey" }
+                form.stack method="post" action="/settings/passkeys" data-testid="passkey-form" data-passkey="create" data-challenge=(asking.challenge) data-domain=(asking.domain)
+                    data-user=(base64url(&me.id.0)) data-name=(me.name) data-known=(known.join(" ")) {
+                    (page::token(cx))
+                    input type="hidden" name="client"; input type="hidden" name="attestation";
+                    div { label for="k-name" { "Name" } input #k-name name="name" required maxlength="64" spellcheck="false"; }
+                    p.soft data-passkey-none { "Passkeys need script, and a browser that has them." }
+                    div { button data-testid="add-passkey-button" hidden { "Add a passkey" } }
+                    p.note.bad role="alert" data-testid="passkey-error" hidden {}
+                }
+            } @else { p.soft { "Passkeys belong to a name: on this machine, open the panel as http://localhost." } }
+            p.soft { "No command line adds a passkey: the browser makes it." }
         }
     }
 }
@@ -127,6 +170,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         h1 data-testid="settings-header" { "Settings" }
         @if let Some(me) = &me { p { "You are " strong { (me.name) } ": " (record::grants(me)) "." } }
         (password(&cx))
+        @if let Some(me) = &me { (passkeys(&cx, me)) }
         (tokens(&cx, &own))
         (accounts(&cx, &all))
     };
@@ -145,6 +189,22 @@ pub(crate) async fn set_password(cx: Cx) -> Result<Done, Fault> {
     let fields = cx.fields();
     fields.only(&["old", "new"])?;
     acts::set_password(&cx, fields.raw("old"), fields.raw("new")).await?;
+    Ok(Done::audited(reply::see_other("/login")))
+}
+
+/// `POST /settings/passkeys`
+pub(crate) async fn add_passkey(cx: Cx) -> Result<Done, Fault> {
+    let fields = cx.fields();
+    fields.only(&["name", "client", "attestation"])?;
+    passkeys::register(&cx, &fields).await?;
+    Ok(Done::audited(reply::see_other("/settings?done=passkey")))
+}
+
+/// `POST /settings/passkeys/remove`
+pub(crate) async fn remove_passkey(cx: Cx) -> Result<Done, Fault> {
+    let fields = cx.fields();
+    fields.only(&["credential"])?;
+    passkeys::remove(&cx, &fields).await?;
     Ok(Done::audited(reply::see_other("/login")))
 }
 

@@ -7,6 +7,8 @@
 )]
 
 mod hostile;
+mod jobs;
 mod panel;
 mod rights;
+mod sources;
 mod world;

@@ -4,14 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use betanet_auth::audit::Record;
+use betanet_fog::{
+    Amounts, Level, List, Module, Offline, Placement, Policy, Resources, Retry, Signed, Strategy,
+    Task, Tier, Verification, Word,
+};
 use betanet_fog_service::{Coordinator, Namespace, Role as Leads, Running, Settings, Stores};
 use betanet_journal::MemoryStore;
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
 use betanet_keys::Identity;
-use betanet_panel::{Panel, Parts, Settings as PanelSettings};
+use betanet_machine::Rng;
+use betanet_panel::{JobFile, Panel, Parts, ReadJobs, Reading, Settings as PanelSettings, Source};
 use betanet_runtime::{Gateway, GatewayConfig};
 use betanet_store::State;
-use betanet_wire::text::unbase64url;
+use betanet_wire::text::{unbase64url, unhex_array};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -28,6 +33,8 @@ pub(crate) struct World {
     pub(crate) panel: Option<Panel>,
     pub(crate) at: SocketAddr,
     pub(crate) code: String,
+    /// Programs that the panel reads, from its next start on.
+    pub(crate) sources: Vec<Source>,
 }
 
 /// An answer.
@@ -54,6 +61,82 @@ impl Answer {
         let all = self.field("set-cookie").into_iter();
         let pairs: Vec<&str> = all.map(|c| c.split(';').next().unwrap()).collect();
         pairs.join("; ")
+    }
+}
+
+/// Reads job files of a form of the tests: `NS NAME SHA256 SIZE`, and the name of each task in a line of its own.
+struct Jobs(Identity);
+
+impl ReadJobs for Jobs {
+    fn read(
+        &self,
+        text: &str,
+        _json: bool,
+        _reading: Reading,
+        now_ms: u64,
+        rng: &mut Rng,
+    ) -> Result<JobFile, Vec<String>> {
+        let wrong = || vec!["<b>no job</b>".to_owned()];
+        let mut lines = text.lines();
+        let head: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
+        let [ns, name, digest, size] = head[..] else {
+            return Err(wrong());
+        };
+        let ns: Word = ns.parse().map_err(|_| wrong())?;
+        let module = Module {
+            digest: unhex_array(digest).ok_or_else(wrong)?,
+            size: size.parse().map_err(|_| wrong())?,
+        };
+        let task = |name: &str| {
+            let task = task(&self.0, &ns, module.clone(), now_ms, rng.array());
+            (name.to_owned(), Signed::sign(task, &self.0).unwrap())
+        };
+        let tasks = lines.map(task).collect();
+        let name = name.parse().map_err(|_| wrong())?;
+        Ok(JobFile { ns, name, tasks })
+    }
+}
+
+fn task(owner: &Identity, ns: &Word, module: Module, now_ms: u64, nonce: [u8; 16]) -> Task {
+    let amounts = Amounts {
+        cpu: 1000,
+        memory: 1 << 20,
+        ..Amounts::default()
+    };
+    Task {
+        ns: ns.clone(),
+        env: Default::default(),
+        res: Resources::demand(amounts).unwrap(),
+        rsv: None,
+        args: List::new(),
+        fuel: 1_000_000,
+        prio: 5,
+        tier: Tier::Bronze,
+        after: List::new(),
+        group: Default::default(),
+        level: Level::Public,
+        nonce,
+        owner: *owner.public().as_bytes(),
+        place: Placement::default(),
+        retry: Retry {
+            most: 3,
+            base: 1_000,
+            cap: 60_000,
+        },
+        start: 0,
+        budget: 1_000_000,
+        grants: List::new(),
+        inputs: List::new(),
+        module,
+        run_ms: 600_000,
+        verify: Verification::NONE,
+        offline: Policy {
+            rule: Offline::Replace,
+            ms: 0,
+        },
+        out_max: 1 << 20,
+        deadline: now_ms + 86_400_000,
+        strategy: Strategy::LeastLoaded,
     }
 }
 
@@ -91,6 +174,7 @@ pub(crate) async fn world() -> World {
         panel: None,
         at: SocketAddr::from(([127, 0, 0, 1], 0)),
         code: String::new(),
+        sources: Vec::new(),
     };
     world.start().await;
     world
@@ -137,12 +221,14 @@ impl World {
             hosts: own(hosts),
             proxies: betanet_panel::proxies(&own(networks)).unwrap(),
             key: [7; 32],
+            sources: self.sources.clone(),
         };
         let parts = Parts {
             journal: Arc::new(journal),
             coordinator: self.coordinator.local(),
             gateway: Arc::clone(&self.gateway),
             identity: self.identity.clone(),
+            jobs: Arc::new(Jobs(self.identity.clone())),
         };
         let panel = Panel::start(settings, parts).await.unwrap();
         self.at = panel.address();

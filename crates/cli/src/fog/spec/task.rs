@@ -87,7 +87,7 @@ pub(crate) struct TaskSpec {
 pub(super) fn read(
     name: &str,
     mut t: Table<'_>,
-    folder: &Path,
+    folder: Option<&Path>,
     names: &BTreeSet<String>,
 ) -> TaskSpec {
     let (after, after_ids) = after(&mut t, name, names);

@@ -20,7 +20,7 @@ fn toml_job(text: &str) -> Result<JobSpec, Vec<String>> {
 
 fn toml_job_in(folder: &Path, text: &str) -> Result<JobSpec, Vec<String>> {
     let map: Map<String, Value> = toml::from_str(text).unwrap();
-    read_job(map, folder).map_err(|all| all.iter().map(ToString::to_string).collect())
+    read_job(map, Some(folder)).map_err(|all| all.iter().map(ToString::to_string).collect())
 }
 
 #[test]

@@ -11,10 +11,10 @@ use super::{BlobSource, InputSource, LIST_MAX, long_text, task_id};
 use crate::fog::spec::table::Table;
 use crate::fog::spec::units::bytes;
 
-/// Reads a file name, or a table with the digest and the size of a stored blob.
-fn blob(value: &Value, folder: &Path) -> Option<BlobSource> {
+/// Reads a file name, or a table with the digest and the size of a stored blob. Without a folder, no file is named.
+fn blob(value: &Value, folder: Option<&Path>) -> Option<BlobSource> {
     match value {
-        Value::String(path) if !path.is_empty() => Some(BlobSource::File(folder.join(path))),
+        Value::String(path) if !path.is_empty() => Some(BlobSource::File(folder?.join(path))),
         Value::Object(map) if map.len() == 2 => Some(BlobSource::Stored {
             digest: text::unhex_array(map.get("sha256")?.as_str()?)?,
             size: bytes(map.get("size")?)?,
@@ -23,8 +23,11 @@ fn blob(value: &Value, folder: &Path) -> Option<BlobSource> {
     }
 }
 
-pub(super) fn module(t: &mut Table<'_>, folder: &Path) -> BlobSource {
-    let allowed = "a file of up to 64 MiB, or { sha256 = HEX, size = SIZE } of a stored blob";
+pub(super) fn module(t: &mut Table<'_>, folder: Option<&Path>) -> BlobSource {
+    let allowed = match folder {
+        Some(_) => "a file of up to 64 MiB, or { sha256 = HEX, size = SIZE } of a stored blob",
+        None => "{ sha256 = HEX, size = SIZE } of a stored blob of up to 64 MiB",
+    };
     let none = BlobSource::File(PathBuf::new());
     if !t.has("module") {
         t.problem("module", "", format!("missing; {allowed}"));
@@ -48,11 +51,18 @@ pub(super) fn module(t: &mut Table<'_>, folder: &Path) -> BlobSource {
 
 pub(super) fn inputs(
     t: &mut Table<'_>,
-    folder: &Path,
+    folder: Option<&Path>,
     after: &[String],
     ids: &[TaskId],
 ) -> Vec<(Text, InputSource)> {
-    let allowed = "PATH = a file of up to 4 GiB, { sha256, size } of a stored blob, or { task, file } of a task in after";
+    let allowed = match folder {
+        Some(_) => {
+            "PATH = a file of up to 4 GiB, { sha256, size } of a stored blob, or { task, file } of a task in after"
+        }
+        None => {
+            "PATH = { sha256, size } of a stored blob of up to 4 GiB, or { task, file } of a task in after"
+        }
+    };
     let table = t.table("inputs");
     let (problems, at) = (table.problems(), table.at(""));
     let mut all = Vec::new();

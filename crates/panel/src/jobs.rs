@@ -1,0 +1,395 @@
+//! Jobs of the panel: their files, the versions that are kept, and what is done with them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use betanet_auth::Permission;
+use betanet_coordinator::Request;
+use betanet_fog::bodies::Plan;
+use betanet_fog::{Job, Level, Refusal, RefusalCode, Signed, Task, TaskId, Word};
+use betanet_machine::Rng;
+use betanet_wire::{cbor, message};
+
+use crate::core::Place;
+use crate::cx::Cx;
+use crate::error::Unavailable;
+use crate::fault::Fault;
+
+/// Longest job file, in bytes.
+pub(crate) const FILE_MAX: usize = 32 << 10;
+/// Jobs of which versions are kept. Beyond that, the one that was run longest ago is forgotten.
+pub(crate) const JOBS_MAX: usize = 256;
+/// Versions of a job that are kept.
+pub(crate) const VERSIONS_MAX: usize = 8;
+/// Jobs that a list shows.
+pub(crate) const LISTED_MAX: usize = 5_000;
+
+/// A job as its file describes it, signed by the coordinator.
+#[derive(Clone, Debug)]
+pub struct JobFile {
+    /// Namespace.
+    pub ns: Word,
+    /// Name.
+    pub name: Word,
+    /// Its tasks with their names, each after those that it comes after.
+    pub tasks: Vec<(String, Signed<Task>)>,
+}
+
+/// What a job file is read for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reading {
+    /// To plan its tasks: each alone, without the tasks that it comes after, which the coordinator does not know yet.
+    Plan,
+    /// To run it.
+    Run,
+}
+
+/// Reads job files as `betanet job` does. The files that a job file names are not read: its blobs are stored ones.
+pub trait ReadJobs: Send + Sync {
+    /// Reads a file and signs its tasks, or gives all that is wrong with it, a sentence each.
+    ///
+    /// # Errors
+    ///
+    /// The list, which is not empty.
+    fn read(
+        &self,
+        text: &str,
+        json: bool,
+        reading: Reading,
+        now_ms: u64,
+        rng: &mut Rng,
+    ) -> Result<JobFile, Vec<String>>;
+}
+
+message! {
+    /// A version of a job, as it was run.
+    pub(crate) struct Version {
+        /// When it was run, in UNIX ms.
+        req "at" at: u64,
+        /// Account that ran it.
+        req "by" by: String,
+        /// Namespace.
+        req "ns" ns: String,
+        /// Number.
+        req "ver" ver: u64,
+        /// Whether the file is JSON.
+        req "json" json: bool,
+        /// Name.
+        req "name" name: String,
+        /// The file.
+        req "text" text: String,
+    }
+}
+
+/// The versions that are kept, oldest first, by namespace and name.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(BTreeMap<(String, String), VecDeque<Version>>);
+
+impl Kept {
+    /// Keeps a version.
+    pub(crate) fn add(&mut self, version: Version) {
+        let key = (version.ns.clone(), version.name.clone());
+        let last = |all: &VecDeque<Version>| all.back().map_or(0, |v| v.at);
+        if self.0.len() >= JOBS_MAX && !self.0.contains_key(&key) {
+            let oldest = self.0.iter().min_by_key(|(_, all)| last(all));
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                self.0.remove(&oldest);
+            }
+        }
+        let all = self.0.entry(key).or_default();
+        if all.len() >= VERSIONS_MAX {
+            all.pop_front();
+        }
+        all.push_back(version);
+    }
+
+    /// Replays a stored version.
+    pub(crate) fn replay(&mut self, body: &[u8]) -> Result<(), cbor::Error> {
+        self.add(cbor::from_slice(body)?);
+        Ok(())
+    }
+
+    /// The versions of a job, oldest first.
+    pub(crate) fn of(&self, ns: &str, name: &str) -> Vec<Version> {
+        let all = self.0.get(&(ns.to_owned(), name.to_owned()));
+        all.map_or_else(Vec::new, |all| all.iter().cloned().collect())
+    }
+}
+
+/// Reason why a job file is not used.
+#[derive(Debug)]
+pub(crate) enum Wrong {
+    /// What is wrong with the file, a sentence each.
+    File(Vec<String>),
+    Fault(Fault),
+}
+
+impl From<Fault> for Wrong {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Refusal> for Wrong {
+    fn from(refusal: Refusal) -> Self {
+        Self::Fault(refusal.into())
+    }
+}
+
+impl From<Unavailable> for Wrong {
+    fn from(error: Unavailable) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+/// A job file that was given.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    pub(crate) text: String,
+    pub(crate) json: bool,
+}
+
+impl Given {
+    /// Reads the fields `file` and `format`.
+    pub(crate) fn of(fields: &crate::form::Fields) -> Result<Self, Fault> {
+        // Browsers send lines of forms with CR.
+        let text = fields.raw("file").replace("\r\n", "\n");
+        let json = match fields.get("format") {
+            "" | "toml" => false,
+            "json" => true,
+            _ => return Err(Fault::Field("format")),
+        };
+        match text.len() {
+            1..=FILE_MAX => Ok(Self { text, json }),
+            0 => Err(Fault::Field("file")),
+            _ => Err(Fault::TooLarge),
+        }
+    }
+
+    pub(crate) const fn format(&self) -> &'static str {
+        if self.json { "json" } else { "toml" }
+    }
+
+    fn read(&self, cx: &Cx, reading: Reading) -> Result<JobFile, Wrong> {
+        let mut rng = cx.shared.rng();
+        let now_ms = cx.shared.now_ms();
+        let reader = &cx.shared.jobs;
+        let file = reader.read(&self.text, self.json, reading, now_ms, &mut rng);
+        let file = file.map_err(Wrong::File)?;
+        cx.need(Permission::Submit, Some(&file.ns))?;
+        if file.tasks.iter().any(|(_, t)| t.level != Level::Public) {
+            // Its requests would have to come over the mix, which a browser does not use.
+            return Err(RefusalCode::PrivacyRoute.of("level").into());
+        }
+        Ok(file)
+    }
+}
+
+/// The present version of a job, and its tasks; `None` if there is none.
+pub(crate) async fn present(cx: &Cx, ns: &Word, name: &Word) -> Result<Option<Signed<Job>>, Fault> {
+    match cx.shared.local.job(ns.clone(), name.clone()).await {
+        Ok(job) => Ok(Some(job)),
+        Err(refusal) if refusal.code == RefusalCode::Unknown => Ok(None),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// The versions of a job that are kept, oldest first.
+pub(crate) async fn versions(cx: &Cx, ns: &str, name: &str) -> Result<Vec<Version>, Fault> {
+    let (ns, name) = (ns.to_owned(), name.to_owned());
+    let all = cx
+        .shared
+        .desk
+        .with(move |core, _, _| core.jobs.of(&ns, &name));
+    Ok(all.await?)
+}
+
+/// Where the tasks of a job would go, and what would change.
+pub(crate) struct Planned {
+    pub(crate) ns: Word,
+    pub(crate) name: Word,
+    /// Number of the version that it would replace; 0 for none.
+    pub(crate) replaces: u64,
+    /// Tasks that would be cancelled, unless they have ended.
+    pub(crate) cancels: usize,
+    /// The file of that version, if the panel ran it.
+    pub(crate) old: Option<String>,
+    /// Plan of each task, by its name.
+    pub(crate) tasks: Vec<(String, Plan)>,
+}
+
+/// Plans a job. Nothing is changed.
+pub(crate) async fn plan(cx: &Cx, given: &Given) -> Result<Planned, Wrong> {
+    let file = given.read(cx, Reading::Plan)?;
+    let present = present(cx, &file.ns, &file.name).await?;
+    let kept = versions(cx, &file.ns, &file.name).await?;
+    let replaces = present.as_ref().map_or(0, |j| j.ver);
+    let old = kept.into_iter().find(|v| v.ver == replaces);
+    let mut tasks = Vec::new();
+    for (name, task) in file.tasks {
+        tasks.push((name, cx.shared.local.plan_signed(task).await?));
+    }
+    Ok(Planned {
+        cancels: present.as_ref().map_or(0, |j| j.tasks.len()),
+        ns: file.ns,
+        name: file.name,
+        replaces,
+        old: old.map(|v| v.text),
+        tasks,
+    })
+}
+
+/// A version that was run.
+pub(crate) struct Ran {
+    pub(crate) ns: Word,
+    pub(crate) name: Word,
+    pub(crate) ver: u64,
+    pub(crate) tasks: Vec<TaskId>,
+}
+
+/// Runs a job: submits its tasks, and states its next version. If that fails, the tasks are cancelled. With `replaces`, only if the
+/// present version is that one, so that nobody replaces what they did not see.
+pub(crate) async fn run(cx: &Cx, given: &Given, replaces: Option<u64>) -> Result<Ran, Wrong> {
+    let JobFile { ns, name, tasks } = given.read(cx, Reading::Run)?;
+    let place = Place::In(Some(ns.to_string()));
+    let target = format!("job {ns}/{name}");
+    cx.begin(Permission::Submit, place, target).await?;
+    let now = present(cx, &ns, &name).await?.map_or(0, |j| j.ver);
+    if replaces.is_some_and(|seen| seen != now) {
+        return Err(RefusalCode::Version.of("ver").into());
+    }
+    let kept = versions(cx, &ns, &name).await?;
+    // A job that was stopped goes on above its last version.
+    let last = kept.last().map_or(0, |v| v.ver).max(now);
+    let (ver, local) = (last.saturating_add(1), &cx.shared.local);
+    let mut sent: Vec<TaskId> = Vec::new();
+    let stated = async {
+        for (_, task) in tasks {
+            sent.push(local.submit_signed(task).await?);
+        }
+        let all = sent.clone().try_into();
+        let job = Job {
+            ns: ns.clone(),
+            ver,
+            name: name.clone(),
+            owner: *local.key().as_bytes(),
+            tasks: all.map_err(|_| RefusalCode::TooLarge.of("tasks"))?,
+        };
+        local.put_job(job).await
+    };
+    if let Err(refusal) = stated.await {
+        for id in sent {
+            // A task that cannot be cancelled now expires by its deadline.
+            let _ = local.ask(Request::Cancel(id)).await;
+        }
+        return Err(refusal.into());
+    }
+    let version = Version {
+        at: cx.shared.now_ms(),
+        by: cx.who()?.name.clone(),
+        ns: ns.to_string(),
+        ver,
+        json: given.json,
+        name: name.to_string(),
+        text: given.text.clone(),
+    };
+    let stored = cx.shared.desk.with(move |core, _, tx| {
+        tx.job(&version);
+        core.jobs.add(version);
+    });
+    stored.await?;
+    Ok(Ran {
+        ns,
+        name,
+        ver,
+        tasks: sent,
+    })
+}
+
+/// The job that the path names, for a caller who may do this in its namespace.
+pub(crate) fn named(cx: &Cx, permission: Permission) -> Result<(Word, Word), Fault> {
+    let word = |n: usize| {
+        let word: Option<Word> = cx.vars.get(n).and_then(|v| v.parse().ok());
+        word.filter(|w| !w.is_empty()).ok_or(Fault::Missing)
+    };
+    let (ns, name) = (word(0)?, word(1)?);
+    cx.need(permission, Some(&ns))?;
+    Ok((ns, name))
+}
+
+/// Stops a job: its tasks are cancelled.
+pub(crate) async fn stop(cx: &Cx) -> Result<(Word, Word), Fault> {
+    let (ns, name) = named(cx, Permission::Submit)?;
+    let place = Place::In(Some(ns.to_string()));
+    let target = format!("job {ns}/{name}");
+    cx.begin(Permission::Submit, place, target).await?;
+    let end = Request::DeleteJob(ns.clone(), name.clone());
+    cx.shared.local.ask(end).await?;
+    Ok((ns, name))
+}
+
+/// The kept version before the present one, or the last one of a job that was stopped.
+pub(crate) async fn before(cx: &Cx, ns: &Word, name: &Word) -> Result<Given, Fault> {
+    let now = present(cx, ns, name).await?.map_or(u64::MAX, |j| j.ver);
+    let kept = versions(cx, ns, name).await?;
+    let mut earlier = kept.into_iter().rev().filter(|v| v.ver < now);
+    let old = earlier
+        .next()
+        .ok_or(Fault::Fog(RefusalCode::Unknown.of("ver")))?;
+    Ok(Given {
+        text: old.text,
+        json: old.json,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(name: usize, ver: u64) -> Version {
+        Version {
+            at: ver,
+            by: "root".to_owned(),
+            ns: "lab".to_owned(),
+            ver,
+            json: false,
+            name: format!("j{name}"),
+            text: "x".to_owned(),
+        }
+    }
+
+    #[test]
+    fn jobs_and_their_versions_are_bounded() {
+        let mut kept = Kept::default();
+        for ver in 1..=VERSIONS_MAX as u64 + 3 {
+            kept.add(version(0, ver));
+        }
+        let own: Vec<u64> = kept.of("lab", "j0").iter().map(|v| v.ver).collect();
+        assert_eq!(own, [4, 5, 6, 7, 8, 9, 10, 11]);
+        for name in 1..=JOBS_MAX {
+            let body = cbor::to_vec(&version(name, 100 + name as u64));
+            assert!(kept.replay(&body).is_ok());
+        }
+        assert_eq!(kept.0.len(), JOBS_MAX);
+        assert!(kept.of("lab", "j0").is_empty(), "the oldest is forgotten");
+        assert!(kept.replay(b"x").is_err());
+    }
+
+    #[test]
+    fn a_job_file_is_bounded() {
+        let given = |file: String, format: &str| {
+            let mut fields = crate::form::Fields::default();
+            fields.add("file".to_owned(), file).unwrap();
+            fields.add("format".to_owned(), format.to_owned()).unwrap();
+            Given::of(&fields)
+        };
+        assert_eq!(given("a\r\nb".to_owned(), "json").unwrap().text, "a\nb");
+        assert!(given("x".repeat(FILE_MAX), "").is_ok());
+        let long = given("x".repeat(FILE_MAX + 1), "");
+        assert_eq!(long.unwrap_err(), Fault::TooLarge);
+        assert_eq!(given(String::new(), "").unwrap_err(), Fault::Field("file"));
+        assert_eq!(
+            given("x".into(), "yaml").unwrap_err(),
+            Fault::Field("format")
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! The sources of a page: where each is, how old its answer is, and why it cannot be read.
+
+use maud::{Markup, html};
+
+use crate::cx::Cx;
+use crate::page::{self, failure};
+use crate::source::{Kept, Read, Source};
+use crate::text;
+
+fn card<T>(
+    cx: &Cx,
+    (source, kept): (&Source, &Kept<T>),
+    absent: &str,
+    facts: impl Fn(&T) -> Markup,
+) -> Markup {
+    let now_ms = cx.shared.now_ms();
+    let word = kept.word(now_ms);
+    let retry = format!("{}{}", cx.path, cx.query.with("format", ""));
+    html! {
+        li.card data-testid={ "source-" (source.name()) } data-status=(word) {
+            h3 { (source.name()) }
+            p { (page::badge(word)) }
+            p.soft { code { "http://" (source.address()) } }
+            @if let Some(value) = &kept.value {
+                p.soft { "Read " (text::ago(now_ms, kept.at)) "." }
+                (facts(value))
+            }
+            @match kept.fault {
+                Some(fault) if fault.absent() => p { (absent) "." },
+                Some(fault) => (failure(&format!("the source {} cannot be read: {fault}", source.name()), &retry)),
+                None => {}
+            }
+        }
+    }
+}
+
+/// A card for each source, or what to configure if there is none.
+pub(crate) fn cards<T>(
+    cx: &Cx,
+    all: &Read<'_, T>,
+    absent: &str,
+    facts: impl Fn(&T) -> Markup,
+) -> Markup {
+    html! {
+        section aria-labelledby="sources" {
+            h2 #sources { "Sources" }
+            @if all.is_empty() {
+                (page::empty("No source is named. Start the coordinator with the admin address of each program that the panel should read."))
+                (page::command("coordinator --panel 127.0.0.1:9470 --panel-source names=http://127.0.0.1:9090"))
+            } @else {
+                ul.grid { @for (source, kept) in all { (card(cx, (source, kept), absent, &facts)) } }
+            }
+        }
+    }
+}
+
+/// A list to choose a source from, for filters.
+pub(crate) fn choice(cx: &Cx) -> Markup {
+    let now = cx.query.get("source");
+    html! {
+        div {
+            label for="f-source" { "Source" }
+            select #f-source name="source" {
+                option value="" { "all" }
+                @for source in cx.shared.sources.iter() { option value=(source.name()) selected[now == source.name()] { (source.name()) } }
+            }
+        }
+    }
+}

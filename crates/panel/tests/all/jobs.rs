@@ -1,0 +1,127 @@
+//! Jobs from the panel: planned, run, replaced, reverted, stopped.
+
+use betanet_auth::audit::{Record, Verdict};
+use betanet_wire::text::hex;
+use serde_json::{Value, json};
+
+use crate::world::{PASSWORD, World, world};
+
+const MODULE: &str = "a module that nobody runs";
+
+/// Stores the module, and describes a job with these tasks.
+async fn file(world: &World, bearer: &str, tasks: &str) -> String {
+    let digest = hex(&betanet_keys::hash(&[MODULE.as_bytes()]));
+    let bearer = format!("Bearer {bearer}");
+    let path = format!("/api/v1/modules/{digest}");
+    let fields = [("authorization", &*bearer)];
+    assert_eq!(world.ask("PUT", &path, &fields, MODULE).await.status, 204);
+    format!("lab night {digest} {}\n{tasks}", MODULE.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_planned_run_replaced_reverted_and_stopped() {
+    let mut world = world().await;
+    let (cookie, token) = world.admin().await;
+    let (root, _) = world.access("root").await;
+    let first = file(&world, &root, "a\nb").await;
+    let second = first.replace("\nb", "\nc");
+    let form = async |path: &str, fields: &[(&str, &str)]| {
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.append_pair("form_token", &token);
+        for (name, value) in fields {
+            body.append_pair(name, value);
+        }
+        world.form(path, &cookie, &body.finish()).await
+    };
+    let wrong = form("/jobs/plan", &[("file", "x")]).await;
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.body.contains("&lt;b&gt;no job"), "{}", wrong.body);
+    let plan = form("/jobs/plan", &[("file", &first)]).await;
+    assert_eq!(plan.status, 200, "{plan:?}");
+    assert!(
+        plan.body.contains("2 tasks would be submitted"),
+        "{}",
+        plan.body
+    );
+    let run = form("/jobs", &[("file", &first), ("ver", "0")]).await;
+    assert_eq!(run.field("location"), ["/jobs/lab/night?done=job-run"]);
+    // Nobody replaces a version that they did not see.
+    let late = form("/jobs", &[("file", &second), ("ver", "0")]).await;
+    assert!(late.status >= 400, "{late:?}");
+    let plan = form("/jobs/plan", &[("file", &second)]).await.body;
+    assert!(
+        plan.contains("<del>- b</del>") && plan.contains("<ins>+ c</ins>"),
+        "{plan}"
+    );
+    let run = form("/jobs", &[("file", &second), ("ver", "1")]).await;
+    assert_eq!(run.status, 303, "{run:?}");
+    let fields = [("cookie", cookie.as_str())];
+    let page = world.ask("GET", "/jobs/lab/night", &fields, "").await.body;
+    for what in [
+        "Version 2",
+        "job-version-1",
+        "job-version-2",
+        "stop-job-button",
+        "revert-job-button",
+    ] {
+        assert!(page.contains(what), "{what} {page}");
+    }
+    let back = "/jobs/plan?ns=lab&name=night&ver=1";
+    let plan = world.ask("GET", back, &fields, "").await.body;
+    assert!(plan.contains("<ins>+ b</ins>"), "{plan}");
+    let reverted = form("/jobs/lab/night/revert", &[]).await;
+    assert_eq!(reverted.status, 303, "{reverted:?}");
+    let api = async |path: &str| world.api("GET", path, &root, &Value::Null).await.json();
+    let list = api("/api/v1/jobs").await;
+    assert_eq!(list["items"][0]["ver"], 3);
+    assert_eq!(list["items"][0]["states"], json!({"queued": 2}));
+    let one = api("/api/v1/jobs/lab/night").await;
+    assert_eq!(one["versions"].as_array().unwrap().len(), 3);
+    assert_eq!(one["versions"][2]["file"], first.as_str());
+    // Of six tasks, four were replaced.
+    let tasks = api("/api/v1/tasks?state=cancelled").await;
+    assert_eq!(tasks["items"].as_array().unwrap().len(), 4);
+    assert_eq!(form("/jobs/lab/night/stop", &[]).await.status, 303);
+    assert_eq!(api("/api/v1/jobs").await["items"], json!([]));
+    let records = world.records(&root).await;
+    let done = |action: &str| {
+        let own = |r: &&Record| r.action == action && r.verdict == Verdict::Done;
+        records
+            .iter()
+            .filter(own)
+            .map(|r| r.target.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        done("runJobForm"),
+        ["job lab/night version 1", "job lab/night version 2"]
+    );
+    assert_eq!(done("stopJobForm"), ["job lab/night"]);
+    // The versions outlast a restart, and a stopped job goes on above its last one.
+    world.panel.take().unwrap().stop().await;
+    world.start().await;
+    let (root, _) = world.access("root").await;
+    let body = json!({"file": second, "format": "toml"});
+    let run = world.api("POST", "/api/v1/jobs", &root, &body).await;
+    assert_eq!((run.status, &run.json()["ver"]), (201, &json!(4)));
+    let plan = world.api("POST", "/api/v1/jobs/plan", &root, &body).await;
+    assert_eq!(plan.json()["replaces"], 4);
+    // Others may do it in their namespaces only.
+    let new = json!({"name": "eve", "password": PASSWORD, "grants": "submitter@other"});
+    assert_eq!(
+        world
+            .api("POST", "/api/v1/accounts", &root, &new)
+            .await
+            .status,
+        201
+    );
+    let (eve, _) = world.access("eve").await;
+    let run = world.api("POST", "/api/v1/jobs", &eve, &body).await;
+    assert_eq!(run.status, 403, "{run:?}");
+    let list = world.api("GET", "/api/v1/jobs", &eve, &Value::Null).await;
+    assert_eq!(list.json()["items"], json!([]));
+    let one = world
+        .api("GET", "/api/v1/jobs/lab/night", &eve, &Value::Null)
+        .await;
+    assert_eq!(one.status, 403);
+}
