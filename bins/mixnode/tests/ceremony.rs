@@ -117,6 +117,9 @@ impl World {
             let config = PathBuf::from(node["config"].as_str().unwrap());
             let dir = config.parent().unwrap();
             let mut command = if config.ends_with("mixnode.toml") {
+                let mut text = std::fs::read_to_string(&config).unwrap();
+                text.push_str("[accounts]\nkeep = true\nevery = 1\n");
+                std::fs::write(&config, text).unwrap();
                 let mut command = Command::new(MIXNODE);
                 command.args(["--json", "--config", config.to_str().unwrap()]);
                 command
@@ -140,6 +143,39 @@ impl World {
         }
         this
     }
+}
+
+/// The mixnodes countersign what they forward for each other, and the evidence is good.
+fn relays_settle(world: &World) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mixes = world.nodes.iter().filter(|n| {
+        let config = n["config"].as_str().unwrap();
+        config.ends_with("mixnode.toml")
+    });
+    let admins: Vec<&str> = mixes.map(|n| n["admin"].as_str().unwrap()).collect();
+    let settled = loop {
+        let one = admins.iter().find(|admin| {
+            let args = [
+                "pay", "accounts", "--admin", admin, "--json", "-o", "evidence",
+            ];
+            let list: Value = serde_json::from_str(&world.good(&args)).unwrap();
+            list["evidence"].as_u64().unwrap() > 0
+        });
+        if let Some(one) = one {
+            break *one;
+        }
+        assert!(std::time::Instant::now() < until, "no account is settled");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    };
+    let good = world.good(&["pay", "evidence", "evidence"]);
+    assert!(good.contains("both signatures of each are good"), "{good}");
+    let shown = world.good(&["pay", "accounts", "--admin", settled]);
+    assert!(shown.contains(" settled"), "{shown}");
+    let path = world.home.path().join("evidence");
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    world.bad(3, &["pay", "evidence", "evidence"]);
 }
 
 #[test]
@@ -256,6 +292,7 @@ fn a_directory_is_made_signed_joined_and_published_and_a_file_comes_through_the_
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(shown["relays"].as_array().unwrap().len(), 3);
     assert_eq!(world.good(&through), "hello from relay1\n");
+    relays_settle(&world);
     // The guard is kept.
     let guard = world.home.path().join("client/betanet/guard-testnet");
     let kept = std::fs::read_to_string(&guard).unwrap();

@@ -23,11 +23,24 @@ pub(crate) async fn ask(admin: &str, path: &str) -> Result<Value, Fail> {
     ask_within(PATIENCE, admin, path).await
 }
 
+/// Returns the bytes that a running node has for `path`.
+pub(crate) async fn bytes(admin: &str, path: &str) -> Result<Vec<u8>, Fail> {
+    within(PATIENCE, admin, body(admin, path)).await
+}
+
 async fn ask_within(patience: Duration, admin: &str, path: &str) -> Result<Value, Fail> {
+    within(patience, admin, answer(admin, path)).await
+}
+
+async fn within<T>(
+    patience: Duration,
+    admin: &str,
+    answer: impl Future<Output = Result<T, Fail>>,
+) -> Result<T, Fail> {
     if let Err(why) = Address::dialled(admin) {
         return Err(Fail::Usage(format!("--admin {admin}: {why}")));
     }
-    let answered = tokio::time::timeout(patience, answer(admin, path)).await;
+    let answered = tokio::time::timeout(patience, answer).await;
     answered.unwrap_or_else(|_| {
         let why = format!("{admin}: no answer within {patience:?}");
         Err(Fail::Peer(why))
@@ -35,6 +48,11 @@ async fn ask_within(patience: Duration, admin: &str, path: &str) -> Result<Value
 }
 
 async fn answer(admin: &str, path: &str) -> Result<Value, Fail> {
+    let body = body(admin, path).await?;
+    serde_json::from_slice(&body).map_err(|e| Fail::Peer(format!("{admin}: {e}")))
+}
+
+async fn body(admin: &str, path: &str) -> Result<Vec<u8>, Fail> {
     let fail = |e: &dyn std::fmt::Display| Fail::Peer(format!("{admin}: {e}"));
     let mut tcp = tokio::net::TcpStream::connect(admin)
         .await
@@ -48,18 +66,19 @@ async fn answer(admin: &str, path: &str) -> Result<Value, Fail> {
         .read_to_end(&mut answer)
         .await
         .map_err(|e| fail(&e))?;
-    let text = String::from_utf8_lossy(&answer);
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .ok_or_else(|| fail(&"no HTTP answer"))?;
+    const END: &[u8] = b"\r\n\r\n";
+    let end = answer.windows(END.len()).position(|w| w == END);
+    let end = end.ok_or_else(|| fail(&"no HTTP answer"))?;
+    let body = answer.split_off(end + END.len());
+    let head = String::from_utf8_lossy(&answer);
     if !head.starts_with("HTTP/1.1 200") {
         let status = head.lines().next().unwrap_or_default();
-        let said = format!("{status}: {}", body.trim());
+        let said = format!("{status}: {}", String::from_utf8_lossy(&body).trim());
         // The program that answers there may not be a node.
         let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
         return Err(fail(&said));
     }
-    serde_json::from_str(body).map_err(|e| fail(&e))
+    Ok(body)
 }
 
 /// Sends a POST without a body to a running node, and writes the body of its answer to a file.

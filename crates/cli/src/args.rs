@@ -55,9 +55,9 @@ pub(crate) use network::{
 };
 pub(crate) use parse::parse;
 pub(crate) use pay::{
-    AmountArgs, BackupArgs, CouponArgs, IssueArgs, LearnMintArgs, MintFlags, MintInitArgs, NewArgs,
-    OnlineArgs, PayArgs, PayCommand, ReceiveArgs, RedeemArgs, RestoreWalletArgs, SpendArgs,
-    WalletArgs,
+    AccountFlags, AccountsArgs, AmountArgs, BackupArgs, CouponArgs, EvidenceArgs, IssueArgs,
+    LearnMintArgs, MintFlags, MintInitArgs, NewArgs, OnlineArgs, PayArgs, PayCommand, ReceiveArgs,
+    RedeemArgs, RestoreWalletArgs, SpendArgs, WalletArgs,
 };
 pub(crate) use settings::{All, Choice, FLAGS, Mixing, Serving, SettingArgs, Working};
 pub(crate) use shape::{LearnArgs, ShapeArgs, ShapeCommand};
@@ -434,6 +434,8 @@ pub(crate) struct Gateway {
     #[command(flatten)]
     pub(crate) names: NamesFlags,
     #[command(flatten)]
+    pub(crate) accounts: AccountFlags,
+    #[command(flatten)]
     pub(crate) settings: SettingArgs<All>,
     /// Print the node's status as one line of JSON.
     #[arg(long)]
@@ -461,6 +463,8 @@ pub(crate) struct GatewayCheck {
     pub(crate) mint: MintFlags,
     #[command(flatten)]
     pub(crate) names: NamesFlags,
+    #[command(flatten)]
+    pub(crate) accounts: AccountFlags,
     #[command(flatten)]
     pub(crate) settings: SettingArgs<All>,
     /// Print the faults as one line of JSON.

@@ -1,5 +1,6 @@
 //! `gateway`, and `betanet serve`, which is the same with fewer options.
 
+mod accounts;
 pub(crate) mod announce;
 pub(crate) mod check;
 mod mint;
@@ -19,23 +20,26 @@ use betanet_store::Storage;
 
 use crate::Fail;
 use crate::args::{
-    FLAGS, Gateway as GatewayArgs, GatewayCommand, MintFlags, Mixing, Mixnode, MixnodeCommand,
-    NamesFlags, ServeArgs, SettingArgs,
+    AccountFlags, FLAGS, Gateway as GatewayArgs, GatewayCommand, MintFlags, Mixing, Mixnode,
+    MixnodeCommand, NamesFlags, ServeArgs, SettingArgs,
 };
 use crate::id::default_key;
 use crate::stop::Stops;
+use accounts::Accounts;
+use betanet_voucher_service::accounts::{AccountSettings, AccountsRunning};
 use mint::{Mint, MintSettings};
 use names::{Names, NamesSettings};
 use port::KeptPort;
 
 /// Tables of a gateway's file that are no settings of its node.
-pub(crate) const TABLES: &[&str] = &[mint::TABLE, names::TABLE];
+pub(crate) const TABLES: &[&str] = &[mint::TABLE, names::TABLE, accounts::TABLE];
 
 /// Services of a gateway beside its folder.
 #[derive(Default)]
 struct Extras {
     mint: Option<MintSettings>,
     names: Option<NamesSettings>,
+    accounts: Option<AccountSettings>,
 }
 
 impl Extras {
@@ -44,21 +48,37 @@ impl Extras {
         file: Option<&Path>,
         mint: &MintFlags,
         names: &NamesFlags,
+        accounts: &AccountFlags,
     ) -> Result<Self, Vec<Problem>> {
         let (mint, names) = (mint::read(file, mint), names::read(file, names));
-        match (mint, names) {
-            (Ok(mint), Ok(names)) => Ok(Self { mint, names }),
-            (mint, names) => {
+        match (mint, names, accounts::read(file, accounts)) {
+            (Ok(mint), Ok(names), Ok(accounts)) => Ok(Self {
+                mint,
+                names,
+                accounts,
+            }),
+            (mint, names, accounts) => {
                 let mut all = mint.err().unwrap_or_default();
                 all.extend(names.err().unwrap_or_default());
+                all.extend(accounts.err().unwrap_or_default());
                 Err(all)
             }
         }
     }
 
+    /// The services of a mixnode: its accounts alone.
+    fn of_mixnode(file: Option<&Path>, flags: &AccountFlags) -> Result<Self, Vec<Problem>> {
+        accounts::read(file, flags).map(|accounts| Self {
+            accounts,
+            ..Self::default()
+        })
+    }
+
     /// The settings of the node that these services need and that are missing.
     fn needs(&self, read: &ReadSettings) -> Vec<Problem> {
-        names::needs(self.names.as_ref(), read)
+        let mut all = names::needs(self.names.as_ref(), read);
+        all.extend(accounts::needs(self.accounts.as_ref(), read));
+        all
     }
 }
 
@@ -66,6 +86,7 @@ impl Extras {
 struct Running {
     mint: Option<betanet_voucher_service::Running>,
     names: Option<betanet_naming_service::Running>,
+    accounts: Option<AccountsRunning>,
 }
 
 impl Running {
@@ -75,6 +96,9 @@ impl Running {
         }
         if let Some(names) = self.names {
             names.stop().await;
+        }
+        if let Some(accounts) = self.accounts {
+            accounts.stop().await;
         }
     }
 }
@@ -122,12 +146,13 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Fail> {
     if let Some(GatewayCommand::Check(args)) = args.command {
         let file = args.file.or(args.config);
         let read = given(&args.settings, file.as_deref())?.read();
-        let extras = Extras::read(file.as_deref(), &args.mint, &args.names);
+        let extras = Extras::read(file.as_deref(), &args.mint, &args.names, &args.accounts);
         let faults = |read: &ReadSettings| lacking(read, &extras);
         return check::check(read, file.as_deref(), args.json, faults);
     }
     let read = given(&args.settings, args.config.as_deref())?.read();
-    let extras = Extras::read(args.config.as_deref(), &args.mint, &args.names);
+    let file = args.config.as_deref();
+    let extras = Extras::read(file, &args.mint, &args.names, &args.accounts);
     let config = checked(read, |read| lacking(read, &extras))?;
     let extras = extras.map_err(|faults| problems(&faults))?;
     run(config, extras, args.json, (false, false)).await
@@ -138,7 +163,11 @@ fn lacking(read: &ReadSettings, extras: &Result<Extras, Vec<Problem>>) -> Vec<Pr
     match extras {
         // A ledger of names is a service by itself.
         Ok(extras) if extras.names.is_some() => extras.needs(read),
-        Ok(_) => no_gateway(read),
+        Ok(extras) => {
+            let mut all = no_gateway(read);
+            all.extend(extras.needs(read));
+            all
+        }
         Err(faults) => {
             let mut all = no_gateway(read);
             all.extend_from_slice(faults);
@@ -151,10 +180,23 @@ pub(crate) async fn mixnode(args: Mixnode) -> Result<(), Fail> {
     if let Some(MixnodeCommand::Check(args)) = args.command {
         let file = args.file.or(args.config);
         let read = mixing(&args.settings, file.as_deref())?;
-        return check::check(read, file.as_deref(), args.json, no_mixnode);
+        let extras = Extras::of_mixnode(file.as_deref(), &args.accounts);
+        let faults = |read: &ReadSettings| not_mixing(read, &extras);
+        return check::check(read, file.as_deref(), args.json, faults);
     }
     let read = mixing(&args.settings, args.config.as_deref())?;
-    start_mixnode(read, args.json, false).await
+    let extras = Extras::of_mixnode(args.config.as_deref(), &args.accounts);
+    start_mixnode(read, extras, args.json, false).await
+}
+
+/// Returns the faults of a mixnode with these services.
+fn not_mixing(read: &ReadSettings, extras: &Result<Extras, Vec<Problem>>) -> Vec<Problem> {
+    let mut all = no_mixnode(read);
+    match extras {
+        Ok(extras) => all.extend(extras.needs(read)),
+        Err(faults) => all.extend_from_slice(faults),
+    }
+    all
 }
 
 /// Returns the settings that a gateway of this program lacks: it registers no services.
@@ -190,8 +232,14 @@ fn no_mixnode(read: &ReadSettings) -> Vec<Problem> {
     found
 }
 
-async fn start_mixnode(read: ReadSettings, as_json: bool, leashed: bool) -> Result<(), Fail> {
-    let mut config = checked(read, no_mixnode)?;
+async fn start_mixnode(
+    read: ReadSettings,
+    extras: Result<Extras, Vec<Problem>>,
+    as_json: bool,
+    leashed: bool,
+) -> Result<(), Fail> {
+    let mut config = checked(read, |read| not_mixing(read, &extras))?;
+    let extras = extras.map_err(|faults| problems(&faults))?;
     config.folder.serve = None;
     if let Some(file) = &config.mesh.network {
         let network = Network::read(file).map_err(Error::from)?;
@@ -202,7 +250,7 @@ async fn start_mixnode(read: ReadSettings, as_json: bool, leashed: bool) -> Resu
             .into());
         }
     }
-    run(config, Extras::default(), as_json, (false, leashed)).await
+    run(config, extras, as_json, (false, leashed)).await
 }
 
 /// Runs the node of a settings file until standard input is closed. It is a mixnode if that is its role.
@@ -211,9 +259,15 @@ pub(crate) async fn leashed(file: &Path) -> Result<(), Fail> {
     let read = read.map_err(unusable)?.read();
     let roles = read.config.mesh.roles;
     if roles.has(Role::Mix) && !roles.has(Role::Gateway) {
-        return start_mixnode(read, true, true).await;
+        let extras = Extras::of_mixnode(Some(file), &AccountFlags::default());
+        return start_mixnode(read, extras, true, true).await;
     }
-    let extras = Extras::read(Some(file), &MintFlags::default(), &NamesFlags::default());
+    let extras = Extras::read(
+        Some(file),
+        &MintFlags::default(),
+        &NamesFlags::default(),
+        &AccountFlags::default(),
+    );
     let config = checked(read, |read| lacking(read, &extras))?;
     let extras = extras.map_err(|faults| problems(&faults))?;
     run(config, extras, true, (false, true)).await
@@ -241,7 +295,8 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
     let keeps_port = !given.has("listen");
     let mut read = given.read();
     read.config.operator.log = "warn".into();
-    let extras = Extras::read(None, &args.mint, &args.names);
+    let accounts = AccountFlags::default();
+    let extras = Extras::read(None, &args.mint, &args.names, &accounts);
     let config = checked(read, |read| lacking(read, &extras))?;
     let extras = extras.map_err(|faults| problems(&faults))?;
     run(config, extras, args.json, (keeps_port, false)).await
@@ -265,11 +320,12 @@ async fn start(
     config: &mut GatewayConfig,
     extras: &Extras,
     keeps_port: bool,
-) -> Result<(Gateway, Running), Fail> {
+) -> Result<(Arc<Gateway>, Running), Fail> {
     // Check this before a key is created in a place where it would be served.
     config.keeps_secrets()?;
     // Hold the state first: of two processes that start with one key, only one may create it.
-    let state = config.hold_state(keeps_port || extras.mint.is_some() || extras.names.is_some())?;
+    let services = extras.mint.is_some() || extras.names.is_some() || extras.accounts.is_some();
+    let state = config.hold_state(keeps_port || services)?;
     let identity = load_or_new_identity(&config.node.key)?;
     let mint = match &extras.mint {
         Some(settings) => Some(Mint::open(settings, &identity, config)?),
@@ -277,6 +333,10 @@ async fn start(
     };
     let names = match &extras.names {
         Some(settings) => Some(Names::open(settings, &identity, config)?),
+        None => None,
+    };
+    let accounts = match &extras.accounts {
+        Some(settings) => Some(Accounts::open(settings, &identity, config)?),
         None => None,
     };
     let running = async || -> Result<Running, Fail> {
@@ -288,7 +348,11 @@ async fn start(
             Some(names) => Some(names.start().await?),
             None => None,
         };
-        Ok(Running { mint, names })
+        Ok(Running {
+            mint,
+            names,
+            accounts: None,
+        })
     };
     let builder = |config: &GatewayConfig| -> Result<GatewayBuilder, Fail> {
         let mut builder = Gateway::builder(identity.clone(), config);
@@ -298,15 +362,26 @@ async fn start(
         if let Some(names) = &names {
             builder = names.on(builder);
         }
+        if let Some(accounts) = &accounts {
+            builder = accounts.on(builder);
+        }
         match &mint {
             Some(mint) => mint.on(builder, config),
             None => Ok(builder),
         }
     };
+    // Accounts are settled by the node's own sessions.
+    let settling = async |gateway: Gateway, mut running: Running| -> Result<_, Fail> {
+        let gateway = Arc::new(gateway);
+        if let Some(accounts) = &accounts {
+            running.accounts = Some(accounts.start(Arc::clone(&gateway)).await?);
+        }
+        Ok((gateway, running))
+    };
     let Some(state) = state.as_ref().filter(|_| keeps_port) else {
         // Its state is read first, so that nobody is refused who comes early.
         let running = running().await?;
-        return Ok((builder(config)?.start().await?, running));
+        return settling(builder(config)?.start().await?, running).await;
     };
     let mut kept = KeptPort::of(Arc::clone(state), &config.node.key);
     config.listener.listen = vec![kept.listen()];
@@ -318,7 +393,8 @@ async fn start(
         started => started?,
     };
     kept.keep(gateway.listening());
-    Ok((gateway, running().await?))
+    let running = running().await?;
+    settling(gateway, running).await
 }
 
 async fn run(
@@ -343,7 +419,6 @@ async fn run(
         // Nobody knows of the node yet.
         _ = stops.told() => return Ok(()),
     };
-    let gateway = Arc::new(gateway);
     let at = admin.as_ref().and_then(|l| l.local_addr().ok());
     let admin = admin.map(|l| serve_admin(l, Arc::clone(&gateway)));
     let admin = admin.transpose();

@@ -1,5 +1,6 @@
 //! `betanet pay`: vouchers, from the mint's keys to a wallet.
 
+mod accounts;
 mod fit;
 mod flow;
 mod mint;
@@ -50,6 +51,8 @@ pub(crate) async fn pay(args: PayArgs) -> Result<(), Fail> {
         PayCommand::Resume(args) => resume::resume(args).await,
         PayCommand::Backup(args) => backup(&args),
         PayCommand::Restore(args) => restore::restore(args).await,
+        PayCommand::Accounts(args) => accounts::show(&args).await,
+        PayCommand::Evidence(args) => accounts::verify(&args),
     }
 }
 

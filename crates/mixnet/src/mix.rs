@@ -21,7 +21,7 @@ use betanet_dial::{FileError, Network, Node};
 use betanet_keys::Maintainers;
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Role, Roles};
-use betanet_relay::Mesh;
+use betanet_relay::{CountPeers, Mesh};
 use betanet_session::{Clock, Count, Service, Streams, seed};
 use betanet_store::Storage;
 use betanet_wire::NodeId;
@@ -143,6 +143,13 @@ impl Mixing {
     pub fn taker(&self) -> Option<Arc<dyn Streams>> {
         let plane = self.plane.clone()?;
         Some(plane as Arc<dyn Streams>)
+    }
+
+    /// Has the bytes of packets counted by peers.
+    pub fn counts_peers(&self, peers: Arc<dyn CountPeers>) {
+        if let Some(plane) = &self.plane {
+            plane.counts_peers(peers);
+        }
     }
 
     /// Returns the service of the node's mix resources.

@@ -1,4 +1,6 @@
-//! The interface between a relay and the metrics of paths.
+//! The interfaces between a relay and what counts: the metrics of paths, and the accounts with peers.
+
+use betanet_wire::{ChargeTo, NodeId};
 
 /// The outcome of a path header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,3 +23,15 @@ pub trait CountPaths: Send + Sync {
 }
 
 impl CountPaths for () {}
+
+/// Counts bytes that nodes forward for each other: of relayed streams, and of packets.
+pub trait CountPeers: Send + Sync {
+    /// Whether a peer may begin a stream through this node. A stream that runs is not asked about again.
+    fn admits(&self, peer: &NodeId, charge: ChargeTo) -> bool;
+
+    /// This node forwarded bytes for a peer.
+    fn given(&self, peer: &NodeId, charge: ChargeTo, bytes: u64);
+
+    /// A peer was sent bytes to forward for this node.
+    fn taken(&self, peer: &NodeId, bytes: u64);
+}

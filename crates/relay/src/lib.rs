@@ -32,7 +32,7 @@ mod forward;
 mod mesh;
 mod view;
 
-pub use count::{CountPaths, PathOutcome};
+pub use count::{CountPaths, CountPeers, PathOutcome};
 pub use error::Error;
 pub use forward::{Exits, Relay};
 pub use mesh::{Mesh, adopt_saved, multiaddr, peer_of, peer_of_seed};

@@ -20,7 +20,7 @@ use crate::admission::AdmissionControl;
 use crate::health::{Fault, Vitals};
 use crate::metrics::Refusal;
 use crate::standing::Sessions;
-use crate::{Clock, Error, Extension, GatewayConfig, Metrics, View};
+use crate::{Clock, Error, Extension, GatewayConfig, Metrics, NodeId, Record, SessionHandle, View};
 pub use builder::GatewayBuilder;
 
 /// Time limit of a shutdown, to the end of the last session: its drain, its CLOSE, its last bytes.
@@ -123,6 +123,26 @@ impl Gateway {
     /// Returns the node's view of its network, if it is part of one.
     pub async fn view(&self) -> Option<View> {
         self.relay.mesh()?.view().await
+    }
+
+    /// Returns the records of the peers that the node knows; none if it is not part of a network.
+    pub async fn known_peers(&self) -> Vec<Record> {
+        match self.relay.mesh() {
+            Some(mesh) => mesh.records().await,
+            None => Vec::new(),
+        }
+    }
+
+    /// Opens a session with a peer, as this node. `None` if the peer is not known or not reached.
+    pub async fn session_with(&self, peer: NodeId) -> Option<SessionHandle> {
+        let to = self.relay.peer(peer).await?;
+        match self.relay.node().session(&to).await {
+            Ok(session) => Some(session),
+            Err(error) => {
+                tracing::debug!(%error, "a peer is not reached");
+                None
+            }
+        }
     }
 
     /// Returns all current faults of the node; empty if it works.

@@ -105,7 +105,7 @@ pub use betanet_mixnet::{
     build_directory, check_directory, publish_directory,
 };
 pub use betanet_path::{BuildError as PathError, Failure as PathFailure};
-pub use betanet_relay::{Error as RelayError, Mesh, PeerInfo, View};
+pub use betanet_relay::{CountPeers, Error as RelayError, Mesh, PeerInfo, View};
 pub use betanet_session::{
     Answer, Body, BodyError, BodySource, Broken, Call, CallBody, Clock, Error as SessionError,
     ErrorKind, ExchangeError, HandlerService, Next, OnSilence, Outcome, PeerSession, RawStream,

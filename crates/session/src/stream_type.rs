@@ -24,6 +24,12 @@ impl StreamType {
         feature: "",
     };
 
+    /// Accounts of what nodes forward for each other, Betanet's own type 0x12 (profile chapter 7).
+    pub const ACCOUNT: Self = Self {
+        number: 0x12,
+        feature: "vouchers",
+    };
+
     /// Requests to redeem vouchers, Betanet's own type 0x13 (profile chapter 7).
     pub const REDEEM: Self = Self {
         number: 0x13,

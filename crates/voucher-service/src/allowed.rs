@@ -18,6 +18,28 @@ pub(crate) const fn over_mix(one: Allowance) -> Allowance {
     }
 }
 
+/// What one address may have swapped in a day. Swaps cost nothing, and what the spender remembers of them lasts as long as the keyset:
+/// at this pace one address needs years to fill the room for all.
+pub(crate) const SWAPS_A_DAY: Allowance = Allowance {
+    window: 86_400_000_000,
+    requests: 1_024,
+    vouchers: 8_192,
+    forged: 0,
+};
+
+/// All callers over the mix together may have so many times as much swapped. In the 89 days of a keyset of the least life and its grace
+/// they fill three eighths of the room.
+const SWAPS_OVER_MIX: u32 = 8;
+
+/// What all callers over the mix together may have swapped in a day.
+pub(crate) const fn swaps_over_mix(one: Allowance) -> Allowance {
+    Allowance {
+        requests: one.requests.saturating_mul(SWAPS_OVER_MIX),
+        vouchers: one.vouchers.saturating_mul(SWAPS_OVER_MIX),
+        ..one
+    }
+}
+
 /// Counts what is asked for. `None` stands for callers over the mix.
 #[derive(Debug)]
 pub(crate) struct Allowed(Mutex<(Limits, Limits)>);
@@ -62,6 +84,35 @@ impl Allowed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_address_or_the_mix_does_not_fill_the_room_for_swaps() {
+        use betanet_vouchers::bank::{ANSWERS_MAX, GRANTED_MAX, SWAPS_MAX};
+        let (one, mix) = (SWAPS_A_DAY, swaps_over_mix(SWAPS_A_DAY));
+        let day = |n: u64| Time::from_micros(n * SWAPS_A_DAY.window);
+        let allowed = Allowed::new(one, mix);
+        let address = Some(ChargeTo::V4([1, 2, 3, 4]));
+        // What each of them has swapped in 89 days at most: as many vouchers as points in each request.
+        for (payer, part) in [(address, 1), (None, 6)] {
+            let (mut vouchers, mut requests) = (0_usize, 0_usize);
+            for n in 0..89 {
+                while allowed.charge(day(n), payer, 2 * 512) {
+                    vouchers += 512;
+                }
+                while allowed.charge(day(n), payer, 0) {
+                    requests += 1;
+                }
+            }
+            // Answers are kept for 30 days.
+            let answers = requests * 30 / 89;
+            let of = |n: usize, most: usize| 16 * n <= part * most;
+            assert!(vouchers > 0 && of(vouchers, SWAPS_MAX) && of(vouchers, GRANTED_MAX));
+            assert!(requests > 0 && of(answers, ANSWERS_MAX), "{answers}");
+        }
+        // Others still swap.
+        let other = Some(ChargeTo::V4([1, 2, 3, 5]));
+        assert!(allowed.charge(day(88), other, 1_024));
+    }
 
     #[test]
     fn callers_over_the_mix_share_sixteen_allowances_and_take_none_of_an_address() {

@@ -27,6 +27,8 @@ use crate::watched::{Reported, Watched};
 
 /// Time after which a refused caller may ask again, in seconds.
 const RETRY_AFTER: u64 = 5;
+/// Time after which a refused swap may be tried again, in seconds.
+const RETRY_SWAP: u64 = 3_600;
 /// Longest that a request waits for the state's answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -83,6 +85,15 @@ impl Refusal {
         }
     }
 
+    /// The day's allowance is used up.
+    pub(crate) const fn tomorrow() -> Self {
+        Self {
+            status: 429,
+            code: Code::POLICY_REJECTED,
+            retry_after: Some(RETRY_SWAP),
+        }
+    }
+
     pub(crate) const fn unavailable() -> Self {
         Self {
             status: 503,
@@ -122,6 +133,8 @@ pub(crate) struct Desk {
     pub(crate) handle: OnceLock<Handle<VoucherState>>,
     /// Of direct sessions, and of all callers over the mix together.
     pub(crate) limits: Allowed,
+    /// Of swaps, a day.
+    pub(crate) swaps: Allowed,
     pub(crate) room: Room,
     pub(crate) arithmetic: Arc<Semaphore>,
     pub(crate) counted: Counted,
@@ -163,6 +176,12 @@ impl Desk {
             .limits
             .charge(self.clock.now().mono, by.charge, vouchers);
         within.then_some(()).ok_or(Refusal::busy())
+    }
+
+    /// Charges a swap of so many vouchers and points.
+    fn charge_swap(&self, by: Asker, weight: usize) -> Result<(), Refusal> {
+        let within = self.swaps.charge(self.clock.now().mono, by.charge, weight);
+        within.then_some(()).ok_or(Refusal::tomorrow())
     }
 
     /// Verifies vouchers of a request that was charged. As many as are looked for are charged as forged beforehand, so that requests
@@ -272,7 +291,9 @@ impl Desk {
         let (request, points, verified) = self
             .work(move |desk| {
                 let request = SwapRequest::from_bytes(&body)?;
-                desk.charge(by, request.vouchers.len() + request.blinded.len())?;
+                let weight = request.vouchers.len() + request.blinded.len();
+                desk.charge(by, weight)?;
+                desk.charge_swap(by, weight)?;
                 // No mint would sign a bad point, and the vouchers would be spent.
                 let points = request.points().map_err(|_| Refusal::malformed())?;
                 let verified = desk.verified(by, request.hash(), &request.vouchers)?;

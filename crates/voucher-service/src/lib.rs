@@ -3,7 +3,7 @@
 //! **Promises.** A voucher is redeemed once: an answer leaves after its commit is on disk, and never after the lease that covers it.
 //! The same request has the same answer. Pairings, signatures and decoding of points run on threads for them, as many at once as
 //! there are processors. Bodies, requests under way and requests a minute are bounded for each address. A mint signs what was paid
-//! for, and a coupon pays once.
+//! for, and a coupon pays once. [`accounts`] between nodes count only with both signatures.
 //!
 //! **Below:** `vouchers` (the machines), `durable` and `journal` (how they last), `runtime`. **Above:** `cli`.
 //! **Source:** profile chapter 7 (`spec-vectors/PROFILE.md`).
@@ -84,6 +84,7 @@
 //! # }
 //! ```
 
+pub mod accounts;
 mod allowed;
 mod bar;
 pub mod client;

@@ -33,6 +33,7 @@ pub(crate) fn measures(desk: &Desk) -> Vec<Measure> {
     let balances = view.balances.values().sum::<u128>();
     let balances = u64::try_from(balances).unwrap_or(u64::MAX);
     let (direct, mixed) = desk.limits.refused();
+    let swaps = desk.swaps.refused();
     vec![
         gauge(
             "voucher_points_signed",
@@ -76,6 +77,12 @@ pub(crate) fn measures(desk: &Desk) -> Vec<Measure> {
             &desk.counted.refused,
         ),
         counter("vouchers_forged", "Forged vouchers", &desk.counted.forged),
+        Measure::one(
+            "voucher_swaps_limited",
+            "Swaps beyond the day's allowance of their address",
+            MeasureKind::Counter,
+            swaps.0.saturating_add(swaps.1),
+        ),
         Measure::one(
             "voucher_requests_limited",
             "Requests beyond the allowance of their address",

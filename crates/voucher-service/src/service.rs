@@ -14,7 +14,7 @@ use betanet_vouchers::{Allowance, Denomination, Keyset, KeysetId, Keysets};
 use tokio::sync::Semaphore;
 
 use crate::Error;
-use crate::allowed::{Allowed, over_mix};
+use crate::allowed::{Allowed, SWAPS_A_DAY, over_mix, swaps_over_mix};
 use crate::bar::BarService;
 use crate::client::VoucherClient;
 use crate::desk::Desk;
@@ -37,6 +37,10 @@ pub struct Settings {
     pub allowance: Allowance,
     /// What all callers over the mix together may ask for.
     pub over_mix: Allowance,
+    /// What one address may have swapped: vouchers and points. Swaps cost nothing, and are remembered for long.
+    pub swaps: Allowance,
+    /// What all callers over the mix together may have swapped.
+    pub swaps_over_mix: Allowance,
     /// Requests whose arithmetic is done at once; 0 for one a processor.
     pub threads: usize,
     /// When snapshots are taken.
@@ -49,6 +53,8 @@ impl Default for Settings {
         Self {
             allowance: one,
             over_mix: over_mix(one),
+            swaps: SWAPS_A_DAY,
+            swaps_over_mix: swaps_over_mix(SWAPS_A_DAY),
             threads: 0,
             journal: DurableSettings::default(),
         }
@@ -144,6 +150,7 @@ impl VoucherService {
             payments: Box::new(payments),
             handle: OnceLock::new(),
             limits: Allowed::new(settings.allowance, settings.over_mix),
+            swaps: Allowed::new(settings.swaps, settings.swaps_over_mix),
             room: Room::standard(),
             arithmetic: Arc::new(Semaphore::new(threads)),
             counted: Default::default(),

@@ -8,6 +8,7 @@
 )]
 
 mod all {
+    mod accounts;
     mod admin;
     mod bounds;
     mod crash;

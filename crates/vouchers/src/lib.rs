@@ -19,7 +19,7 @@
 //! | [`message`] | requests and answers |
 //! | [`mint`], [`bank`] | deterministic machines over journals: a mint, and the redemption service |
 //! | [`wallet`] | secrets from a phrase, operations that survive crashes |
-//! | [`account`], [`meter`] | what a relay forwarded for a peer |
+//! | [`meter`], [`account`], [`accounts`] | what a relay forwarded for a peer, the record of it, and its way to both signatures |
 //!
 //! Arithmetic is apart from state: it can run on any thread. Time and randomness are arguments.
 //!
@@ -78,6 +78,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod account;
+pub mod accounts;
 pub mod bank;
 mod batch;
 mod deal;

@@ -1,157 +1,179 @@
-//! A relay's count of what it forwards for each peer.
+//! A node's counts of what it forwards for peers, and of what relays forward for it, until they are written down.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use betanet_wire::{Code, NodeId};
+use betanet_wire::{ChargeTo, Code, NodeId};
 
-use crate::account::{Account, PERIOD};
+use crate::account::PERIOD;
 
-/// Most peers that are counted at once.
+/// Most counts of peers at once.
 pub const METERED_MAX: usize = 1 << 16;
+/// Most of them of peers for whom one party is charged.
+pub const METERED_EACH: usize = METERED_MAX / 16;
 
-/// A relay's price, as its peer record says.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What a relay asks of peers that do not countersign what it forwarded for them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tariff {
-    /// Units for 2^20 bytes; 0: free.
+    /// Units for 2^20 bytes, which its peer record says; 0: free.
     pub price: u64,
-    /// Bytes that each peer has free in each period.
+    /// Bytes that a peer may have open before it is refused. Without a price, nobody is.
     pub allowance: u64,
+}
+
+/// What was counted of one peer in one period.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Counted {
+    /// Number of the UTC day since 1970.
+    pub period: u64,
+    /// The peer.
+    pub peer: NodeId,
+    /// Bytes that this node forwarded for the peer.
+    pub given: u64,
+    /// Bytes that the peer was sent to forward for this node.
+    pub taken: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Usage {
-    bytes: u64,
-    /// Bytes that were paid for and not used.
-    paid: u64,
-    /// Bytes that a stream took beyond allowance and payment.
-    owed: u64,
-    seq: u64,
+    given: u64,
+    taken: u64,
+    charge: Option<ChargeTo>,
 }
 
 /// Counts bytes by peer and period, and says who may begin a stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Meter {
-    relay: NodeId,
     tariff: Tariff,
-    period: u64,
-    of: BTreeMap<NodeId, Usage>,
+    of: BTreeMap<(u64, NodeId), Usage>,
+    by: BTreeMap<ChargeTo, usize>,
+    /// Bytes that are written down and not countersigned.
+    open: BTreeMap<NodeId, u64>,
+    /// Bytes that were not counted, because too many peers are.
+    pub uncounted: u64,
 }
 
 impl Meter {
     /// Begins to count.
     #[must_use]
-    pub const fn new(relay: NodeId, tariff: Tariff, unix_ms: u64) -> Self {
+    pub fn new(tariff: Tariff) -> Self {
         Self {
-            relay,
             tariff,
-            period: unix_ms / PERIOD,
-            of: BTreeMap::new(),
+            ..Self::default()
         }
+    }
+
+    fn has_room(&self, charge: Option<ChargeTo>) -> bool {
+        let own = charge.and_then(|c| self.by.get(&c));
+        self.of.len() < METERED_MAX && own.is_none_or(|n| *n < METERED_EACH)
+    }
+
+    fn entry(&mut self, key: (u64, NodeId), charge: Option<ChargeTo>) -> Option<&mut Usage> {
+        if !self.of.contains_key(&key) {
+            if !self.has_room(charge) {
+                return None;
+            }
+            if let Some(charge) = charge {
+                *self.by.entry(charge).or_default() += 1;
+            }
+        }
+        let fresh = Usage {
+            charge,
+            ..Usage::default()
+        };
+        Some(self.of.entry(key).or_insert(fresh))
+    }
+
+    /// Bytes that a peer has open: forwarded for it, and not countersigned. What was not written down counts for its period alone.
+    #[must_use]
+    pub fn open(&self, unix_ms: u64, peer: &NodeId) -> u64 {
+        let fresh = self.of.get(&(unix_ms / PERIOD, *peer));
+        let written = self.open.get(peer).copied().unwrap_or_default();
+        written.saturating_add(fresh.map_or(0, |u| u.given))
     }
 
     /// Whether a peer may begin a stream. One that runs is never cut: it takes what it takes, and the next has to wait.
     ///
     /// # Errors
     ///
-    /// [`Code::POLICY_REJECTED`]: allowance and payment are used up, or too many peers are counted.
-    pub fn admits(&self, peer: &NodeId) -> Result<(), Code> {
+    /// [`Code::POLICY_REJECTED`]: the peer's allowance is used up, or too many peers are counted.
+    pub fn admits(&self, unix_ms: u64, peer: &NodeId, charge: ChargeTo) -> Result<(), Code> {
         if self.tariff.price == 0 {
             return Ok(());
         }
-        let usage = self.of.get(peer);
-        if usage.is_none() && self.of.len() >= METERED_MAX {
-            return Err(Code::POLICY_REJECTED);
-        }
-        let usage = usage.copied().unwrap_or_default();
-        let free = self.tariff.allowance.saturating_add(usage.paid);
-        match usage.bytes.saturating_add(usage.owed) < free {
+        let known = self.of.contains_key(&(unix_ms / PERIOD, *peer));
+        let fits = known || self.has_room(Some(charge));
+        match fits && self.open(unix_ms, peer) < self.tariff.allowance {
             true => Ok(()),
             false => Err(Code::POLICY_REJECTED),
         }
     }
 
-    /// Counts forwarded bytes.
-    pub fn count(&mut self, peer: &NodeId, bytes: u64) {
-        if let Some(usage) = self.entry(peer) {
-            usage.bytes = usage.bytes.saturating_add(bytes);
+    /// Counts bytes that this node forwarded for a peer.
+    pub fn given(&mut self, unix_ms: u64, peer: &NodeId, charge: ChargeTo, bytes: u64) {
+        match self.entry((unix_ms / PERIOD, *peer), Some(charge)) {
+            Some(usage) => usage.given = usage.given.saturating_add(bytes),
+            None => self.uncounted = self.uncounted.saturating_add(bytes),
         }
     }
 
-    /// Counts a payment; `false` if too many peers are counted.
-    pub fn pay(&mut self, peer: &NodeId, units: u64) -> bool {
-        let price = self.tariff.price.max(1);
-        let bytes = (u128::from(units) << 20) / u128::from(price);
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let Some(usage) = self.entry(peer) else {
-            return false;
-        };
-        let mended = usage.owed.min(bytes);
-        usage.owed -= mended;
-        usage.paid = usage.paid.saturating_add(bytes - mended);
-        true
-    }
-
-    fn entry(&mut self, peer: &NodeId) -> Option<&mut Usage> {
-        if !self.of.contains_key(peer) && self.of.len() >= METERED_MAX {
-            return None;
+    /// Counts bytes that a peer was sent to forward for this node.
+    pub fn taken(&mut self, unix_ms: u64, peer: &NodeId, bytes: u64) {
+        match self.entry((unix_ms / PERIOD, *peer), None) {
+            Some(usage) => usage.taken = usage.taken.saturating_add(bytes),
+            None => self.uncounted = self.uncounted.saturating_add(bytes),
         }
-        Some(self.of.entry(*peer).or_default())
     }
 
-    /// Bytes of a peer in this period.
-    #[must_use]
-    pub fn bytes(&self, peer: &NodeId) -> u64 {
-        self.of.get(peer).map_or(0, |u| u.bytes)
-    }
-
-    /// The record of a peer in this period so far.
-    pub fn account(&mut self, peer: &NodeId) -> Option<Account> {
-        let (relay, period) = (self.relay, self.period);
-        let usage = self.of.get_mut(peer).filter(|u| u.bytes > 0)?;
-        usage.seq += 1;
-        Some(usage.account(relay, *peer, period))
-    }
-
-    /// Goes on to the period of this time. Gives the records of the one that ended, and forgets peers that neither paid nor owe.
-    pub fn turn(&mut self, unix_ms: u64) -> Vec<Account> {
-        let now = unix_ms / PERIOD;
-        if now <= self.period {
-            return Vec::new();
-        }
-        let (relay, ended, allowance) = (self.relay, self.period, self.tariff.allowance);
-        self.period = now;
-        let mut out = Vec::new();
-        for (peer, usage) in &mut self.of {
-            if usage.bytes > 0 {
-                usage.seq += 1;
-                out.push(usage.account(relay, *peer, ended));
+    /// Takes at most so many counts out, of peers that are worth writing down. The counts of others are forgotten with their period.
+    pub fn take(
+        &mut self,
+        unix_ms: u64,
+        most: usize,
+        worth: impl Fn(&NodeId) -> bool,
+    ) -> Vec<Counted> {
+        let (now, mut out) = (unix_ms / PERIOD, Vec::new());
+        let by = &mut self.by;
+        self.of.retain(|(period, peer), usage| {
+            let goes = worth(peer);
+            if goes && out.len() < most {
+                out.push(Counted {
+                    period: *period,
+                    peer: *peer,
+                    given: usage.given,
+                    taken: usage.taken,
+                });
+            } else if goes || *period >= now {
+                return true;
             }
-            // What went beyond the allowance was paid for, or is owed.
-            let beyond = usage.bytes.saturating_sub(allowance);
-            let paid = usage.paid.min(beyond);
-            let owed = usage.owed.saturating_add(beyond - paid);
-            *usage = Usage {
-                bytes: 0,
-                paid: usage.paid - paid,
-                owed,
-                seq: 0,
-            };
-        }
-        self.of.retain(|_, u| u.paid > 0 || u.owed > 0);
+            if let Some(charge) = usage.charge
+                && let Some(n) = by.get_mut(&charge)
+            {
+                *n = n.saturating_sub(1);
+            }
+            false
+        });
+        by.retain(|_, n| *n > 0);
         out
     }
-}
 
-impl Usage {
-    fn account(&self, relay: NodeId, from: NodeId, period: u64) -> Account {
-        Account {
-            bytes: self.bytes.min((1 << 63) - 1),
-            from,
-            period,
-            relay,
-            seq: self.seq,
+    /// Puts counts back that could not be written down.
+    pub fn put_back(&mut self, counts: &[Counted]) {
+        for count in counts {
+            let bytes = count.given.saturating_add(count.taken);
+            match self.entry((count.period, count.peer), None) {
+                Some(usage) => {
+                    usage.given = usage.given.saturating_add(count.given);
+                    usage.taken = usage.taken.saturating_add(count.taken);
+                }
+                None => self.uncounted = self.uncounted.saturating_add(bytes),
+            }
         }
+    }
+
+    /// Replaces what is written down and not countersigned.
+    pub fn set_open(&mut self, open: BTreeMap<NodeId, u64>) {
+        self.open = open;
     }
 }
 
@@ -159,70 +181,97 @@ impl Usage {
 mod tests {
     use super::*;
 
-    const RELAY: NodeId = NodeId([9; 20]);
     const A: NodeId = NodeId([1; 20]);
+    const BY: ChargeTo = ChargeTo::V4([9; 4]);
+    const DAY: u64 = 5 * PERIOD;
     const REFUSED: Result<(), Code> = Err(Code::POLICY_REJECTED);
 
     fn meter(price: u64) -> Meter {
         let allowance = 1_000;
-        Meter::new(RELAY, Tariff { price, allowance }, 5 * PERIOD)
+        Meter::new(Tariff { price, allowance })
     }
 
     #[test]
     fn an_unpaid_peer_is_refused_after_its_allowance_and_never_in_a_stream() {
         let mut m = meter(2);
-        m.count(&A, 999);
-        assert_eq!(m.admits(&A), Ok(()));
+        m.given(DAY, &A, BY, 999);
+        assert_eq!(m.admits(DAY, &A, BY), Ok(()));
         // The stream that it began goes on beyond.
-        m.count(&A, 5_000);
-        assert_eq!((m.admits(&A), m.bytes(&A)), (REFUSED, 5_999));
-        assert_eq!(m.admits(&NodeId([2; 20])), Ok(()));
-        // What is owed is not forgotten with the day.
-        let ended = m.turn(6 * PERIOD);
-        let account = Account {
-            bytes: 5_999,
-            from: A,
+        m.given(DAY, &A, BY, 5_000);
+        assert_eq!((m.admits(DAY, &A, BY), m.open(DAY, &A)), (REFUSED, 5_999));
+        assert_eq!(m.admits(DAY, &NodeId([2; 20]), BY), Ok(()));
+        // What is written down stays open until it is countersigned.
+        let counted = Counted {
             period: 5,
-            relay: RELAY,
-            seq: 1,
+            peer: A,
+            given: 5_999,
+            taken: 0,
         };
-        assert_eq!(ended, [account]);
-        assert_eq!(m.admits(&A), REFUSED);
-        assert!(m.pay(&A, 1));
-        assert_eq!(m.admits(&A), Ok(()));
-        assert_eq!(m.of[&A].paid, (1 << 19) - 4_999);
-    }
-
-    #[test]
-    fn payments_last_and_idle_peers_are_forgotten() {
-        let mut m = meter(1);
-        assert!(m.pay(&A, 1));
-        m.count(&A, 1_500);
-        m.count(&NodeId([2; 20]), 10);
-        assert_eq!(m.account(&A).unwrap().seq, 1);
-        assert_eq!(m.turn(6 * PERIOD).len(), 2);
-        assert!(m.turn(6 * PERIOD).is_empty());
-        assert_eq!((m.of.len(), m.of[&A].paid), (1, (1 << 20) - 500));
+        assert_eq!(m.take(DAY + PERIOD, 9, |_| true), [counted]);
+        m.set_open([(A, 5_999)].into());
+        assert_eq!(m.admits(DAY + PERIOD, &A, BY), REFUSED);
+        m.set_open([(A, 999)].into());
+        assert_eq!(m.admits(DAY + PERIOD, &A, BY), Ok(()));
         let mut free = meter(0);
-        free.count(&A, u64::MAX);
-        assert_eq!(free.admits(&A), Ok(()));
+        free.given(DAY, &A, BY, u64::MAX);
+        assert_eq!(free.admits(DAY, &A, BY), Ok(()));
     }
 
     #[test]
-    fn peers_are_bounded() {
+    fn counts_of_others_are_never_written_down_and_end_with_their_period() {
+        let mut m = meter(1);
+        let guest = NodeId([2; 20]);
+        m.given(DAY, &A, BY, 10);
+        m.given(DAY, &guest, BY, 2_000);
+        m.taken(DAY, &A, 3);
+        let out = m.take(DAY, 9, |peer| *peer == A);
+        assert_eq!(
+            out.iter().map(|c| (c.given, c.taken)).collect::<Vec<_>>(),
+            [(10, 3)]
+        );
+        m.put_back(&out);
+        m.taken(DAY, &A, 1);
+        let out = m.take(DAY, 9, |peer| *peer == A);
+        assert_eq!(
+            out.iter().map(|c| (c.given, c.taken)).collect::<Vec<_>>(),
+            [(10, 4)]
+        );
+        assert_eq!(m.admits(DAY, &guest, BY), REFUSED);
+        assert!(m.take(DAY + PERIOD, 9, |peer| *peer == A).is_empty());
+        assert_eq!(m.admits(DAY + PERIOD, &guest, BY), Ok(()));
+        assert!(m.of.is_empty() && m.by.is_empty());
+    }
+
+    #[test]
+    fn peers_are_bounded_and_one_address_has_a_sixteenth() {
         let mut m = meter(1);
         for n in 0..u32::try_from(METERED_MAX).unwrap() {
             let mut id = [0; 20];
             id[..4].copy_from_slice(&n.to_be_bytes());
-            m.count(&NodeId(id), 1);
+            let [a, ..] = n.to_be_bytes();
+            let by = n / u32::try_from(METERED_EACH).unwrap();
+            let by = ChargeTo::V4([a, 0, 0, u8::try_from(by).unwrap()]);
+            m.given(DAY, &NodeId(id), by, 1);
         }
-        assert_eq!(m.admits(&A), REFUSED);
-        m.count(&A, 7);
-        assert_eq!(
-            (m.bytes(&A), m.pay(&A, 1), m.of.len()),
-            (0, false, METERED_MAX)
-        );
-        m.turn(6 * PERIOD);
-        assert_eq!(m.admits(&A), Ok(()));
+        assert_eq!((m.of.len(), m.uncounted), (METERED_MAX, 0));
+        assert_eq!(m.admits(DAY, &A, BY), REFUSED);
+        m.given(DAY, &A, BY, 7);
+        m.taken(DAY, &A, 7);
+        assert_eq!((m.of.len(), m.uncounted), (METERED_MAX, 14));
+        // Counts go out in parts, and the rest stays.
+        assert_eq!(m.take(DAY, 1_000, |_| true).len(), 1_000);
+        assert_eq!(m.of.len(), METERED_MAX - 1_000);
+        m.take(DAY + PERIOD, 0, |_| false);
+        assert_eq!(m.admits(DAY, &A, BY), Ok(()));
+
+        let mut one = meter(1);
+        for n in 0..5_000_u32 {
+            let mut id = [0; 20];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            one.given(DAY, &NodeId(id), BY, 1);
+        }
+        assert_eq!(one.of.len(), METERED_EACH);
+        assert_eq!(one.admits(DAY, &A, BY), REFUSED);
+        assert_eq!(one.admits(DAY, &A, ChargeTo::V4([8; 4])), Ok(()));
     }
 }

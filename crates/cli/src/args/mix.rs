@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{Mixing, SettingArgs};
+use super::{AccountFlags, Mixing, SettingArgs};
 
 /// A relay of the mix that shows a web site to every other visitor.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ pub(crate) struct Mixnode {
     /// TOML file of settings. Each flag below is a key in it, with _ for -; dist/gateway.toml shows all keys.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) accounts: AccountFlags,
     #[command(flatten)]
     pub(crate) settings: SettingArgs<Mixing>,
     /// Print the node's status as one line of JSON.
@@ -45,6 +47,8 @@ pub(crate) struct MixnodeCheck {
     /// Same as FILE.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG", hide = true)]
     pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) accounts: AccountFlags,
     #[command(flatten)]
     pub(crate) settings: SettingArgs<Mixing>,
     /// Print the faults as one line of JSON.

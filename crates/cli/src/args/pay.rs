@@ -82,6 +82,69 @@ pub(crate) enum PayCommand {
                       Example: betanet pay restore ./phrase bnp1… --wallet ./again --password-file ./password"
     )]
     Restore(RestoreWalletArgs),
+    /// Show a node's accounts with its peers: what it forwarded for them, and what they countersigned.
+    #[command(
+        after_help = "The node keeps accounts with --accounts. -o writes the records with both signatures: evidence for the ledger of the economy.\n\n\
+                      Example: betanet pay accounts --admin 127.0.0.1:9464 -o ./evidence.cbor"
+    )]
+    Accounts(AccountsArgs),
+    /// Verify both signatures of each record in a file of evidence.
+    #[command(after_help = "Example: betanet pay evidence ./evidence.cbor")]
+    Evidence(EvidenceArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AccountsArgs {
+    /// Admin address of the node.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: String,
+    /// File for the evidence.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvidenceArgs {
+    /// File of evidence.
+    pub(crate) file: PathBuf,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A node's accounts with its peers.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct AccountFlags {
+    /// Keep accounts with other nodes: count what is forwarded, and sign each other's counts. Needs --state and --network.
+    #[arg(long, help_heading = "Accounts")]
+    pub(crate) accounts: bool,
+    /// Interval at which peers are asked to countersign, in seconds. Default: 3600.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        help_heading = "Accounts",
+        env = "BETANET_ACCOUNTS_EVERY"
+    )]
+    pub(crate) accounts_every: Option<u64>,
+    /// Units for each 2^20 forwarded bytes, which the node announces. Needs --account-allowance.
+    #[arg(
+        long,
+        value_name = "UNITS",
+        help_heading = "Accounts",
+        env = "BETANET_ACCOUNT_PRICE"
+    )]
+    pub(crate) account_price: Option<u64>,
+    /// Bytes that a peer may have without its countersignature. Beyond them, its new streams are refused.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        help_heading = "Accounts",
+        env = "BETANET_ACCOUNT_ALLOWANCE"
+    )]
+    pub(crate) account_allowance: Option<u64>,
 }
 
 /// A gateway's mint.

@@ -57,6 +57,11 @@ impl Links {
     }
 }
 
+/// Bytes of so many packets.
+pub(super) fn bytes_of(packets: usize) -> u64 {
+    u64::try_from(packets.saturating_mul(PACKET)).unwrap_or(u64::MAX)
+}
+
 const fn named(cause: Cause) -> &'static str {
     match cause {
         Cause::LinkFull => "link_full",
@@ -226,6 +231,9 @@ async fn run(inner: Weak<Inner>, mut orders: mpsc::Receiver<LinkTransmit>) {
                 let writing = async { stream.as_mut()?.write(bytes).await.ok() };
                 let written = timeout_at(inner.clock.instant(until), writing).await;
                 if matches!(written, Ok(Some(()))) {
+                    if let Some(peers) = inner.peers.get() {
+                        peers.taken(&op.next, bytes_of(packets.len()));
+                    }
                     LinkInput::Written { op, packets }
                 } else {
                     stream = None;

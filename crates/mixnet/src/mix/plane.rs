@@ -14,7 +14,7 @@ use betanet_dial::Node;
 use betanet_machine::{Rng, Seed};
 use betanet_mix::plane::UNREAD;
 use betanet_mix::{Delivered, Departure, Packet, Pool, Reply, Waiting, epoch_at};
-use betanet_relay::Mesh;
+use betanet_relay::{CountPeers, Mesh};
 use betanet_session::{Clock, PeerSession, Streams, Substream};
 use betanet_wire::{ChargeTo, NodeId};
 use tokio::sync::{Semaphore, mpsc};
@@ -60,6 +60,8 @@ pub(super) struct Inner {
     pub(super) listed: Arc<Listed>,
     pub(super) lookups: Lookups,
     pub(super) metrics: Arc<dyn CountMix>,
+    /// Accounts with the peers, where the node keeps them.
+    pub(super) peers: OnceLock<Arc<dyn CountPeers>>,
     /// Random choice of dropped packets, for rehearsals.
     dice: Mutex<Rng>,
     stopping: AtomicBool,
@@ -107,6 +109,7 @@ impl Plane {
             listed: Arc::default(),
             lookups: Lookups::default(),
             metrics,
+            peers: OnceLock::new(),
             dice: Mutex::new(Rng::new(&Seed::from_number(options.lose.1))),
             stopping: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),
@@ -149,6 +152,12 @@ impl Plane {
     pub(crate) fn deliver_to(&self, local: mpsc::Sender<Delivered>) {
         // This is set once, before any packet arrives.
         let _ = self.inner.local.set(local);
+    }
+
+    /// Has the bytes of packets counted by peers.
+    pub(crate) fn counts_peers(&self, peers: Arc<dyn CountPeers>) {
+        // This is set once, before any packet arrives.
+        let _ = self.inner.peers.set(peers);
     }
 
     /// Sets the node and mesh that send packets on.

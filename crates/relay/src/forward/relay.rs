@@ -22,7 +22,7 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::load::Load;
 use super::{CameFrom, ForwardCarrier, Paths, RawStream, read};
-use crate::{CountPaths, Mesh, PathOutcome};
+use crate::{CountPaths, CountPeers, Mesh, PathOutcome};
 use betanet_dial::{Error, Node};
 use betanet_session::ops::Op;
 use betanet_session::{Clock, SessionHandle};
@@ -50,6 +50,7 @@ type Back = Option<mpsc::Sender<Op>>;
 struct Begun {
     stream: RawStream,
     first: First,
+    from: CameFrom,
 }
 
 type Core = betanet_path::Relay<Back, Box<SessionHandle>, Begun>;
@@ -66,6 +67,8 @@ pub struct Relay {
     /// Finds peers for others' paths, once the node is part of a network.
     mesh: OnceLock<Mesh>,
     metrics: Arc<dyn CountPaths>,
+    /// Accounts with the peers, where the node keeps them.
+    peers: OnceLock<Arc<dyn CountPeers>>,
     load: Arc<Load>,
     core: Mutex<Core>,
     /// Notified when a dial has begun, whose deadline may come before all others.
@@ -101,6 +104,7 @@ impl Relay {
             node: Arc::new(node.with_paths(own.clone())),
             mesh: OnceLock::new(),
             metrics,
+            peers: OnceLock::new(),
             load: Load::start(),
             core: Mutex::new(core),
             dials: Arc::clone(&dials),
@@ -119,6 +123,12 @@ impl Relay {
         // This is set once: a gateway starts its mesh before it accepts sessions.
         let _ = self.mesh.set(mesh);
         self.lock().join();
+    }
+
+    /// Has the bytes of relayed streams counted by peers.
+    pub fn counts_peers(&self, peers: Arc<dyn CountPeers>) {
+        // This is set once, before the node accepts sessions.
+        let _ = self.peers.set(peers);
     }
 
     /// Returns the mesh, if the node is part of a network.
@@ -337,7 +347,11 @@ impl Relay {
             from: from.key.node_id(),
             charge: from.charge,
             path,
-            stream: Begun { stream, first },
+            stream: Begun {
+                stream,
+                first,
+                from,
+            },
         });
     }
 
@@ -357,6 +371,7 @@ impl Relay {
         let Begun {
             mut stream,
             mut first,
+            ..
         } = begun;
         first.ends_here(self.clock.now());
         let message = loop {

@@ -11,7 +11,7 @@ use betanet_legacy::{ToServer, Translator};
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
 use betanet_mixnet::{Mixing, PLACE};
-use betanet_relay::{Relay, adopt_saved, multiaddr};
+use betanet_relay::{CountPeers, Relay, adopt_saved, multiaddr};
 use betanet_session::{OwnTask, Router, Service, StreamRegistry, StreamType};
 use betanet_store::Storage;
 use tokio::sync::Semaphore;
@@ -79,6 +79,8 @@ pub struct GatewayBuilder {
     types: BTreeMap<u8, (StreamType, Arc<dyn Streams>)>,
     storage: Option<Arc<dyn Storage>>,
     extensions: Vec<Arc<dyn Extension>>,
+    peers: Option<Arc<dyn CountPeers>>,
+    prices: BTreeMap<String, u64>,
 }
 
 impl std::fmt::Debug for GatewayBuilder {
@@ -99,6 +101,8 @@ impl GatewayBuilder {
             types: BTreeMap::new(),
             storage: None,
             extensions: Vec::new(),
+            peers: None,
+            prices: BTreeMap::new(),
         }
     }
 
@@ -138,6 +142,20 @@ impl GatewayBuilder {
         self
     }
 
+    /// Has bytes that nodes forward for each other counted by peers: those of relayed streams, and of packets of the mix.
+    #[must_use]
+    pub fn count_peers(mut self, peers: Arc<dyn CountPeers>) -> Self {
+        self.peers = Some(peers);
+        self
+    }
+
+    /// Announces a price in the node's record.
+    #[must_use]
+    pub fn price(mut self, of: &str, units: u64) -> Self {
+        self.prices.insert(of.to_owned(), units);
+        self
+    }
+
     /// Opens the listeners that the configuration names.
     ///
     /// # Errors
@@ -152,6 +170,8 @@ impl GatewayBuilder {
             types,
             storage,
             extensions,
+            peers,
+            prices,
         } = self;
         let config = &config;
         if !router.has("/") {
@@ -314,6 +334,12 @@ impl GatewayBuilder {
             translator: translator.clone(),
         });
         let relay = Arc::clone(&acceptor.relay);
+        if let Some(peers) = &peers {
+            relay.counts_peers(Arc::clone(peers));
+            if let Some(mixing) = &mixing {
+                mixing.counts_peers(Arc::clone(peers));
+            }
+        }
         let gate: Arc<dyn SessionGate> = acceptor;
         let open = (!config.site.cover_only).then(|| Arc::clone(&gate));
         let site = Site::new(Arc::clone(&certificate), cover, open, Limits::default());
@@ -381,6 +407,7 @@ impl GatewayBuilder {
                 org: config.mesh.org.clone(),
                 pin: facts.self_signed.then_some(pin),
                 mix: mixing.as_ref().map(Mixing::record).unwrap_or_default(),
+                price: prices,
                 ..Draft::default()
             };
             if let Some(storage) = &storage {

@@ -1,7 +1,7 @@
-use betanet_runtime::{Headers, Method};
+use betanet_runtime::{Headers, Method, Node};
 use betanet_voucher_service::{Error, Settings, VoucherService};
 use betanet_vouchers::Allowance;
-use betanet_vouchers::message::{Op, RedeemRequest, RestoreRequest};
+use betanet_vouchers::message::{Op, RedeemRequest, RestoreRequest, SwapRequest};
 use betanet_wire::Code;
 
 use super::world::{Mint, Town, ask, client, code, identity, post, session};
@@ -62,6 +62,42 @@ async fn forged_vouchers_use_the_allowance_up() {
     }
     // 17 each: the third one passes the bound, the fourth finds it passed.
     assert_eq!(told, [200, 200, 200, 429]);
+    town.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_swaps_too_much_stops_nobody_else() {
+    let settings = Settings {
+        swaps: Allowance {
+            vouchers: 4,
+            ..Settings::default().swaps
+        },
+        ..Settings::default()
+    };
+    let mut town = Town::with(1, 1, &[0], settings).await;
+    let vouchers = town.issue(&client(57), &[0, 0, 0]).await;
+    let mut swap = |n: u8| {
+        let points = town.blind(&[0]).1;
+        let one = std::slice::from_ref(&vouchers[usize::from(n)]);
+        SwapRequest::encode([n; 16], &town.keyset.id(), one, &points)
+    };
+    let bodies = [swap(0), swap(1), swap(2)];
+    let greedy = session(57, &town.mints[0]).await;
+    assert_eq!(post(&greedy, "swap", &bodies[0]).await.0, 200);
+    assert_eq!(post(&greedy, "swap", &bodies[1]).await.0, 200);
+    let path = "/vouchers/swap";
+    let (status, headers, body) =
+        ask(&greedy, Method::Post, path, Headers::default(), &bodies[2]).await;
+    assert_eq!((status, code(&body)), (429, Code::POLICY_REJECTED));
+    assert_eq!(headers.text("retry-after"), Some("3600"));
+    // A holder at another address has its swap, and nobody's redemptions are refused.
+    let node = Node::new(Some(identity(58)), Default::default()).unwrap();
+    let node = node.with_source_address(Some([127, 0, 0, 2].into()));
+    let other = node.session(&town.mints[0].peer()).await.unwrap();
+    assert_eq!(post(&other, "swap", &bodies[2]).await.0, 200);
+    let to = identity(57).public().node_id();
+    let check = RedeemRequest::encode(Op::Check, to, [9; 16], &vouchers);
+    assert_eq!(post(&greedy, "redeem", &check).await.0, 200);
     town.end().await;
 }
 

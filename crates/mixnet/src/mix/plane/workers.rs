@@ -7,6 +7,7 @@ use betanet_mix::plane::{BATCH, batch};
 use betanet_mix::{Crowded, Delivered, Departure, Fate, Packet, Taken, process};
 use betanet_wire::NodeId;
 
+use super::super::links::bytes_of;
 use super::arrivals::Job;
 use super::{Inner, lock};
 
@@ -74,6 +75,7 @@ impl Worker {
         let full = process(&held.keys, &mut self.batch, forwards, take, &mut fates);
         inner.metrics.batch(self.batch.len(), full);
         inner.release(&self.batch);
+        inner.account(&self.batch, &fates);
         self.sort(&fates);
         if !self.leaving.is_empty() {
             self.inner.onward(&mut self.leaving);
@@ -149,6 +151,23 @@ impl Worker {
 }
 
 impl Inner {
+    /// Counts the packets that go on, by the peers that brought them.
+    fn account(&self, batch: &[Job], fates: &[Fate; BATCH]) {
+        let Some(peers) = self.peers.get() else {
+            return;
+        };
+        let onward = batch.iter().zip(fates);
+        let onward = onward.filter(|(_, fate)| matches!(fate, Fate::Onward { .. }));
+        let mut jobs = onward.map(|(job, _)| job).peekable();
+        while let Some(first) = jobs.next() {
+            let mut n = 1;
+            while jobs.next_if(|job| job.peer == first.peer).is_some() {
+                n += 1;
+            }
+            peers.given(&first.peer, first.via.charge, bytes_of(n));
+        }
+    }
+
     /// Decides whether to drop a packet for a rehearsal.
     fn loses(&self) -> bool {
         let (permille, _) = self.options.lose;
