@@ -147,6 +147,8 @@ pub const ROUTES: &[Route] = &[
     get("nodePage", "/nodes/{id}", P::Look),
     list("tasksPage", "/tasks", P::ReadWork),
     get("taskPage", "/tasks/{id}", P::ReadWork),
+    get("tokensPage", "/tokens", P::Look),
+    get("governancePage", "/governance", P::Look),
     get("auditPage", "/audit", P::ReadAudit),
     get("settingsPage", "/settings", P::Own),
     list("events", "/events", P::Look),

@@ -51,6 +51,7 @@ mod error;
 mod follow;
 mod http;
 mod lead;
+mod local;
 mod measures;
 mod rates;
 pub mod rows;
@@ -58,11 +59,15 @@ mod service;
 mod shared;
 mod state;
 pub mod verify;
+pub mod words;
 
 pub use client::ClientError;
 pub use error::Error;
+pub use local::{Ledger, View};
 pub use service::{EconomyService, Running, Settings};
 pub use verify::{Finding, Verified, Verifier, verify};
+
+pub use betanet_durable::Unavailable;
 
 /// The path prefix of the service.
 pub const PREFIX: &str = "/economy/1";

@@ -49,6 +49,7 @@ mod api;
 mod bar;
 mod driver;
 mod error;
+mod escrow;
 mod handle;
 mod http;
 mod keys;
@@ -62,6 +63,7 @@ mod service;
 mod settings;
 
 pub use error::Error;
+pub use escrow::{Claim, Covered, Escrow, Purpose, Untold};
 pub use handle::{Handle, Role, Saved};
 pub use levels::MixWays;
 pub use local::Local;

@@ -6,7 +6,9 @@ use crate::api::{accounts, fog, log};
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::files;
-use crate::pages::{audit, control, login, nodes, settings, submit, task, tasks};
+use crate::pages::{
+    audit, control, governance, login, nodes, settings, submit, task, tasks, tokens,
+};
 use crate::reply::Done;
 
 /// The answer to a request, which comes later.
@@ -45,6 +47,8 @@ handlers! {
     "nodePage" => nodes::one,
     "tasksPage" => tasks::show,
     "taskPage" => task::show,
+    "tokensPage" => tokens::show,
+    "governancePage" => governance::show,
     "auditPage" => audit::show,
     "settingsPage" => settings::show,
     "events" => log::events,

@@ -23,6 +23,7 @@ mod acts;
 mod api;
 mod assets;
 mod body;
+mod books;
 mod checks;
 mod core;
 mod cx;
@@ -57,6 +58,7 @@ use betanet_auth::jwt::Parties;
 use betanet_auth::session::Site;
 use betanet_auth::setup::Setup;
 use betanet_auth::{Secret, ServerKey};
+use betanet_economy_service::Ledger;
 use betanet_fog_service::Local;
 use betanet_journal::Journal;
 use betanet_keys::Identity;
@@ -106,6 +108,8 @@ pub struct Parts {
     pub coordinator: Local,
     /// Its node.
     pub gateway: Arc<Gateway>,
+    /// The ledger of tokens, if it has one.
+    pub ledger: Option<Ledger>,
     /// Key that signs heads of the audit log.
     pub identity: Identity,
 }
@@ -165,6 +169,7 @@ impl Panel {
             journal,
             coordinator,
             gateway,
+            ledger,
             identity,
         } = parts;
         let listener = settings.listener;
@@ -189,11 +194,12 @@ impl Panel {
         let actions = TaskTracker::new();
         let shared = Arc::new(shared::Shared {
             view: view::View::new(coordinator.clone()),
-            checks: checks::Checks::new(coordinator.clone(), Arc::clone(&gateway)),
+            checks: checks::Checks::new(coordinator.clone(), Arc::clone(&gateway), ledger.clone()),
             live: Arc::clone(&live),
             local: coordinator.clone(),
             gateway,
             identity,
+            ledger,
             journal,
             setup,
             proxies: settings.proxies,

@@ -31,10 +31,12 @@ impl Page<'_> {
     }
 }
 
-const PAGES: [(&str, &str, Permission); 5] = [
+const PAGES: [(&str, &str, Permission); 7] = [
     ("/control-panel", "Control panel", Permission::Look),
     ("/nodes", "Nodes", Permission::Look),
     ("/tasks", "Tasks", Permission::ReadWork),
+    ("/tokens", "Tokens", Permission::Look),
+    ("/governance", "Governance", Permission::Look),
     ("/audit", "Audit", Permission::ReadAudit),
     ("/settings", "Settings", Permission::Own),
 ];

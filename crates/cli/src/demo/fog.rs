@@ -9,14 +9,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use betanet_coordinator::{Change, Record};
 use betanet_fog::bodies::{Status, TokenRequest, TokenText};
 use betanet_fog::{
-    Amounts, Input, Kind, Level, List, Module, NodeState, Offline, Placement, Policy, Resources,
-    Retry, Signed, Source, Strategy, Task, TaskId, TaskState, Tier, Verification, Verify,
+    Amounts, Input, Kind, Level, List, Module, NodeState, Offline, Placement, Policy, Receipt,
+    RefusalCode, Resources, Retry, Signed, Source, Strategy, Task, TaskId, TaskState, Tier,
+    Verification, Verify,
 };
 use betanet_fog_client::{Blob, Direct, FogClient, Lists};
-use betanet_fog_service::{Coordinator, Namespace, PREFIX, Role, Running, Settings, Stores};
+use betanet_fog_service::{
+    Coordinator, Escrow, Handle, Namespace, PREFIX, Role, Running, Settings, Stores,
+};
 use betanet_fog_worker::programs::WORDS;
+use betanet_journal::{Batch, Journal};
 use betanet_journal_sqlite::SqliteJournal;
 use betanet_keys::Identity;
 use betanet_machine::Rng;
@@ -59,6 +64,27 @@ pub(super) struct Fog {
     module: Blob,
     tasks: Vec<TaskId>,
     killed: Option<(Clock, NodeId, usize)>,
+    journal: Arc<dyn Journal>,
+    /// Keys of the nodes, the liar's too.
+    keys: Vec<Identity>,
+}
+
+/// Who takes part in a fog, and what pays for its tasks.
+pub(super) struct Cast {
+    pub(super) me: Identity,
+    pub(super) owner: Identity,
+    pub(super) workers: Vec<Identity>,
+    pub(super) escrow: Option<Arc<dyn Escrow>>,
+}
+
+/// A task that a quorum decided against a node, with its receipts.
+pub(super) struct Lie {
+    /// The task's record.
+    pub(super) task: Vec<u8>,
+    pub(super) wrong: Signed<Receipt>,
+    pub(super) agreed: Vec<Signed<Receipt>>,
+    /// Keys of the nodes.
+    pub(super) keys: Vec<Identity>,
 }
 
 fn client(me: Identity, peer: &Peer) -> Result<FogClient, Fail> {
@@ -82,7 +108,26 @@ impl Fog {
     /// Starts a coordinator with a journal in SQLite, and three workers that join it with tokens.
     pub(super) async fn start(home: &Path) -> Result<Self, Fail> {
         let mut rng = Rng::new(&seed()?);
-        let [me, operator, owner] = [(); 3].map(|()| Identity::from_seed(&rng.array::<32>()));
+        let mut fresh = || Identity::from_seed(&rng.array::<32>());
+        let cast = Cast {
+            me: fresh(),
+            owner: fresh(),
+            workers: (0..3).map(|_| fresh()).collect(),
+            escrow: None,
+        };
+        Self::start_with(home, cast).await
+    }
+
+    /// Starts a coordinator and workers with these keys.
+    pub(super) async fn start_with(home: &Path, cast: Cast) -> Result<Self, Fail> {
+        let mut rng = Rng::new(&seed()?);
+        let Cast {
+            me,
+            owner,
+            workers,
+            escrow,
+        } = cast;
+        let operator = Identity::from_seed(&rng.array::<32>());
         let mut config = GatewayConfig::in_state(home.join("coordinator"));
         config.listener.listen = vec!["127.0.0.1:0".into()];
         // The tasks are small and many.
@@ -100,6 +145,9 @@ impl Fog {
         };
         let stores = ask!(Stores::open(&state, 1 << 24));
         let coordinator = Coordinator::new(me.clone(), settings, stores);
+        if let Some(escrow) = escrow {
+            coordinator.pay_from(escrow);
+        }
         let gateway = Gateway::builder(me, &config)
             .with_storage(Arc::clone(&state) as Arc<dyn Storage>)
             .service(PREFIX, coordinator.service())
@@ -107,8 +155,9 @@ impl Fog {
             .await?;
         let journal = SqliteJournal::open(&state, Default::default());
         let journal = journal.map_err(|e| fog_failed(&e))?;
+        let journal: Arc<dyn Journal> = Arc::new(journal);
         let peer = gateway.listening().peer();
-        let running = ask!(coordinator.start(&peer, Arc::new(journal)));
+        let running = ask!(coordinator.start(&peer, Arc::clone(&journal)));
         let leads = |role: &Role| matches!(role, Role::Leads(_));
         running.handle().wait_for(leads).await;
         let mut fog = Self {
@@ -123,11 +172,12 @@ impl Fog {
             module: Blob::from(WORDS.to_vec()),
             tasks: Vec::new(),
             killed: None,
+            journal,
+            keys: workers.clone(),
         };
         ask!(fog.user.put_blob(&fog.module));
-        for n in 1..=3 {
+        for (n, me) in (1..).zip(workers) {
             let token = fog.token(&format!("org-{n}")).await?;
-            let me = Identity::from_seed(&fog.rng.array::<32>());
             let worker = Worker::start(home, client(me.clone(), &fog.peer)?, n, token).await?;
             fog.workers.insert(me.public().node_id(), worker);
         }
@@ -298,6 +348,7 @@ impl Fog {
         let token = self.token("org-4").await?;
         let me = Identity::from_seed(&self.rng.array::<32>());
         let id = me.public().node_id();
+        self.keys.push(me.clone());
         let lying = liar::start(client(me, &self.peer)?, &token).await?;
         let mut tasks = 0;
         loop {
@@ -320,6 +371,98 @@ impl Fog {
                 return Ok(tasks);
             }
         }
+    }
+
+    /// The way into the coordinator, and its journal.
+    pub(super) fn books(&self) -> (Handle, Arc<dyn Journal>) {
+        (self.running.handle().clone(), Arc::clone(&self.journal))
+    }
+
+    /// A task that prints one number. Its budget is a FOG.
+    pub(super) fn small(&mut self) -> Result<Signed<Task>, Fail> {
+        let mut task = self.task(Strategy::LeastLoaded, &["spin", "1"])?;
+        task.budget = 1_000_000;
+        Signed::sign(task, self.user.me()).map_err(|e| fog_failed(&e))
+    }
+
+    /// Submits a task. A refusal is told by its code and key.
+    pub(super) async fn offer(
+        &mut self,
+        task: &Signed<Task>,
+    ) -> Result<Result<(), (RefusalCode, String)>, Fail> {
+        match self.user.submit(task).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) => match error.code() {
+                Some(code) => Ok(Err((code, error.to_string()))),
+                None => Err(fog_failed(&error)),
+            },
+        }
+    }
+
+    /// Waits for the end of a task, and returns what it costs.
+    pub(super) async fn cost(&self, id: &TaskId) -> Result<u64, Fail> {
+        let all = self.ended(&[*id]).await?;
+        all.first()
+            .map(|status| status.cost)
+            .ok_or_else(|| failed("fog: a task has no status"))
+    }
+
+    /// The lie of which the coordinator's journal has the receipts.
+    pub(super) async fn lie(&self) -> Result<Lie, Fail> {
+        let mut after = 0;
+        let mut tasks: BTreeMap<TaskId, Vec<u8>> = BTreeMap::new();
+        let mut returned: BTreeMap<TaskId, Vec<Signed<Receipt>>> = BTreeMap::new();
+        loop {
+            let entries = ask!(self.journal.read(after, Batch::default()));
+            let Some(last) = entries.last() else {
+                return Err(failed("fog: the journal has no lie"));
+            };
+            after = last.index;
+            for entry in &entries {
+                let kind = entry.record.kind.as_str();
+                let record = Record::read(kind, &entry.record.body).map_err(|e| fog_failed(&e))?;
+                match record.change {
+                    Change::Accepted { task, .. } => {
+                        let task = Signed::<Task>::restore(&task).map_err(|e| fog_failed(&e))?;
+                        if task.verify.rule == Verify::Quorum {
+                            tasks.insert(task.id(), task.rec().to_vec());
+                        }
+                    }
+                    Change::Returned { task, receipt, .. } if tasks.contains_key(&task) => {
+                        let receipt = Signed::<Receipt>::restore(&receipt);
+                        let all = returned.entry(task).or_default();
+                        all.push(receipt.map_err(|e| fog_failed(&e))?);
+                    }
+                    Change::Ended { task, deciding, .. } => {
+                        let all = returned.remove(&task).unwrap_or_default();
+                        let decided = |r: &Signed<Receipt>| deciding.contains(&r.fence);
+                        let (agreed, wrong): (Vec<_>, Vec<_>) = all.into_iter().partition(decided);
+                        let wrong = wrong.into_iter().next();
+                        if let (Some(wrong), Some(task)) = (wrong, tasks.remove(&task)) {
+                            let keys = self.keys.clone();
+                            return Ok(Lie {
+                                task,
+                                wrong,
+                                agreed,
+                                keys,
+                            });
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Ends a fog of which nothing else is expected.
+    pub(super) async fn stop(self) {
+        for (_, worker) in self.workers {
+            worker.stop().await;
+        }
+        self.operator.close().await;
+        self.user.close().await;
+        self.running.stop().await;
+        self.gateway.shutdown().await;
     }
 
     /// Checks a receipt of a worker as `betanet task verify` does.

@@ -7,6 +7,7 @@
 )]
 
 mod hostile;
+mod ledger;
 mod panel;
 mod rights;
 mod world;

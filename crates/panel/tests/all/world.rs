@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use betanet_auth::audit::Record;
+use betanet_economy_service::Ledger;
 use betanet_fog_service::{Coordinator, Namespace, Role as Leads, Running, Settings, Stores};
 use betanet_journal::MemoryStore;
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
@@ -26,6 +27,7 @@ pub(crate) struct World {
     _running: Running,
     pub(crate) identity: Identity,
     pub(crate) panel: Option<Panel>,
+    pub(crate) ledger: Option<Ledger>,
     pub(crate) at: SocketAddr,
     pub(crate) code: String,
 }
@@ -89,6 +91,7 @@ pub(crate) async fn world() -> World {
         _running: running,
         identity,
         panel: None,
+        ledger: None,
         at: SocketAddr::from(([127, 0, 0, 1], 0)),
         code: String::new(),
     };
@@ -142,6 +145,7 @@ impl World {
             journal: Arc::new(journal),
             coordinator: self.coordinator.local(),
             gateway: Arc::clone(&self.gateway),
+            ledger: self.ledger.clone(),
             identity: self.identity.clone(),
         };
         let panel = Panel::start(settings, parts).await.unwrap();
