@@ -67,6 +67,9 @@ fn covers(view: &View<'_>, claim: &Claim) -> Option<bool> {
 impl Escrow for LedgerEscrow {
     fn covers(&self, claim: Claim) -> Covered<'_> {
         Box::pin(async move {
+            if self.open.load(Ordering::Relaxed) >= self.settings.open_max {
+                return Err(Untold);
+            }
             let covered = self.look_for(claim).await?;
             let own = claim.owner == *self.settings.own.public().as_bytes();
             if covered || !own || !self.reserve_own(&claim).await? {

@@ -5,8 +5,7 @@
 //! rest returns to the client. Each is settled once: after a crash of the coordinator, what its journal says is compared with the
 //! ledger, and only what is missing there is done. A settlement counts once a final head covers it.
 //!
-//! **Below:** `fog-service` (the coordinator, and the port [`Escrow`](betanet_fog_service::Escrow)), `economy-service` (the ledger),
-//! `journal`. **Above:** the binary `coordinator`. **Source:** profile chapter 11, Work (`spec-vectors/PROFILE.md`).
+//! **Below:** `fog-service` (the coordinator, and the port `Escrow`), `economy-service` (the ledger), `journal`. **Above:** the binary `coordinator`. **Source:** profile chapter 11, Work (`spec-vectors/PROFILE.md`).
 //!
 //! - The client reserves for a TaskID or a commitment, and then submits. The coordinator reserves for tasks of its own key.
 //! - Nothing is stored here. All that is owed is a fold of the coordinator's journal, which keeps its records until they are settled.
@@ -43,13 +42,16 @@ mod pay;
 mod run;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use betanet_economy_service::Ledger;
 use betanet_keys::Identity;
 
 pub use hold::{reservation_id, reserve};
 pub use run::Paying;
+
+/// Most tasks and bids that are held and not settled, unless settings say otherwise.
+pub const OPEN_MAX: usize = 1 << 20;
 
 /// When ended tasks are settled.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -70,6 +72,8 @@ pub struct Settings {
     pub keys: Vec<Identity>,
     /// When ended tasks are settled.
     pub when: When,
+    /// Most tasks and bids that are held and not settled. Beyond it, no more are taken.
+    pub open_max: usize,
 }
 
 impl Settings {
@@ -80,6 +84,7 @@ impl Settings {
             keys: vec![own.clone()],
             own,
             when: When::DayEnd,
+            open_max: OPEN_MAX,
         }
     }
 }
@@ -91,6 +96,8 @@ pub struct LedgerEscrow {
     settings: Settings,
     /// Index of the first record of the fog's journal that is still needed.
     needs_from: AtomicU64,
+    /// Tasks and bids that are held and not settled.
+    open: AtomicUsize,
 }
 
 impl LedgerEscrow {
@@ -102,6 +109,7 @@ impl LedgerEscrow {
             settings,
             // Until the journal was read, all of it.
             needs_from: AtomicU64::new(0),
+            open: AtomicUsize::new(0),
         })
     }
 }

@@ -98,7 +98,7 @@ impl LedgerEscrow {
         &self,
         held: &Reserved,
         payout: &Payout,
-        now_ms: u64,
+        (name, now_ms): (&[u8], u64),
     ) -> Result<Outcome, Unavailable> {
         if !self.ledger.leads() {
             return Ok(Outcome::NotHere);
@@ -123,7 +123,7 @@ impl LedgerEscrow {
                 list,
                 res: held.id,
             };
-            let id = first(&[b"BN-FOG-SETTLE", &held.id, &(at as u64).to_be_bytes()]);
+            let id = self.settlement_id(name, at as u64);
             sent = self.send(&op, id, now_ms).await?;
             match sent {
                 // A used ID is that of an earlier attempt.
@@ -132,6 +132,13 @@ impl LedgerEscrow {
             }
         }
         Ok(sent)
+    }
+
+    /// ID of a part of a settlement: the same in each attempt, and known to nobody before it is used, who could use it up.
+    fn settlement_id(&self, name: &[u8], part: u64) -> Id {
+        let own = &self.settings.own;
+        let sig = own.sign("BN-FOG-SETTLE", &[name, &part.to_be_bytes()]);
+        first(&[&sig])
     }
 
     async fn send(&self, op: &Op, id: Id, now_ms: u64) -> Result<Outcome, Unavailable> {

@@ -84,6 +84,8 @@ impl Payer {
                 Ok(()) => {
                     let needs = self.bills.needs_from();
                     self.escrow.needs_from.store(needs, Ordering::Release);
+                    let open = self.bills.tasks.len() + self.bills.bids.len();
+                    self.escrow.open.store(open, Ordering::Relaxed);
                 }
                 Err(JournalError::Gone { base, .. }) => self.begin_at(base),
                 Err(JournalError::Ahead { .. }) => self.begin_at(0),
@@ -263,8 +265,17 @@ impl Payer {
                 "nodes without an account of the ledger are not paid"
             );
         }
-        let outcome = self.escrow.settle(&held, &payout, now_ms).await?;
-        Ok(Some(outcome))
+        let name = [&client.0[..], &of.0.to_be_bytes(), &of.1].concat();
+        let outcome = self.escrow.settle(&held, &payout, (&name, now_ms)).await?;
+        if !matches!(outcome, Outcome::Refused(Code::IdReused | Code::Once)) {
+            return Ok(Some(outcome));
+        }
+        // It was paid before, out of another reservation: this one was made besides, and returns.
+        let name = [&name[..], &held.id].concat();
+        let back = Payout::none();
+        Ok(Some(
+            self.escrow.settle(&held, &back, (&name, now_ms)).await?,
+        ))
     }
 
     /// Who is paid for a task. `None`: it cannot be told now.

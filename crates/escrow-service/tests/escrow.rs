@@ -101,6 +101,7 @@ impl Disk {
             own: identity(ME),
             keys: vec![identity(ME), identity(OTHER)],
             when: When::AtOnce,
+            open_max: betanet_escrow_service::OPEN_MAX,
         };
         let escrow = LedgerEscrow::new(service.ledger(), escrow);
         let home = self.home.path().join("state");
@@ -360,6 +361,25 @@ async fn a_task_is_held_paid_once_and_released_whenever_the_process_is_killed() 
     let audited = four.ledger.look(|view| view.latest.audit().is_ok());
     assert!(audited.await.unwrap());
     four.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_are_not_settled_are_bounded() {
+    let disk = Disk::new();
+    let one = disk.start(false).await;
+    let mut full = EscrowSettings::new(identity(ME));
+    full.open_max = 0;
+    let full = LedgerEscrow::new(one.ledger.clone(), full);
+    let claim = Claim {
+        purpose: Purpose::Task,
+        of: [1; 32],
+        owner: key(ME),
+        amount: 1,
+        until_ms: now_ms(),
+    };
+    assert_eq!(full.covers(claim).await, Err(Untold));
+    assert_eq!(one.escrow.covers(claim).await, Ok(true));
+    one.stop().await;
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 //! **Promises.** The machine has one thread; a request's answer leaves once its records are committed, and never after the lease
 //! that covers it. Records that arise during a commit go into the next one together. A leader whose commit fails follows the
 //! journal again. Both faces serve the same routes with the same checks; bodies, streams and queues are bounded. A node has a level
-//! above public only while its answer over as many relays of the mix is at most a day old ([`Coordinator::prove_levels`]).
+//! above public only while its answer over as many relays of the mix is at most a day old ([`Coordinator::prove_levels`]). With an
+//! [`Escrow`], tasks and bids are taken only with money behind them, and the journal keeps what their settlement needs.
 //!
 //! **Below:** `coordinator` (the machine), `journal` (a port that a program fills), `blobs`, `runtime`. **Above:** the binary
 //! `coordinator`. **Source:** profile chapter 10 (`spec-vectors/PROFILE.md`).

@@ -6,7 +6,7 @@
 //! Bodies, connections, streams, exports and password checks are bounded. No page names a file of another site, and each has
 //! `default-src 'none'`.
 //!
-//! **Below:** `auth` (the rules), `fog-service` (the coordinator, in process), `journal`, `runtime`. **Above:** the binary `coordinator`.
+//! **Below:** `auth` (the rules), `fog-service` and `economy-service` (coordinator and ledger, in process), `journal`, `runtime`. **Above:** the binary `coordinator`.
 //! **Source:** RFC 9110, RFC 9457 (problems), RFC 9162 (the audit log); the table of routes.
 //!
 //! | part | what it is |
@@ -14,6 +14,7 @@
 //! | `serve`, `body` | admission of a request, its body, its handler, its audit record |
 //! | `desk`, `core` | the state: one task owns it, and answers leave after their commit |
 //! | `view`, `checks`, `live` | lists at a position, checks of services, numbered events |
+//! | `books` | what the pages read of the ledger of tokens, if there is one |
 //! | `pages`, `api`, `openapi` | the two faces of the same actions, and their description |
 //!
 //! Accounts, sessions, tokens and the audit log are records of a journal of the panel's own. It has no snapshots: the audit log is kept

@@ -140,9 +140,10 @@ impl Wanted {
         // Without coordinators, nobody could ever settle what is held.
         let pays = !service.members(Role::Coordinators).is_empty();
         let escrow = pays.then(|| {
-            let own = identity.clone();
-            let when = self.when;
-            LedgerEscrow::new(service.ledger(), EscrowSettings { own, keys, when })
+            let mut settings = EscrowSettings::new(identity.clone());
+            settings.keys = keys;
+            settings.when = self.when;
+            LedgerEscrow::new(service.ledger(), settings)
         });
         Ok(Made { service, escrow })
     }

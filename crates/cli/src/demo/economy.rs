@@ -104,11 +104,9 @@ async fn paid(
     let books = service.start(journal).await.map_err(|e| wrong(&e))?;
     books.leads().await;
     let ledger = service.ledger();
-    let settings = EscrowSettings {
-        own: me.clone(),
-        keys: vec![me.clone(), second.clone()],
-        when: When::AtOnce,
-    };
+    let mut settings = EscrowSettings::new(me.clone());
+    settings.keys.push(second.clone());
+    settings.when = When::AtOnce;
     let escrow = LedgerEscrow::new(ledger.clone(), settings);
     let cast = Cast {
         me: me.clone(),
