@@ -2,6 +2,7 @@
 //! reducing step, a lying node that a quorum catches, a receipt that is checked, and the end of the busiest worker.
 
 mod liar;
+mod lie;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -9,19 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_coordinator::{Change, Record};
 use betanet_fog::bodies::{Status, TokenRequest, TokenText};
 use betanet_fog::{
-    Amounts, Input, Kind, Level, List, Module, NodeState, Offline, Placement, Policy, Receipt,
-    RefusalCode, Resources, Retry, Signed, Source, Strategy, Task, TaskId, TaskState, Tier,
-    Verification, Verify,
+    Amounts, Input, Kind, Level, List, Module, NodeState, Offline, Placement, Policy, RefusalCode,
+    Resources, Retry, Signed, Source, Strategy, Task, TaskId, TaskState, Tier, Verification,
+    Verify,
 };
 use betanet_fog_client::{Blob, Direct, FogClient, Lists};
 use betanet_fog_service::{
     Coordinator, Escrow, Handle, Namespace, PREFIX, Role, Running, Settings, Stores,
 };
 use betanet_fog_worker::programs::WORDS;
-use betanet_journal::{Batch, Journal};
+use betanet_journal::Journal;
 use betanet_journal_sqlite::SqliteJournal;
 use betanet_keys::Identity;
 use betanet_machine::Rng;
@@ -33,6 +33,7 @@ use super::{Steps, failed};
 use crate::Fail;
 use crate::fail::chain;
 use crate::fog::verify_receipt;
+pub(super) use lie::Lie;
 use worker::Worker;
 
 /// Tasks under each strategy, and parts of the job.
@@ -75,16 +76,6 @@ pub(super) struct Cast {
     pub(super) owner: Identity,
     pub(super) workers: Vec<Identity>,
     pub(super) escrow: Option<Arc<dyn Escrow>>,
-}
-
-/// A task that a quorum decided against a node, with its receipts.
-pub(super) struct Lie {
-    /// The task's record.
-    pub(super) task: Vec<u8>,
-    pub(super) wrong: Signed<Receipt>,
-    pub(super) agreed: Vec<Signed<Receipt>>,
-    /// Keys of the nodes.
-    pub(super) keys: Vec<Identity>,
 }
 
 fn client(me: Identity, peer: &Peer) -> Result<FogClient, Fail> {
@@ -405,53 +396,6 @@ impl Fog {
         all.first()
             .map(|status| status.cost)
             .ok_or_else(|| failed("fog: a task has no status"))
-    }
-
-    /// The lie of which the coordinator's journal has the receipts.
-    pub(super) async fn lie(&self) -> Result<Lie, Fail> {
-        let mut after = 0;
-        let mut tasks: BTreeMap<TaskId, Vec<u8>> = BTreeMap::new();
-        let mut returned: BTreeMap<TaskId, Vec<Signed<Receipt>>> = BTreeMap::new();
-        loop {
-            let entries = ask!(self.journal.read(after, Batch::default()));
-            let Some(last) = entries.last() else {
-                return Err(failed("fog: the journal has no lie"));
-            };
-            after = last.index;
-            for entry in &entries {
-                let kind = entry.record.kind.as_str();
-                let record = Record::read(kind, &entry.record.body).map_err(|e| fog_failed(&e))?;
-                match record.change {
-                    Change::Accepted { task, .. } => {
-                        let task = Signed::<Task>::restore(&task).map_err(|e| fog_failed(&e))?;
-                        if task.verify.rule == Verify::Quorum {
-                            tasks.insert(task.id(), task.rec().to_vec());
-                        }
-                    }
-                    Change::Returned { task, receipt, .. } if tasks.contains_key(&task) => {
-                        let receipt = Signed::<Receipt>::restore(&receipt);
-                        let all = returned.entry(task).or_default();
-                        all.push(receipt.map_err(|e| fog_failed(&e))?);
-                    }
-                    Change::Ended { task, deciding, .. } => {
-                        let all = returned.remove(&task).unwrap_or_default();
-                        let decided = |r: &Signed<Receipt>| deciding.contains(&r.fence);
-                        let (agreed, wrong): (Vec<_>, Vec<_>) = all.into_iter().partition(decided);
-                        let wrong = wrong.into_iter().next();
-                        if let (Some(wrong), Some(task)) = (wrong, tasks.remove(&task)) {
-                            let keys = self.keys.clone();
-                            return Ok(Lie {
-                                task,
-                                wrong,
-                                agreed,
-                                keys,
-                            });
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
     }
 
     /// Ends a fog of which nothing else is expected.

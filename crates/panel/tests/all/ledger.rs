@@ -28,7 +28,7 @@ async fn send(service: &EconomyService, by: u8, op: &Op) -> Code {
     let request = Request::new(
         &[(id, nonce)],
         now_ms() + 60_000,
-        [nonce as u8 + by; 16],
+        [u8::try_from(nonce).unwrap() + by; 16],
         op,
     );
     let envelope = Envelope::sign(request.unwrap(), service.genesis().id(), &[&key]);
