@@ -156,6 +156,8 @@ pub const ROUTES: &[Route] = &[
     get("namePage", "/names/{id}", P::Look),
     get("nameProof", "/names/{id}/proof", P::Look),
     get("vouchersPage", "/vouchers", P::Look),
+    get("tokensPage", "/tokens", P::Look),
+    get("governancePage", "/governance", P::Look),
     get("auditPage", "/audit", P::ReadAudit),
     get("settingsPage", "/settings", P::Own),
     list("events", "/events", P::Look),

@@ -30,10 +30,10 @@ pub(crate) use coordinator::{
     CoordinatorSettings, PanelArgs, RestoreArgs, SaveArgs, SnapshotCommand,
 };
 pub(crate) use economy::{
-    AccountArgs, ActArgs, AskArgs, BondArgs, BooksArgs, BrakeArgs, EconomyFlags, GenesisArgs,
-    GovArgs, GovCommand, HeadArgs, LedgerCommand, LedgersArgs, MoveStakeArgs, OpenArgs, ProofArgs,
-    ProposalArgs, ProposeArgs, SaveLedgerArgs, SendArgs, StakeArgs, StakeCommand, TokenCommand,
-    TokensArgs, VerifyLedgerArgs, VoteArgs,
+    AccountArgs, ActArgs, AskArgs, BondArgs, BooksArgs, BrakeArgs, EconomyFlags, EscrowArgs,
+    GenesisArgs, GovArgs, GovCommand, HeadArgs, LedgerCommand, LedgersArgs, MoveStakeArgs,
+    OpenArgs, ProofArgs, ProposalArgs, ProposeArgs, SaveLedgerArgs, SendArgs, StakeArgs,
+    StakeCommand, TokenCommand, TokensArgs, VerifyLedgerArgs, VoteArgs,
 };
 pub(crate) use files::{DelArgs, GetArgs, PutArgs};
 pub(crate) use fog::{

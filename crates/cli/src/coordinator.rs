@@ -9,7 +9,9 @@ mod snapshot;
 use std::path::Path;
 use std::sync::Arc;
 
-use betanet_fog_service::{Coordinator, Handle, MixWays, PREFIX, Role, Running, Stores};
+use betanet_economy_service::EconomyService;
+use betanet_escrow_service::Paying;
+use betanet_fog_service::{Coordinator, Escrow, Handle, MixWays, PREFIX, Role, Running, Stores};
 use betanet_keys::Name;
 use betanet_runtime::{
     Error, Gateway, GatewayConfig, Given, Network, Problem, SharedFolder, init_logs,
@@ -105,6 +107,7 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
     let Started {
         gateway,
         running,
+        paying,
         ledger,
         panel,
     } = tokio::select! {
@@ -129,6 +132,7 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
     if let Some(panel) = panel {
         panel.stop().await;
     }
+    drop(paying);
     running.stop().await;
     if let Some(ledger) = ledger {
         ledger.stop().await;
@@ -171,6 +175,7 @@ fn told(handle: &Handle) {
 struct Started {
     gateway: Arc<Gateway>,
     running: Running,
+    paying: Option<Paying>,
     ledger: Option<betanet_economy_service::Running>,
     panel: Option<Panel>,
 }
@@ -201,12 +206,20 @@ async fn start(
         .extension(coordinator.extension());
     if let Some(ledger) = &ledger {
         builder = builder
-            .service(betanet_economy_service::PREFIX, ledger.service())
-            .extension(ledger.extension());
+            .service(betanet_economy_service::PREFIX, ledger.service.service())
+            .extension(ledger.service.extension());
+        if let Some(escrow) = &ledger.escrow {
+            coordinator.pay_from(Arc::clone(escrow) as Arc<dyn Escrow>);
+        }
     }
     let gateway = Arc::new(builder.start().await?);
     let journal = journal::open(&fog, &state, &name.to_string()).await?;
-    let ledger = match &ledger {
+    let (books, escrow) = match ledger {
+        Some(made) => (Some(made.service), made.escrow),
+        None => (None, None),
+    };
+    let of_panel = books.as_ref().map(EconomyService::ledger);
+    let ledger = match books {
         Some(ledger) => {
             let books = journal::economy(&fog, &config.state(), &name.to_string()).await?;
             let running = ledger.start(books).await;
@@ -216,18 +229,21 @@ async fn start(
     };
     let peer = gateway.listening().peer();
     prove_levels(config, &coordinator)?;
-    let running = coordinator.start(&peer, journal).await;
+    let running = coordinator.start(&peer, Arc::clone(&journal)).await;
     let running = running.map_err(|e| Fail::Local(chain(&e)))?;
+    let paying = escrow.map(|escrow| escrow.start(coordinator.handle(), journal));
     let panel = match panel {
         Some(settings) => {
             let (of, fog) = (config.state(), fog.floor);
-            Some(panel::start(settings, &coordinator, &gateway, (of, fog, signer)).await?)
+            let parts = (&coordinator, &gateway, of_panel);
+            Some(panel::start(settings, parts, (of, fog, signer)).await?)
         }
         None => None,
     };
     Ok(Started {
         gateway,
         running,
+        paying,
         ledger,
         panel,
     })

@@ -1,5 +1,6 @@
 //! `betanet demo`: real nodes on loopback, in one process, shown step by step.
 
+mod economy;
 mod fog;
 mod names;
 mod vouchers;
@@ -173,6 +174,7 @@ async fn demo(keep: bool) -> Result<(), Fail> {
     let owner = load_identity(&home.path().join("first.pem"))?;
     names::run(home.path(), &mut steps, (&owner, &peer), &files[1]).await?;
     vouchers::run(home.path(), &mut steps).await?;
+    economy::run(home.path(), &mut steps, fog.lie().await?).await?;
 
     steps.done("waiting until the killed worker is given up, which takes 90 s of silence");
     let told = fog.end().await?;

@@ -1,6 +1,7 @@
 //! `betanet token`, `stake`, `gov` and `ledger`: the economy of a fog, each answer verified here.
 
 mod amount;
+pub(crate) mod escrow;
 mod genesis;
 mod govern;
 mod journal;
@@ -42,6 +43,8 @@ pub(crate) async fn gov(args: GovArgs) -> Result<(), Fail> {
     match args.command {
         GovCommand::Propose(args) => interruptible(govern::propose(&args)).await,
         GovCommand::Show(args) => interruptible(govern::show(&args)).await,
+        GovCommand::Delegate(args) => interruptible(stakes::delegate(&args)).await,
+        GovCommand::Undelegate(args) => interruptible(stakes::unbond(&args)).await,
         GovCommand::Vote(args) => interruptible(govern::vote(&args)).await,
         GovCommand::Tally(args) => interruptible(govern::tally(&args)).await,
         GovCommand::Execute(args) => interruptible(govern::execute(&args)).await,

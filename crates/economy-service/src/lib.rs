@@ -14,6 +14,7 @@
 //! - A signer that follows drops records that the leader does not have, unless they are final or it signed them.
 //! - All records are kept in memory and in the journal, and the state twice: after all records, and under the final head.
 //! - A snapshot has the rows under the final head, and counts only if their root is the head's.
+//! - Other parts of the process read the state and send requests by [`Ledger`].
 //!
 //! `cargo run --release -p betanet-economy-service --example load` measures payments over sessions, each committed to SQLite before it is
 //! answered. Built without full optimisation, on two cores that others used too, four clients had 513 requests a second of one payment
@@ -51,6 +52,7 @@ mod error;
 mod follow;
 mod http;
 mod lead;
+mod local;
 mod measures;
 mod rates;
 pub mod rows;
@@ -58,11 +60,15 @@ mod service;
 mod shared;
 mod state;
 pub mod verify;
+pub mod words;
 
 pub use client::ClientError;
 pub use error::Error;
+pub use local::{Ledger, View};
 pub use service::{EconomyService, Running, Settings};
 pub use verify::{Finding, Verified, Verifier, verify};
+
+pub use betanet_durable::Unavailable;
 
 /// The path prefix of the service.
 pub const PREFIX: &str = "/economy/1";

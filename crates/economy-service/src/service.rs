@@ -9,11 +9,12 @@ use betanet_journal::Journal;
 use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_runtime::{Extension, Node, SessionConfig};
 use betanet_session::{Room, Service};
-use betanet_tokenomics::{Economy, Genesis};
+use betanet_tokenomics::{Economy, Genesis, Role as TokenRole};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::Error;
+use crate::Ledger;
 use crate::bar::{Api, BarService};
 use crate::http::AdminFace;
 use crate::rates::Rates;
@@ -128,6 +129,18 @@ impl EconomyService {
     #[must_use]
     pub fn extension(&self) -> Arc<dyn Extension> {
         Arc::new(AdminFace(Arc::clone(&self.api)))
+    }
+
+    /// The ledger for other parts of this process.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        Ledger(Arc::clone(&self.api.shared))
+    }
+
+    /// Members of a role by the genesis: accounts, or keys of signers.
+    #[must_use]
+    pub fn members(&self, role: TokenRole) -> &[Vec<u8>] {
+        self.economy.role(role)
     }
 
     /// The ledger's constants.

@@ -20,6 +20,7 @@ use betanet_tokenomics::{Code, Economy, Envelope, Genesis};
 use betanet_wire::cbor;
 use tokio::sync::watch;
 
+use crate::View;
 use crate::body::{ANSWER_MAX, LIST_MAX, RecordBody, StateBody, hashes};
 
 pub(crate) use back::Standing;
@@ -59,6 +60,15 @@ pub(crate) struct Facts {
     pub(crate) needed: u64,
 }
 
+/// A reader of the state; it hands on what it read by itself.
+pub(crate) struct Look(pub(crate) Box<dyn FnOnce(&mut View<'_>) + Send>);
+
+impl std::fmt::Debug for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Look")
+    }
+}
+
 /// A request to the state.
 #[derive(Debug)]
 pub(crate) enum Ask {
@@ -90,6 +100,8 @@ pub(crate) enum Ask {
     State(u8, Vec<u8>),
     Journal(u64, u64),
     Supply,
+    /// Something that this process reads of the state.
+    Look(Look),
 }
 
 /// An answer of the state.
@@ -286,6 +298,20 @@ impl Books {
         }
     }
 
+    fn view(&mut self) -> View<'_> {
+        let covered = self.final_len();
+        View {
+            latest: &mut self.economy,
+            covered: self.head.as_ref().map(|_| &self.served),
+            head: self.head.as_ref(),
+            ahead: self.records.get(covered..).unwrap_or_default(),
+        }
+    }
+
+    fn final_len(&self) -> usize {
+        usize::try_from(self.final_size()).unwrap_or(usize::MAX)
+    }
+
     fn facts(&self) -> Facts {
         let open = self.open_head();
         Facts {
@@ -359,6 +385,10 @@ impl State for Books {
             }
             Ask::Journal(after, n) => Answer::Body(Some(self.list(after, n))),
             Ask::Supply => Answer::Supply(Box::new(self.supply())),
+            Ask::Look(Look(look)) => {
+                look(&mut self.view());
+                Answer::Done
+            }
         };
         self.tell();
         answer

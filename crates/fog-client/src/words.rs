@@ -81,6 +81,9 @@ pub fn allowed(code: RefusalCode, key: &str) -> &'static str {
         RefusalCode::ReceiptConflict => "one receipt counts for each fence",
         RefusalCode::Ended => "its result no longer changes; submit a new task",
         RefusalCode::Version => "a job's version is its last version plus 1",
+        RefusalCode::Budget if key == "reservation" => {
+            "this fog is paid in tokens: hold the whole budget first, with betanet task run --escrow"
+        }
         RefusalCode::Budget => {
             "raise the budget, or ask for less fuel, fewer copies or a lower tier"
         }

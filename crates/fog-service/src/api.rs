@@ -27,6 +27,7 @@ pub(crate) use blob::refusal as blob_refusal;
 pub(crate) use body::Body;
 pub(crate) use route::{Method, Op, Query, Takes};
 
+use crate::escrow::Escrow;
 use crate::handle::Handle;
 use crate::keys::CheckedKeys;
 use crate::places::{Place, Places};
@@ -104,6 +105,8 @@ pub(crate) struct Api {
     pub(crate) nodes: node::KnownNodes,
     /// The journal, once the coordinator has started.
     pub(crate) journal: OnceLock<Arc<dyn Journal>>,
+    /// What pays for tasks, if something does.
+    pub(crate) escrow: OnceLock<Arc<dyn Escrow>>,
     /// Memory for bodies.
     pub(crate) room: Room,
     /// Streams that are open.

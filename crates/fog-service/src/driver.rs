@@ -17,6 +17,7 @@ use betanet_scheduler::Placer;
 use tokio::sync::{mpsc, watch};
 
 use crate::Error;
+use crate::escrow::Escrow;
 use crate::handle::{Ask, Counts, Role, Shared};
 
 /// Longest wait of a follower between two looks at the journal and its lease.
@@ -62,6 +63,8 @@ pub(crate) struct Driver {
     /// For answers of `fetch`.
     pub(crate) back: mpsc::WeakSender<Ask>,
     pub(crate) fetch: Fetch,
+    /// What pays for tasks, if something does.
+    pub(crate) escrow: Option<Arc<dyn Escrow>>,
     pub(crate) stop: watch::Receiver<bool>,
     /// Records after which a snapshot is saved.
     pub(crate) snapshot_every: u64,

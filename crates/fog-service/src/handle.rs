@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use betanet_coordinator::{Caller, Item, LevelClaims, NamedBlobs, Reply, Request};
 use betanet_fog::bodies::Topology;
-use betanet_fog::{Digest, Level, Output, Refusal, RefusalCode, TaskId};
+use betanet_fog::{Digest, Level, Output, Refusal, RefusalCode, TaskId, Tier, Word};
 use betanet_machine::Time;
 use betanet_session::Clock;
 use betanet_wire::NodeId;
@@ -62,6 +62,8 @@ pub(crate) enum Ask {
     Claims(Option<NodeId>, oneshot::Sender<LevelClaims>),
     Named(Option<TaskId>, oneshot::Sender<NamedBlobs>),
     Snapshot(oneshot::Sender<Result<Saved, Refusal>>),
+    /// Percent of the credit of a namespace, tier and day.
+    Credit(Word, Tier, u64, oneshot::Sender<u64>),
 }
 
 /// Counters of the driver.

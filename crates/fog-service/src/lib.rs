@@ -3,7 +3,8 @@
 //! **Promises.** The machine has one thread; a request's answer leaves once its records are committed, and never after the lease
 //! that covers it. Records that arise during a commit go into the next one together. A leader whose commit fails follows the
 //! journal again. Both faces serve the same routes with the same checks; bodies, streams and queues are bounded. A node has a level
-//! above public only while its answer over as many relays of the mix is at most a day old ([`Coordinator::prove_levels`]).
+//! above public only while its answer over as many relays of the mix is at most a day old ([`Coordinator::prove_levels`]). With an
+//! [`Escrow`], tasks and bids are taken only with money behind them, and the journal keeps what their settlement needs.
 //!
 //! **Below:** `coordinator` (the machine), `journal` (a port that a program fills), `blobs`, `runtime`. **Above:** the binary
 //! `coordinator`. **Source:** profile chapter 10 (`spec-vectors/PROFILE.md`).
@@ -49,6 +50,7 @@ mod api;
 mod bar;
 mod driver;
 mod error;
+mod escrow;
 mod handle;
 mod http;
 mod keys;
@@ -62,6 +64,7 @@ mod service;
 mod settings;
 
 pub use error::Error;
+pub use escrow::{Claim, Covered, Escrow, Purpose, Untold};
 pub use handle::{Handle, Role, Saved};
 pub use levels::MixWays;
 pub use local::Local;

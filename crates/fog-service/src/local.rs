@@ -146,6 +146,7 @@ impl Local {
     /// The refusal, as at the admin address.
     pub async fn submit_signed(&self, task: Signed<Task>) -> Result<TaskId, Refusal> {
         let (caller, task) = self.checked(&task)?;
+        self.0.check_budget(&caller, &task).await?;
         let (id, missing) = (task.id(), self.0.missing(&task));
         self.0.hold_blobs(&task);
         let task = Box::new(task);

@@ -101,6 +101,7 @@ impl Coordinator {
             logs: stores.logs,
             nodes: Default::default(),
             journal: OnceLock::new(),
+            escrow: OnceLock::new(),
             room: room::room(),
             streams: Places::default(),
         };
@@ -183,6 +184,7 @@ impl Coordinator {
             inbox,
             back: self.handle.inbox.downgrade(),
             fetch,
+            escrow: self.api.escrow.get().cloned(),
             stop: stopped,
             snapshot_every: self.settings.snapshot_every.max(1),
             snapshots: self.settings.snapshots.max(1),

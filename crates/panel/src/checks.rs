@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_coordinator::Request;
+use betanet_economy_service::Ledger;
 use betanet_fog::{Kind, NodeState, RefusalCode};
 use betanet_fog_service::{Local, Role};
 use betanet_runtime::Gateway;
@@ -82,6 +83,7 @@ pub(crate) const CATEGORIES: [(&str, &str); 4] = [
 pub(crate) struct Checks {
     local: Local,
     gateway: Arc<Gateway>,
+    ledger: Option<Ledger>,
     last: Mutex<Option<Arc<Checked>>>,
 }
 
@@ -95,11 +97,12 @@ fn absent(why: &str) -> Result3 {
 }
 
 impl Checks {
-    pub(crate) fn new(local: Local, gateway: Arc<Gateway>) -> Self {
+    pub(crate) fn new(local: Local, gateway: Arc<Gateway>, ledger: Option<Ledger>) -> Self {
         let last = Mutex::default();
         Self {
             local,
             gateway,
+            ledger,
             last,
         }
     }
@@ -118,7 +121,8 @@ impl Checks {
     }
 
     async fn look(&self, now_ms: u64, nodes: Option<&Snapshot>) -> Checked {
-        let (scheduler, betanet, p2p) = tokio::join!(self.scheduler(), self.node(), self.network());
+        let (scheduler, betanet, p2p, votes) =
+            tokio::join!(self.scheduler(), self.node(), self.network(), self.votes());
         let all = [
             ("scheduler", "Scheduler", "compute", scheduler),
             ("edge", "Edge devices", "compute", edge(nodes)),
@@ -143,12 +147,7 @@ impl Checks {
                 self.coordinator(),
             ),
             ("p2p", "Peers", "network", p2p),
-            (
-                "dao",
-                "Stake and votes",
-                "governance",
-                absent("no program runs stake and votes yet"),
-            ),
+            ("dao", "Stake and votes", "governance", votes),
         ];
         let services = all.map(|(id, name, category, (health, text, page))| Service {
             id,
@@ -187,6 +186,27 @@ impl Checks {
                 (Health::Degraded, text.to_owned(), page)
             }
             Ok(Err(refusal)) => (Health::Down, format!("refused: {refusal}"), page),
+            Err(_) => (Health::Down, "no answer within 2 s".to_owned(), page),
+        }
+    }
+
+    /// Asks the ledger for its records.
+    async fn votes(&self) -> Result3 {
+        let Some(ledger) = &self.ledger else {
+            return absent("this coordinator has no ledger of tokens");
+        };
+        let read = ledger.look(|view| {
+            let size = view.head.map_or(0, |h| h.head().size);
+            (view.latest.records(), size)
+        });
+        let page = Some("/governance");
+        match tokio::time::timeout(PATIENCE, read).await {
+            Ok(Ok((_, 0))) => (Health::Degraded, "no final head yet".to_owned(), page),
+            Ok(Ok((records, size))) => {
+                let text = format!("{records} records, {size} under the final head");
+                (Health::Healthy, text, page)
+            }
+            Ok(Err(error)) => (Health::Down, error.to_string(), page),
             Err(_) => (Health::Down, "no answer within 2 s".to_owned(), page),
         }
     }

@@ -7,8 +7,8 @@ use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::files;
 use crate::pages::{
-    audit, control, job, job_plan, jobs, login, name, names, network, nodes, settings, submit,
-    task, tasks, vouchers,
+    audit, control, governance, job, job_plan, jobs, login, name, names, network, nodes, settings,
+    submit, task, tasks, tokens, vouchers,
 };
 use crate::reply::Done;
 
@@ -57,6 +57,8 @@ handlers! {
     "namePage" => name::show,
     "nameProof" => name::proof,
     "vouchersPage" => vouchers::show,
+    "tokensPage" => tokens::show,
+    "governancePage" => governance::show,
     "auditPage" => audit::show,
     "settingsPage" => settings::show,
     "events" => log::events,

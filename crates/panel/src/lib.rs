@@ -6,7 +6,7 @@
 //! Bodies, connections, streams, exports and password checks are bounded. No page names a file of another site, and each has
 //! `default-src 'none'`.
 //!
-//! **Below:** `auth` (the rules), `fog-service` (the coordinator, in process), `journal`, `runtime`. **Above:** the binary `coordinator`.
+//! **Below:** `auth` (the rules), `fog-service` and `economy-service` (coordinator and ledger, in process), `journal`, `runtime`. **Above:** the binary `coordinator`.
 //! **Source:** RFC 9110, RFC 9457 (problems), RFC 9162 (the audit log); the table of routes.
 //!
 //! | part | what it is |
@@ -17,6 +17,7 @@
 //! | `jobs`, `diff` | job files, their kept versions, and what a plan would change |
 //! | `passkeys` | challenges and answers of passkeys |
 //! | `source` | other programs of the operator, whose admin addresses are read: names, mints, relays |
+//! | `books` | what the pages read of the ledger of tokens, if there is one |
 //! | `pages`, `api`, `openapi` | the two faces of the same actions, and their description |
 //!
 //! Accounts, sessions, tokens and the audit log are records of a journal of the panel's own. It has no snapshots: the audit log is kept
@@ -27,6 +28,7 @@ mod api;
 mod assets;
 mod body;
 mod chart;
+mod books;
 mod checks;
 mod core;
 mod cx;
@@ -66,6 +68,7 @@ use betanet_auth::session::Site;
 use betanet_auth::setup::Setup;
 use betanet_auth::webauthn::Challenges;
 use betanet_auth::{Secret, ServerKey};
+use betanet_economy_service::Ledger;
 use betanet_fog_service::Local;
 use betanet_journal::Journal;
 use betanet_keys::Identity;
@@ -120,6 +123,8 @@ pub struct Parts {
     pub coordinator: Local,
     /// Its node.
     pub gateway: Arc<Gateway>,
+    /// The ledger of tokens, if it has one.
+    pub ledger: Option<Ledger>,
     /// Key that signs heads of the audit log.
     pub identity: Identity,
     /// Reader of job files, which signs with the coordinator's key.
@@ -181,6 +186,7 @@ impl Panel {
             journal,
             coordinator,
             gateway,
+            ledger,
             identity,
             jobs,
         } = parts;
@@ -209,12 +215,13 @@ impl Panel {
         let actions = TaskTracker::new();
         let shared = Arc::new(shared::Shared {
             view: view::View::new(coordinator.clone()),
-            checks: checks::Checks::new(coordinator.clone(), Arc::clone(&gateway)),
+            checks: checks::Checks::new(coordinator.clone(), Arc::clone(&gateway), ledger.clone()),
             live: Arc::clone(&live),
             local: coordinator.clone(),
             gateway,
             identity,
             jobs,
+            ledger,
             journal,
             setup,
             challenges: Mutex::new(Challenges::new(ServerKey::new(rng.array()))),

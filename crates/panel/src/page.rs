@@ -39,6 +39,8 @@ const PAGES: &[(&str, &str, Permission)] = &[
     ("/network", "Network", Permission::Look),
     ("/names", "Names", Permission::Look),
     ("/vouchers", "Vouchers", Permission::Look),
+    ("/tokens", "Tokens", Permission::Look),
+    ("/governance", "Governance", Permission::Look),
     ("/audit", "Audit", Permission::ReadAudit),
     ("/settings", "Settings", Permission::Own),
 ];

@@ -10,6 +10,7 @@ use betanet_auth::login::Guess;
 use betanet_auth::password::Password;
 use betanet_auth::setup::Setup;
 use betanet_auth::webauthn::Challenges;
+use betanet_economy_service::Ledger;
 use betanet_fog_service::Local;
 use betanet_journal::Journal;
 use betanet_keys::Identity;
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) identity: Identity,
     pub(crate) jobs: Arc<dyn ReadJobs>,
+    /// The ledger of tokens, if the coordinator has one.
+    pub(crate) ledger: Option<Ledger>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) view: View,
     pub(crate) checks: Checks,

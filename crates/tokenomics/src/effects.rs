@@ -72,7 +72,7 @@ impl Economy {
     }
 
     /// Lets effects happen in their order. The caller undoes them if one is refused.
-    fn take_effect(&mut self, now: u64, raw: &[u8]) -> Result<(), Code> {
+    pub(crate) fn take_effect(&mut self, now: u64, raw: &[u8]) -> Result<(), Code> {
         let spendable = self.spendable();
         let mut spent = 0_u128;
         let mut lowest = Lowest::default();

@@ -100,6 +100,7 @@ mod table;
 pub mod testkit;
 mod transfers;
 mod tree;
+mod views;
 mod work;
 
 pub use account::{ASSETS, Asset, Hash, Id};
@@ -114,3 +115,4 @@ pub use request::{Envelope, Request};
 pub use stake::{HOLDERS_MAX, UNBONDINGS_MAX};
 pub use state::{Economy, StateProof, TABLES};
 pub use tree::{NO_ROOT, PATH_MAX, Tree, leaf_hash, leaf_key, verify_state};
+pub use views::{Reserved, effects_of};

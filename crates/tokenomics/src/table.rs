@@ -2,7 +2,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::ops::RangeBounds;
+use core::ops::{Bound, RangeBounds};
 
 use betanet_wire::NodeId;
 use betanet_wire::cbor::{Decode, Reader, Writer};
@@ -214,6 +214,27 @@ impl<R: Row> Table<R> {
     pub(crate) fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
         let key = R::Key::read(key)?;
         self.rows.get(&key).map(value)
+    }
+
+    /// Number of rows.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Up to `n` encoded rows whose keys follow `after`. A key that does not read is followed by none.
+    pub(crate) fn page(&self, after: Option<&[u8]>, n: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let from = match after.map(R::Key::read) {
+            None => Bound::Unbounded,
+            Some(Some(key)) => Bound::Excluded(key),
+            Some(None) => return Vec::new(),
+        };
+        let rows = self.rows.range((from, Bound::Unbounded)).take(n);
+        let encoded = |(key, row): (&R::Key, &R)| {
+            let mut bytes = Vec::new();
+            key.write(&mut bytes);
+            (bytes, value(row))
+        };
+        rows.map(encoded).collect()
     }
 
     /// All rows, encoded.

@@ -110,3 +110,49 @@ fn holders_and_unbondings_are_bounded() {
     town.wait(15 * 86_400_000);
     town.ok(&[1], &unbond(NODES, 1));
 }
+
+#[test]
+fn of_reservations_for_one_task_the_largest_counts() {
+    let mut town = Town::new(2, 0);
+    let reserve = |amt: u64, of: u8| Op::Reserve {
+        amt,
+        credit: 0,
+        of: [of; 32],
+        kind: 0,
+        ttl: 600,
+    };
+    let me = account(0);
+    assert_eq!(town.economy.reserved(&me, 0, &[1; 32]), None);
+    for amt in [5, 9, 7] {
+        town.ok(&[0], &reserve(amt, 1));
+    }
+    town.ok(&[0], &reserve(100, 2));
+    town.ok(&[1], &reserve(100, 1));
+    let found = town.economy.reserved(&me, 0, &[1; 32]).unwrap();
+    assert_eq!((found.amt, found.due), (9, town.now + 600_000));
+    assert_eq!(town.economy.reserved(&me, 1, &[1; 32]), None);
+    // Sixteen are looked at, however many there are.
+    for _ in 0..40 {
+        town.ok(&[0], &reserve(3, 3));
+    }
+    assert!(town.economy.reserved(&me, 0, &[3; 32]).is_some());
+    town.wait(600_000);
+    assert_eq!(town.economy.reserved(&me, 0, &[1; 32]), None);
+}
+
+#[test]
+fn trying_effects_changes_nothing() {
+    let mut town = Town::new(2, 1);
+    town.ok(&[NODES], &bond(2_000 * FOG));
+    town.wait(2 * betanet_tokenomics::account::DAY_MS);
+    let param = betanet_tokenomics::Param::FeeTx;
+    let value = town.economy.parameter(param) + 100;
+    let pid = town
+        .propose(NODES, vec![Effect::Param { param, value }])
+        .unwrap();
+    let before = town.economy.root();
+    assert_eq!(town.economy.try_effects(&pid, town.now), Some(Code::Ok));
+    assert_eq!(town.economy.root(), before);
+    assert_ne!(town.economy.parameter(param), value);
+    assert_eq!(town.economy.try_effects(&[9; 16], town.now), None);
+}

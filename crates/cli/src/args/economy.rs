@@ -17,12 +17,17 @@ pub(crate) struct EconomyFlags {
     /// May be repeated: where one does not answer, the next is tried.
     #[arg(long, value_name = "PEER")]
     pub(crate) economy_leader: Vec<String>,
-    /// Key file with which to sign heads, besides the node's own key; may be repeated. Only keys that the ledger lists count.
+    /// Key file with which to sign heads and settlements of tasks, besides the node's own key; may be repeated. Only keys that the
+    /// ledger lists count.
     #[arg(long, value_name = "FILE")]
     pub(crate) economy_signer: Vec<PathBuf>,
     /// Longest time between two heads, in seconds [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
     pub(crate) economy_head: Option<u64>,
+    /// When ended tasks are paid from the ledger: after the day in UTC in which they ended, or, for trials, soon after their end.
+    /// Tasks are paid from a ledger whose genesis lists coordinators [default: day]
+    #[arg(long, value_name = "WHEN", value_parser = ["day", "soon"])]
+    pub(crate) economy_settle: Option<String>,
 }
 
 /// The ledger's node, and the genesis that verifies its answers.
@@ -49,6 +54,22 @@ pub(crate) struct AskArgs {
     pub(crate) wait: bool,
     #[command(flatten)]
     pub(crate) books: BooksArgs,
+}
+
+/// How a task is paid.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Payment")]
+pub(crate) struct EscrowArgs {
+    /// Hold the whole budget of each task in tokens first. Nodes whose receipts decide a task are paid from it, and the rest comes
+    /// back.
+    #[arg(long, requires_all = ["ledger", "genesis"])]
+    pub(crate) escrow: bool,
+    /// Node that leads the ledger.
+    #[arg(long, value_name = "PEER", env = "BETANET_LEDGER")]
+    pub(crate) ledger: Option<String>,
+    /// Genesis of the ledger.
+    #[arg(long, value_name = "FILE", env = "BETANET_GENESIS")]
+    pub(crate) genesis: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -188,6 +209,18 @@ pub(crate) enum GovCommand {
     /// Show a proposal, its effects, and its votes.
     #[command(after_help = "Example: betanet gov show PID --ledger bnp1… --genesis ./GENESIS")]
     Show(ProposalArgs),
+    /// Lend a node your vote: stake that you add to it votes as the node does, unless you vote yourself.
+    #[command(
+        after_help = "The ledger has no other way to lend a vote: this is stake delegate. The stake counts in proposals that are made after \
+                      the end of this epoch. Your own vote takes it out of the node's, before or after the node's.\n\n\
+                      Example: betanet gov delegate 100 --node bn1:… --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Delegate(MoveStakeArgs),
+    /// Take back a vote that you lent, with its stake, which is paid out after the delay of unbonding.
+    #[command(
+        after_help = "Example: betanet gov undelegate 100 --node bn1:… --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Undelegate(MoveStakeArgs),
     /// Vote once for, against, or abstain. The vote counts the stake of the proposal's snapshot.
     #[command(after_help = "Example: betanet gov vote PID for --ledger bnp1… --genesis ./GENESIS")]
     Vote(VoteArgs),

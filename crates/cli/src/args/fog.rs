@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::DialArgs;
+use super::{DialArgs, EscrowArgs};
 
 pub(crate) use task::{
     HistoryArgs, LogArgs, PlanArgs, RunArgs, TaskArgs, TaskCommand, TaskIdArgs, TaskListArgs,
@@ -111,6 +111,8 @@ pub(crate) struct JobRunArgs {
     /// Wait until all tasks have ended, and report their progress.
     #[arg(long)]
     pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) paid: EscrowArgs,
     #[command(flatten)]
     pub(crate) fog: FogArgs,
 }

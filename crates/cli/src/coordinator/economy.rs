@@ -1,13 +1,15 @@
 //! The economy of a coordinator: its flags, and its ledger as a service of the node.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_economy_service::{EconomyService, Settings};
+use betanet_escrow_service::{LedgerEscrow, Settings as EscrowSettings, When};
 use betanet_keys::{Identity, Peer};
 use betanet_runtime::{Error, load_identity};
 use betanet_store::disk;
-use betanet_tokenomics::{GENESIS_MAX, Genesis};
+use betanet_tokenomics::{GENESIS_MAX, Genesis, Role};
 use serde::Deserialize;
 
 use crate::Fail;
@@ -16,7 +18,10 @@ use crate::fail::chain;
 use crate::faults::read_toml;
 
 /// An economy that the flags ask for.
-pub(super) struct Wanted(Settings);
+pub(super) struct Wanted {
+    settings: Settings,
+    when: When,
+}
 
 /// The name of the table.
 pub(super) const TABLE: &str = "economy";
@@ -54,6 +59,7 @@ struct Table {
     leader: OneOrMore,
     signers: Vec<PathBuf>,
     head_seconds: Option<u64>,
+    settle: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,9 +78,9 @@ pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option
         let others = [flags.economy_leader.len(), table.leader.list().len()];
         let others = others.iter().sum::<usize>() + flags.economy_signer.len();
         let heads = flags.economy_head.or(table.head_seconds).is_some();
+        let heads = heads || flags.economy_settle.is_some() || table.settle.is_some();
         if others + table.signers.len() > 0 || heads {
-            let why =
-                "a leader, signers or times of heads need the ledger's genesis: --economy GENESIS";
+            let why = "a leader, signers, times of heads and settlements need the ledger's genesis: --economy GENESIS";
             return Err(Fail::Usage(format!("economy: {why}")));
         }
         return Ok(None);
@@ -106,14 +112,39 @@ pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option
         }
         settings.head_every = Duration::from_secs(seconds);
     }
-    Ok(Some(Wanted(settings)))
+    let settle = flags.economy_settle.as_ref().or(table.settle.as_ref());
+    let when = match settle.map(String::as_str) {
+        None | Some("day") => When::DayEnd,
+        Some("soon") => When::AtOnce,
+        Some(other) => {
+            let why = format!("economy settle = {other:?}: day or soon");
+            return Err(Fail::Usage(why));
+        }
+    };
+    Ok(Some(Wanted { settings, when }))
+}
+
+/// A ledger's service, and the escrow of the fog's tasks if the ledger pays them.
+pub(super) struct Made {
+    pub(super) service: EconomyService,
+    pub(super) escrow: Option<Arc<LedgerEscrow>>,
 }
 
 impl Wanted {
     /// The ledger's service on the node of this identity, which signs too if the ledger lists it.
-    pub(super) fn service(mut self, identity: &Identity) -> Result<EconomyService, Fail> {
-        self.0.signers.push(identity.clone());
-        let service = EconomyService::new(identity.clone(), self.0);
-        service.map_err(|e| Fail::Usage(format!("economy: {}", chain(&e))))
+    pub(super) fn service(mut self, identity: &Identity) -> Result<Made, Fail> {
+        self.settings.signers.push(identity.clone());
+        let keys = self.settings.signers.clone();
+        let service = EconomyService::new(identity.clone(), self.settings);
+        let service = service.map_err(|e| Fail::Usage(format!("economy: {}", chain(&e))))?;
+        // Without coordinators, nobody could ever settle what is held.
+        let pays = !service.members(Role::Coordinators).is_empty();
+        let escrow = pays.then(|| {
+            let mut settings = EscrowSettings::new(identity.clone());
+            settings.keys = keys;
+            settings.when = self.when;
+            LedgerEscrow::new(service.ledger(), settings)
+        });
+        Ok(Made { service, escrow })
     }
 }

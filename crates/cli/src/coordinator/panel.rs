@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use betanet_auth::client::Proxies;
+use betanet_economy_service::Ledger;
 use betanet_fog_service::Coordinator;
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
 use betanet_keys::Identity;
@@ -107,8 +108,7 @@ fn key(state: &State) -> Result<[u8; 32], Fail> {
 /// Starts the panel over a coordinator that runs.
 pub(super) async fn start(
     settings: PanelSettings,
-    coordinator: &Coordinator,
-    gateway: &Arc<Gateway>,
+    (coordinator, gateway, ledger): (&Coordinator, &Arc<Gateway>, Option<Ledger>),
     (state, floor, identity): (PathBuf, Option<u64>, Identity),
 ) -> Result<Panel, Fail> {
     let folder = state.join(FOLDER);
@@ -132,6 +132,7 @@ pub(super) async fn start(
         coordinator: coordinator.local(),
         gateway: Arc::clone(gateway),
         jobs: Arc::new(crate::fog::JobReader(identity.clone())),
+        ledger,
         identity,
     };
     let started = Panel::start(settings, parts).await;

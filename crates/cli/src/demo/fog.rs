@@ -2,6 +2,7 @@
 //! reducing step, a lying node that a quorum catches, a receipt that is checked, and the end of the busiest worker.
 
 mod liar;
+mod lie;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -11,12 +12,16 @@ use std::time::Duration;
 
 use betanet_fog::bodies::{Status, TokenRequest, TokenText};
 use betanet_fog::{
-    Amounts, Input, Kind, Level, List, Module, NodeState, Offline, Placement, Policy, Resources,
-    Retry, Signed, Source, Strategy, Task, TaskId, TaskState, Tier, Verification, Verify,
+    Amounts, Input, Kind, Level, List, Module, NodeState, Offline, Placement, Policy, RefusalCode,
+    Resources, Retry, Signed, Source, Strategy, Task, TaskId, TaskState, Tier, Verification,
+    Verify,
 };
 use betanet_fog_client::{Blob, Direct, FogClient, Lists};
-use betanet_fog_service::{Coordinator, Namespace, PREFIX, Role, Running, Settings, Stores};
+use betanet_fog_service::{
+    Coordinator, Escrow, Handle, Namespace, PREFIX, Role, Running, Settings, Stores,
+};
 use betanet_fog_worker::programs::WORDS;
+use betanet_journal::Journal;
 use betanet_journal_sqlite::SqliteJournal;
 use betanet_keys::Identity;
 use betanet_machine::Rng;
@@ -28,6 +33,7 @@ use super::{Steps, failed};
 use crate::Fail;
 use crate::fail::chain;
 use crate::fog::verify_receipt;
+pub(super) use lie::Lie;
 use worker::Worker;
 
 /// Tasks under each strategy, and parts of the job.
@@ -59,6 +65,17 @@ pub(super) struct Fog {
     module: Blob,
     tasks: Vec<TaskId>,
     killed: Option<(Clock, NodeId, usize)>,
+    journal: Arc<dyn Journal>,
+    /// Keys of the nodes, the liar's too.
+    keys: Vec<Identity>,
+}
+
+/// Who takes part in a fog, and what pays for its tasks.
+pub(super) struct Cast {
+    pub(super) me: Identity,
+    pub(super) owner: Identity,
+    pub(super) workers: Vec<Identity>,
+    pub(super) escrow: Option<Arc<dyn Escrow>>,
 }
 
 fn client(me: Identity, peer: &Peer) -> Result<FogClient, Fail> {
@@ -82,7 +99,26 @@ impl Fog {
     /// Starts a coordinator with a journal in SQLite, and three workers that join it with tokens.
     pub(super) async fn start(home: &Path) -> Result<Self, Fail> {
         let mut rng = Rng::new(&seed()?);
-        let [me, operator, owner] = [(); 3].map(|()| Identity::from_seed(&rng.array::<32>()));
+        let mut fresh = || Identity::from_seed(&rng.array::<32>());
+        let cast = Cast {
+            me: fresh(),
+            owner: fresh(),
+            workers: (0..3).map(|_| fresh()).collect(),
+            escrow: None,
+        };
+        Self::start_with(home, cast).await
+    }
+
+    /// Starts a coordinator and workers with these keys.
+    pub(super) async fn start_with(home: &Path, cast: Cast) -> Result<Self, Fail> {
+        let mut rng = Rng::new(&seed()?);
+        let Cast {
+            me,
+            owner,
+            workers,
+            escrow,
+        } = cast;
+        let operator = Identity::from_seed(&rng.array::<32>());
         let mut config = GatewayConfig::in_state(home.join("coordinator"));
         config.listener.listen = vec!["127.0.0.1:0".into()];
         // The tasks are small and many.
@@ -100,6 +136,9 @@ impl Fog {
         };
         let stores = ask!(Stores::open(&state, 1 << 24));
         let coordinator = Coordinator::new(me.clone(), settings, stores);
+        if let Some(escrow) = escrow {
+            coordinator.pay_from(escrow);
+        }
         let gateway = Gateway::builder(me, &config)
             .with_storage(Arc::clone(&state) as Arc<dyn Storage>)
             .service(PREFIX, coordinator.service())
@@ -107,8 +146,9 @@ impl Fog {
             .await?;
         let journal = SqliteJournal::open(&state, Default::default());
         let journal = journal.map_err(|e| fog_failed(&e))?;
+        let journal: Arc<dyn Journal> = Arc::new(journal);
         let peer = gateway.listening().peer();
-        let running = ask!(coordinator.start(&peer, Arc::new(journal)));
+        let running = ask!(coordinator.start(&peer, Arc::clone(&journal)));
         let leads = |role: &Role| matches!(role, Role::Leads(_));
         running.handle().wait_for(leads).await;
         let mut fog = Self {
@@ -123,11 +163,12 @@ impl Fog {
             module: Blob::from(WORDS.to_vec()),
             tasks: Vec::new(),
             killed: None,
+            journal,
+            keys: workers.clone(),
         };
         ask!(fog.user.put_blob(&fog.module));
-        for n in 1..=3 {
+        for (n, me) in (1..).zip(workers) {
             let token = fog.token(&format!("org-{n}")).await?;
-            let me = Identity::from_seed(&fog.rng.array::<32>());
             let worker = Worker::start(home, client(me.clone(), &fog.peer)?, n, token).await?;
             fog.workers.insert(me.public().node_id(), worker);
         }
@@ -298,6 +339,7 @@ impl Fog {
         let token = self.token("org-4").await?;
         let me = Identity::from_seed(&self.rng.array::<32>());
         let id = me.public().node_id();
+        self.keys.push(me.clone());
         let lying = liar::start(client(me, &self.peer)?, &token).await?;
         let mut tasks = 0;
         loop {
@@ -320,6 +362,51 @@ impl Fog {
                 return Ok(tasks);
             }
         }
+    }
+
+    /// The way into the coordinator, and its journal.
+    pub(super) fn books(&self) -> (Handle, Arc<dyn Journal>) {
+        (self.running.handle().clone(), Arc::clone(&self.journal))
+    }
+
+    /// A task that prints one number. Its budget is a FOG.
+    pub(super) fn small(&mut self) -> Result<Signed<Task>, Fail> {
+        let mut task = self.task(Strategy::LeastLoaded, &["spin", "1"])?;
+        task.budget = 1_000_000;
+        Signed::sign(task, self.user.me()).map_err(|e| fog_failed(&e))
+    }
+
+    /// Submits a task. A refusal is told by its code and key.
+    pub(super) async fn offer(
+        &mut self,
+        task: &Signed<Task>,
+    ) -> Result<Result<(), (RefusalCode, String)>, Fail> {
+        match self.user.submit(task).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) => match error.code() {
+                Some(code) => Ok(Err((code, error.to_string()))),
+                None => Err(fog_failed(&error)),
+            },
+        }
+    }
+
+    /// Waits for the end of a task, and returns what it costs.
+    pub(super) async fn cost(&self, id: &TaskId) -> Result<u64, Fail> {
+        let all = self.ended(&[*id]).await?;
+        all.first()
+            .map(|status| status.cost)
+            .ok_or_else(|| failed("fog: a task has no status"))
+    }
+
+    /// Ends a fog of which nothing else is expected.
+    pub(super) async fn stop(self) {
+        for (_, worker) in self.workers {
+            worker.stop().await;
+        }
+        self.operator.close().await;
+        self.user.close().await;
+        self.running.stop().await;
+        self.gateway.shutdown().await;
     }
 
     /// Checks a receipt of a worker as `betanet task verify` does.

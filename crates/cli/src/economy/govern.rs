@@ -3,6 +3,7 @@
 mod effects;
 
 use betanet_economy_service::rows::{Proposal, parameter, table, vote as vote_row, vote_key};
+use betanet_economy_service::words::effect as effect_line;
 use betanet_keys::Identity;
 use betanet_runtime::{Error, NodeId, load_identity};
 use betanet_tokenomics::journal::Record;
@@ -98,7 +99,7 @@ async fn diff(ledger: &mut Ledger, effects: &[Effect]) -> Result<Vec<String>, Fa
             }
             _ => None,
         };
-        lines.push(effects::line(effect, before));
+        lines.push(effect_line(effect, before));
     }
     Ok(lines)
 }

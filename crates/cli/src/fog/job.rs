@@ -17,6 +17,7 @@ use super::{print_json, with};
 use crate::Fail;
 use crate::args::{FogArgs, JobCommand, JobFileArgs, JobNameArgs, JobRunArgs, JobValidateArgs};
 pub(crate) use read::Reader;
+use crate::economy::escrow;
 use versions::{Version, Versions};
 
 pub(super) async fn run(command: JobCommand) -> Result<(), Fail> {
@@ -191,6 +192,10 @@ async fn start(args: JobRunArgs) -> Result<(), Fail> {
         store(fog, &blobs).await?;
         let made = make(fog, &job, &blobs)?;
         let tasks: Vec<Signed<Task>> = made.iter().map(|m| m.task.clone()).collect();
+        if args.paid.escrow {
+            let tasks: Vec<&Signed<Task>> = tasks.iter().collect();
+            escrow::hold(&args.paid, &args.fog.dial, &tasks).await?;
+        }
         let version = Version::new(&made, &blobs);
         finish(fog, &args.fog, place, (&tasks, version)).await?;
         submitted.set(true);

@@ -21,6 +21,7 @@ use super::text::{money, name, reason, task_id, why};
 use super::{events, lists, print_json, with};
 use crate::Fail;
 use crate::args::{PlanArgs, RunArgs, TaskCommand, TaskIdArgs};
+use crate::economy::escrow;
 
 pub(super) use describe::refused;
 pub(super) use files::{nonces, store};
@@ -81,6 +82,11 @@ async fn submit(args: RunArgs) -> Result<(), Fail> {
         let made = making.task(&spec, nonce).map_err(refused)?;
         let id = made.task.id();
         store(fog, &blobs).await?;
+        if args.paid.escrow {
+            // Nothing is held for a task that would be refused.
+            fog.plan(&made.task).await?;
+            escrow::hold(&args.paid, &args.fog.dial, &[&made.task]).await?;
+        }
         fog.submit(&made.task).await?;
         submitted.set(Some(id));
         match (args.fog.json, args.watch) {

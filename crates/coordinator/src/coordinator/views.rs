@@ -9,7 +9,7 @@ use betanet_fog::bodies::{
 };
 use betanet_fog::{
     Amounts, DAY_MS, Kind, Level, List, Map, NodeState, RefusalCode, Resource, Resources, TaskId,
-    TaskState, Word, seed_hash,
+    TaskState, Tier, Word, seed_hash,
 };
 use betanet_wire::NodeId;
 
@@ -31,6 +31,14 @@ fn page(n: u64) -> usize {
 }
 
 impl<P: Placer> Coordinator<P> {
+    /// Credit of a namespace and tier for a day in UTC, in percent of the pay. Figures of the last two days are kept.
+    #[must_use]
+    pub fn credit_percent(&self, ns: &Word, tier: Tier, day: u64) -> u64 {
+        let ns = self.state.namespaces.get(ns);
+        let day = ns.and_then(|ns| ns.served.get(&(day, tier)));
+        day.map_or(0, |day| day.credit().percent)
+    }
+
     pub(super) fn list_tasks(
         &self,
         caller: &Caller,

@@ -27,6 +27,7 @@ impl Api {
         match op {
             Op::Submit(id) => {
                 let (caller, task) = self.task_of(by, body, Some(id))?;
+                self.check_budget(&caller, &task).await?;
                 let missing = self.missing(&task);
                 self.hold_blobs(&task);
                 let task = Box::new(task);
@@ -126,6 +127,7 @@ impl Api {
                 let authentic = self.keys.verify(Received::<Commitment>::read(body)?)?;
                 let signer = *authentic.signer();
                 let commitment = authentic.check(self.now_ms())?;
+                self.check_hold(&commitment).await?;
                 let caller = by.sends(self, &signer);
                 self.order(caller, Request::Commit(Box::new(commitment)))
                     .await

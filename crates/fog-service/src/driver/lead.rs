@@ -281,6 +281,9 @@ impl Leader<'_> {
             Ask::Named(after, answer) => {
                 let _ = answer.send(self.machine.named_blobs(now.unix_ms, after));
             }
+            Ask::Credit(ns, tier, day, answer) => {
+                let _ = answer.send(self.machine.credit_percent(&ns, tier, day));
+            }
             Ask::Snapshot(answer) => match &self.save {
                 Some(_) => {
                     let _ = answer.send(Err(RefusalCode::InUse.bare()));
@@ -315,7 +318,15 @@ impl Leader<'_> {
         let (journal, epoch, at) = (Arc::clone(&self.driver.journal), self.epoch, save.at);
         let parts = std::mem::take(&mut save.parts);
         let keep = self.driver.snapshots;
-        save.running = Some(Box::pin(save_parts(journal, epoch, at, parts, keep)));
+        let needed = self.driver.escrow.as_ref().map(|e| e.needs_from());
+        let needed = needed.unwrap_or(u64::MAX);
+        save.running = Some(Box::pin(save_parts(
+            journal,
+            epoch,
+            at,
+            parts,
+            (keep, needed),
+        )));
     }
 
     async fn saved(&mut self, saved: Result<Snapshot, JournalError>) {
@@ -427,7 +438,7 @@ async fn save_parts(
     epoch: u64,
     at: u64,
     parts: Vec<Vec<u8>>,
-    keep: usize,
+    (keep, needed): (usize, u64),
 ) -> Result<Snapshot, JournalError> {
     let mut n = 0;
     for part in parts {
@@ -435,6 +446,14 @@ async fn save_parts(
         n += 1;
     }
     let snapshot = journal.finish(epoch, at, n).await?;
-    journal.retain(epoch, keep).await?;
+    // Records up to the oldest snapshot that is kept go: that one must stand before all that is needed.
+    let snapshots = journal.snapshots().await?;
+    let enough = (keep..=snapshots.len()).find(|n| {
+        let oldest = n.checked_sub(1).and_then(|at| snapshots.get(at));
+        oldest.is_some_and(|s| s.at.index < needed)
+    });
+    if let Some(keep) = enough {
+        journal.retain(epoch, keep).await?;
+    }
     Ok(snapshot)
 }

@@ -8,6 +8,7 @@
 
 mod hostile;
 mod jobs;
+mod ledger;
 mod panel;
 mod rights;
 mod sources;

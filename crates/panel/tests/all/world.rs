@@ -8,6 +8,7 @@ use betanet_fog::{
     Amounts, Level, List, Module, Offline, Placement, Policy, Resources, Retry, Signed, Strategy,
     Task, Tier, Verification, Word,
 };
+use betanet_economy_service::Ledger;
 use betanet_fog_service::{Coordinator, Namespace, Role as Leads, Running, Settings, Stores};
 use betanet_journal::MemoryStore;
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
@@ -31,6 +32,7 @@ pub(crate) struct World {
     _running: Running,
     pub(crate) identity: Identity,
     pub(crate) panel: Option<Panel>,
+    pub(crate) ledger: Option<Ledger>,
     pub(crate) at: SocketAddr,
     pub(crate) code: String,
     /// Programs that the panel reads, from its next start on.
@@ -172,6 +174,7 @@ pub(crate) async fn world() -> World {
         _running: running,
         identity,
         panel: None,
+        ledger: None,
         at: SocketAddr::from(([127, 0, 0, 1], 0)),
         code: String::new(),
         sources: Vec::new(),
@@ -227,6 +230,7 @@ impl World {
             journal: Arc::new(journal),
             coordinator: self.coordinator.local(),
             gateway: Arc::clone(&self.gateway),
+            ledger: self.ledger.clone(),
             identity: self.identity.clone(),
             jobs: Arc::new(Jobs(self.identity.clone())),
         };

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{FogArgs, ListArgs};
+use crate::args::EscrowArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct TaskArgs {
@@ -107,6 +108,8 @@ pub(crate) struct RunArgs {
     /// New folder for the output's files, once the task has succeeded.
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) paid: EscrowArgs,
     #[command(flatten)]
     pub(crate) fog: FogArgs,
 }

@@ -1,10 +1,11 @@
 //! Effects of proposals, as flags and as lines.
 
-use betanet_tokenomics::request::{EFFECTS_MAX, Effect, Op};
-use betanet_tokenomics::{Param, Request, Role};
+use betanet_economy_service::words::effect;
+use betanet_tokenomics::request::{EFFECTS_MAX, Effect};
+use betanet_tokenomics::{Param, Role, effects_of};
 use betanet_wire::text::hex;
 
-use super::super::amount::{account, fog, key, micro, shown};
+use super::super::amount::{account, key, micro};
 use crate::Fail;
 use crate::args::ProposeArgs;
 
@@ -69,69 +70,19 @@ pub(super) fn read(args: &ProposeArgs) -> Result<Vec<Effect>, Fail> {
     }
 }
 
-/// An effect in words. `before` is the value that a parameter has now.
-pub(super) fn line(effect: &Effect, before: Option<u64>) -> String {
-    match effect {
-        Effect::Param { param, value } => match before {
-            Some(before) => format!("{}: {before} -> {value}", param.name()),
-            None => format!("{} -> {value}", param.name()),
-        },
-        Effect::Spend { to, amt } => {
-            format!(
-                "the treasury pays {} FOG to {}",
-                fog((*amt).into()),
-                shown(to)
-            )
-        }
-        Effect::Role { role, members } => {
-            let members: Vec<String> = members.iter().map(|m| member(m)).collect();
-            format!("{} are {}", role.name(), members.join(", "))
-        }
-        Effect::Keyset { id, spender, exp } => {
-            format!("keyset {} of {} until {exp} ms", hex(id), shown(spender))
-        }
-        Effect::Freeze { id, on: true } => format!("{} is frozen", shown(id)),
-        Effect::Freeze { id, on: false } => format!("{} is thawed", shown(id)),
-        Effect::Upgrade { name, at } => format!("upgrade {name} at {at} ms"),
-        _ => "nothing but its text".to_owned(),
-    }
-}
-
-fn member(bytes: &[u8]) -> String {
-    match <[u8; 20]>::try_from(bytes) {
-        Ok(id) => shown(&betanet_runtime::NodeId(id)),
-        Err(_) => hex(bytes),
-    }
-}
-
 /// The effects of a proposal's row, in words.
 pub(super) fn lines(raw: &[u8]) -> Vec<String> {
-    // A request around them reads them with the ledger's own rules.
-    let mut w = betanet_wire::cbor::Writer::default();
-    w.map(6);
-    w.text("by");
-    w.array(1);
-    w.array(2);
-    w.bytes(&[0; 20]);
-    w.unsigned(0);
-    w.text("id");
-    w.bytes(&[0; 16]);
-    w.text("op");
-    w.text("propose");
-    w.text("eff");
-    w.raw(raw);
-    w.text("exp");
-    w.unsigned(1);
-    w.text("text");
-    w.bytes(&[0; 32]);
-    match Request::from_bytes(&w.into_vec()).map(|r| r.op) {
-        Some(Op::Propose { eff, .. }) => eff.iter().map(|e| line(e, None)).collect(),
-        _ => vec![format!("effects that do not read: {}", hex(raw))],
+    let effects = effects_of(raw);
+    match effects.is_empty() {
+        false => effects.iter().map(|e| effect(e, None)).collect(),
+        true => vec![format!("effects that do not read: {}", hex(raw))],
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use betanet_tokenomics::request::Op;
+
     use super::*;
 
     #[test]

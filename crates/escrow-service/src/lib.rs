@@ -1,0 +1,115 @@
+//! Pays for the tasks and lots of a fog from its ledger of tokens.
+//!
+//! **Promises.** A task is accepted once its budget is held by a reservation under a final head that lasts to its deadline and 3 days;
+//! a bid, once its hold is. Money leaves a reservation only for nodes whose receipts decided the task, or whose lots were served; the
+//! rest returns to the client. Each is settled once: after a crash of the coordinator, what its journal says is compared with the
+//! ledger, and only what is missing there is done. A settlement counts once a final head covers it.
+//!
+//! **Below:** `fog-service` (the coordinator, and the port `Escrow`), `economy-service` (the ledger), `journal`. **Above:** the binary `coordinator`. **Source:** profile chapter 11, Work (`spec-vectors/PROFILE.md`).
+//!
+//! - The client reserves for a TaskID or a commitment, and then submits. The coordinator reserves for tasks of its own key.
+//! - Nothing is stored here. All that is owed is a fold of the coordinator's journal, which keeps its records until they are settled.
+//! - A task is settled after the UTC day in which it ended, because credits of missed service levels are per day. One that pays
+//!   nobody is given back at once.
+//! - A quorum of the ledger's coordinators signs each settlement. This process signs with the keys that it has.
+//!
+//! Not built: signatures of coordinators in other processes, so one process needs the keys of a quorum; receipts of copies that were
+//! cancelled or expired after their start, so these pay nothing. A node without an account of the ledger is not paid.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use betanet_economy_service::Ledger;
+//! use betanet_escrow_service::{LedgerEscrow, Settings};
+//! use betanet_fog_service::Coordinator;
+//! use betanet_journal::MemoryStore;
+//! use betanet_keys::{Identity, Peer};
+//!
+//! # async fn run(coordinator: Coordinator, ledger: Ledger, me: Identity, peer: Peer) -> Result<(), Box<dyn std::error::Error>> {
+//! let escrow = LedgerEscrow::new(ledger, Settings::new(me));
+//! coordinator.pay_from(escrow.clone());
+//! let journal = Arc::new(MemoryStore::new().open("one"));
+//! let running = coordinator.start(&peer, journal.clone()).await?;
+//! let paying = escrow.start(coordinator.handle(), journal);
+//! # drop((running, paying));
+//! # Ok(()) }
+//! ```
+
+mod bills;
+mod hold;
+mod items;
+mod pay;
+mod run;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use betanet_economy_service::Ledger;
+use betanet_keys::Identity;
+
+pub use hold::{reservation_id, reserve};
+pub use run::Paying;
+
+/// Most tasks and bids that are held and not settled, unless settings say otherwise.
+pub const OPEN_MAX: usize = 1 << 20;
+
+/// When ended tasks are settled.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum When {
+    /// After the UTC day in which they ended, as the profile says.
+    #[default]
+    DayEnd,
+    /// As soon as they end, with the credits that the day has so far. For networks on which one tries things.
+    AtOnce,
+}
+
+/// Settings of an escrow.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Key of the coordinator, which pays for its own tasks.
+    pub own: Identity,
+    /// Keys with which settlements are signed, where the ledger lists them as coordinators.
+    pub keys: Vec<Identity>,
+    /// When ended tasks are settled.
+    pub when: When,
+    /// Most tasks and bids that are held and not settled. Beyond it, no more are taken.
+    pub open_max: usize,
+}
+
+impl Settings {
+    /// Settings of a coordinator that signs with its own key alone.
+    #[must_use]
+    pub fn new(own: Identity) -> Self {
+        Self {
+            keys: vec![own.clone()],
+            own,
+            when: When::DayEnd,
+            open_max: OPEN_MAX,
+        }
+    }
+}
+
+/// The escrow of a coordinator over a ledger.
+#[derive(Debug)]
+pub struct LedgerEscrow {
+    ledger: Ledger,
+    settings: Settings,
+    /// Index of the first record of the fog's journal that is still needed.
+    needs_from: AtomicU64,
+    /// Tasks and bids that are held and not settled.
+    open: AtomicUsize,
+}
+
+impl LedgerEscrow {
+    /// An escrow over this process's ledger.
+    #[must_use]
+    pub fn new(ledger: Ledger, settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            ledger,
+            settings,
+            // Until the journal was read, all of it.
+            needs_from: AtomicU64::new(0),
+            open: AtomicUsize::new(0),
+        })
+    }
+}

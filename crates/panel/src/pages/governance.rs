@@ -1,0 +1,114 @@
+//! `/governance`: proposals with their effects, votes and times, and the parameters in force.
+
+use betanet_economy_service::words::{account, fog};
+use betanet_tokenomics::Code;
+use betanet_wire::text::hex;
+use maud::{Markup, html};
+
+use super::tokens::{after, heads, next, not_installed};
+use crate::books::{self, Governance, Shown};
+use crate::cx::Cx;
+use crate::fault::Fault;
+use crate::page::{self, Page};
+use crate::reply::Done;
+use crate::text;
+
+/// What comes next for a proposal, and when.
+fn time_left(p: &Shown, now_ms: u64) -> String {
+    let row = &p.row;
+    let until = |ms: u64, what: &str| match ms.checked_sub(now_ms) {
+        Some(left) if left > 0 => format!("{what} in {}", text::span(left)),
+        _ => format!("{what} now"),
+    };
+    match row.word() {
+        "open" if now_ms < row.open => until(row.open, "opens"),
+        "open" => until(row.end, "ends"),
+        "passed" => until(row.eta, "can be executed"),
+        _ => String::new(),
+    }
+}
+
+fn tried(code: Code) -> String {
+    match code {
+        Code::Ok => "all effects would be accepted".to_owned(),
+        code => format!("would be refused: {}", code.name()),
+    }
+}
+
+fn votes(p: &Shown) -> Markup {
+    let row = &p.row;
+    let turnout = u128::from(row.yes) + u128::from(row.no) + u128::from(row.abstain);
+    let quorum = turnout >= u128::from(row.need);
+    html! {
+        table { tbody {
+            tr { th scope="row" { "For" } td { (fog(row.yes.into())) } }
+            tr { th scope="row" { "Against" } td { (fog(row.no.into())) } }
+            tr { th scope="row" { "Abstain" } td { (fog(row.abstain.into())) } }
+            tr { th scope="row" { "Quorum" } td { (fog(turnout)) " of " (fog(row.need.into())) @if quorum { ", reached" } @else { ", not reached" } } }
+            tr { th scope="row" { "To pass" } td { "more than " (row.pass / 10_000) "." (format!("{:04}", row.pass % 10_000)) " % for" } }
+        } }
+    }
+}
+
+fn proposal(p: &Shown, now_ms: u64) -> Markup {
+    let left = time_left(p, now_ms);
+    html! {
+        section.card data-testid={ "proposal-" (p.pid) } aria-label={ "Proposal " (p.pid) } {
+            h2 { code { (p.pid) } " " (page::badge(p.row.word())) }
+            p { "By " code { (account(&p.row.proposer)) } @if !left.is_empty() { ", " span data-testid="time-left" { (left) } } "." }
+            ul { @for line in &p.effects { li { (line) } } }
+            (votes(p))
+            @if let Some(code) = p.tried { p data-testid="dry-run" { "On a copy of the state now: " (tried(code)) "." } }
+            p.soft { "Text " code { (hex(&p.row.text)) } ", deposit " (fog(p.row.deposit.into())) " FOG, opens " (text::moment(p.row.open)) ", ends " (text::moment(p.row.end)) "." }
+            (page::command(&format!("betanet gov show {0} --ledger PEER --genesis GENESIS\nbetanet gov vote {0} for --key ./node.pem --ledger PEER --genesis GENESIS\nbetanet gov tally {0} --ledger PEER --genesis GENESIS", p.pid)))
+        }
+    }
+}
+
+fn parameters(g: &Governance) -> Markup {
+    html! {
+        section.card aria-labelledby="parameters" {
+            h2 #parameters { "Parameters in force" }
+            div.scroll tabindex="0" role="region" aria-label="Parameters" { table data-testid="parameters-table" {
+                thead { tr { th scope="col" { "Parameter" } th scope="col" { "In force" } th scope="col" { "Default" } th scope="col" { "Least" } th scope="col" { "Most" } th scope="col" { "Step" } } }
+                tbody { @for (name, [value, default, least, most, step]) in &g.parameters {
+                    tr { th scope="row" { (name) } td { strong { (text::number(*value)) } } td { (text::number(*default)) } td { (text::number(*least)) } td { (text::number(*most)) } td { (text::number(*step)) } }
+                } }
+            } }
+        }
+        section.card aria-labelledby="roles" {
+            h2 #roles { "Roles" }
+            table { tbody { @for (name, members) in &g.roles {
+                tr { th scope="row" { (name) } td { @if members.is_empty() { "nobody" } @for m in members { code { (m) } br; } } }
+            } } }
+        }
+    }
+}
+
+/// `GET /governance`
+pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
+    cx.query.only(&["after", "done"])?;
+    let (title, id) = ("Governance", "governance-page");
+    let Some(ledger) = &cx.shared.ledger else {
+        return Ok(not_installed(&cx, title, id));
+    };
+    let now_ms = cx.shared.now_ms();
+    let g = books::governance(ledger, after(&cx)?, now_ms).await?;
+    let body = html! {
+        h1 data-testid="governance-header" { "Governance" }
+        @if g.proposals.is_empty() { (page::empty("There is no proposal.")) }
+        @for p in &g.proposals { (proposal(p, now_ms)) }
+        (next(&cx, g.count, g.next.as_deref()))
+        (parameters(&g))
+        (heads(&g.head, now_ms))
+        (page::command("betanet gov propose --param fee_tx=200 --text ./why.txt --dry-run --key ./node.pem --ledger PEER --genesis GENESIS"))
+    };
+    let as_of = Some((g.head.size, g.head.at)).filter(|(size, _)| *size > 0);
+    let page = Page {
+        title,
+        id,
+        as_of,
+        body,
+    };
+    Ok(page.answer(&cx).into())
+}
