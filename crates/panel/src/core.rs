@@ -84,6 +84,8 @@ pub(crate) struct Fixed {
     pub(crate) key: ServerKey,
     pub(crate) site: Site,
     pub(crate) parties: Parties,
+    /// How many times as many requests accounts have.
+    pub(crate) rate_factor: u64,
 }
 
 /// The state.
@@ -103,7 +105,12 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(fixed: Fixed) -> Self {
-        let Fixed { key, site, parties } = fixed;
+        let Fixed {
+            key,
+            site,
+            parties,
+            rate_factor,
+        } = fixed;
         Self {
             accounts: Accounts::default(),
             sessions: Sessions::default(),
@@ -112,7 +119,7 @@ impl Core {
             keyring: Keyring::new(key.clone(), parties),
             logins: Logins::new(key.clone()),
             devices: Devices::new(key),
-            limits: Limits::default(),
+            limits: Limits::for_accounts(rate_factor),
             site,
             trail: Trail::default(),
             recent: VecDeque::new(),

@@ -86,6 +86,8 @@ pub struct Settings {
     pub proxies: Proxies,
     /// Key from which tokens are derived; 32 random bytes that last.
     pub key: [u8; 32],
+    /// How many times 60 writes and 600 reads a minute a verified account has; 1 by default.
+    pub rate_factor: u64,
 }
 
 impl std::fmt::Debug for Settings {
@@ -177,7 +179,12 @@ impl Panel {
         let seed = betanet_runtime::seed().map_err(|_| Error::Randomness)?;
         let mut rng = Rng::new(&seed);
         let (stop, end) = (CancellationToken::new(), CancellationToken::new());
-        let fixed = Fixed { key, site, parties };
+        let fixed = Fixed {
+            key,
+            site,
+            parties,
+            rate_factor: settings.rate_factor,
+        };
         let started = desk::Desk::start(Arc::clone(&journal), fixed, end.clone()).await?;
         let (desk, state) = started;
         let mut own = Rng::new(&rng.seed());

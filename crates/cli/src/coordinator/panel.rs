@@ -24,14 +24,15 @@ const FOLDER: &str = "panel";
 const KEY: &str = "key";
 
 /// Settings of a panel, with its listener.
-pub(super) struct PanelSettings {
+pub(crate) struct PanelSettings {
     listener: TcpListener,
     hosts: Vec<String>,
     proxies: Proxies,
+    rate_factor: u64,
 }
 
 /// Checks the flags, and takes the address before anything else is started.
-pub(super) fn settings(args: &PanelArgs) -> Result<Option<PanelSettings>, Fail> {
+pub(crate) fn settings(args: &PanelArgs) -> Result<Option<PanelSettings>, Fail> {
     let Some(address) = args.panel else {
         return Ok(None);
     };
@@ -59,6 +60,7 @@ pub(super) fn settings(args: &PanelArgs) -> Result<Option<PanelSettings>, Fail> 
         listener,
         hosts: args.panel_host.clone(),
         proxies,
+        rate_factor: args.panel_rate_factor,
     }))
 }
 
@@ -86,7 +88,7 @@ fn key(state: &State) -> Result<[u8; 32], Fail> {
 }
 
 /// Starts the panel over a coordinator that runs.
-pub(super) async fn start(
+pub(crate) async fn start(
     settings: PanelSettings,
     coordinator: &Coordinator,
     gateway: &Arc<Gateway>,
@@ -106,6 +108,7 @@ pub(super) async fn start(
         hosts: settings.hosts,
         proxies: settings.proxies,
         key,
+        rate_factor: settings.rate_factor,
     };
     let parts = Parts {
         journal: Arc::new(journal),
@@ -127,6 +130,7 @@ mod tests {
             panel: Some(([127, 0, 0, 1], 0).into()),
             panel_host: host.iter().map(ToString::to_string).collect(),
             panel_proxy: proxy.iter().map(ToString::to_string).collect(),
+            panel_rate_factor: 1,
         };
         assert!(settings(&args(&[], &[])).is_ok());
         assert!(settings(&args(&["fog.example"], &["127.0.0.1"])).is_ok());

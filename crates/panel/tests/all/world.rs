@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use betanet_auth::audit::Record;
+use betanet_coordinator::Quota;
 use betanet_fog_service::{Coordinator, Namespace, Role as Leads, Running, Settings, Stores};
 use betanet_journal::MemoryStore;
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
@@ -23,9 +24,10 @@ pub(crate) struct World {
     home: tempfile::TempDir,
     pub(crate) gateway: Arc<Gateway>,
     coordinator: Coordinator,
-    _running: Running,
+    running: Running,
     pub(crate) identity: Identity,
     pub(crate) panel: Option<Panel>,
+    rate_factor: u64,
     pub(crate) at: SocketAddr,
     pub(crate) code: String,
 }
@@ -58,13 +60,18 @@ impl Answer {
 }
 
 pub(crate) async fn world() -> World {
+    over(&MemoryStore::new(), Quota::default(), 1).await
+}
+
+/// A world over a journal, where a namespace and each account may do so much.
+pub(crate) async fn over(store: &MemoryStore, quota: Quota, rate_factor: u64) -> World {
     let home = tempfile::tempdir().unwrap();
     let identity = Identity::from_seed(&[1; 32]);
     let mut config = GatewayConfig::in_state(home.path().join("node"));
     config.listener.listen = vec!["127.0.0.1:0".parse().unwrap()];
     let lab = Namespace {
         users: vec![*Identity::from_seed(&[2; 32]).public()],
-        ..Namespace::default()
+        quota,
     };
     let settings = Settings {
         namespaces: [("lab".parse().unwrap(), lab)].into(),
@@ -77,7 +84,7 @@ pub(crate) async fn world() -> World {
         .start()
         .await
         .unwrap();
-    let journal = Arc::new(MemoryStore::new().open("one"));
+    let journal = Arc::new(store.open("one"));
     let peer = gateway.listening().peer();
     let running = coordinator.start(&peer, journal).await.unwrap();
     let leads = |role: &Leads| matches!(role, Leads::Leads(_));
@@ -86,9 +93,10 @@ pub(crate) async fn world() -> World {
         home,
         gateway: Arc::new(gateway),
         coordinator,
-        _running: running,
+        running,
         identity,
         panel: None,
+        rate_factor,
         at: SocketAddr::from(([127, 0, 0, 1], 0)),
         code: String::new(),
     };
@@ -137,6 +145,7 @@ impl World {
             hosts: own(hosts),
             proxies: betanet_panel::proxies(&own(networks)).unwrap(),
             key: [7; 32],
+            rate_factor: self.rate_factor,
         };
         let parts = Parts {
             journal: Arc::new(journal),
@@ -183,6 +192,12 @@ impl World {
     ) -> Answer {
         let tcp = self.send((method, path), fields, body, body.len()).await;
         answer(tcp).await
+    }
+
+    /// The coordinator, for requests of nodes and users in this process.
+    #[allow(dead_code, reason = "the measurements use it")]
+    pub(crate) fn handle(&self) -> &betanet_fog_service::Handle {
+        self.running.handle()
     }
 
     pub(crate) fn origin(&self) -> String {
