@@ -2,6 +2,7 @@
 
 mod fog;
 mod names;
+mod panel;
 mod vouchers;
 
 use std::io::Write as _;
@@ -50,6 +51,9 @@ impl Steps {
 }
 
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Fail> {
+    if args.panel {
+        return panel::run(args.json).await;
+    }
     interruptible(demo(args.keep)).await
 }
 
