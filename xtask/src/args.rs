@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{distinguish, fog, measured, money, no_std, replays, sim, x25519};
+use crate::{distinguish, fog, measured, money, no_std, replays, schema, sim, x25519};
 
 /// Repository chores.
 #[derive(Debug, Parser)]
@@ -82,6 +82,11 @@ pub enum Chore {
         after_help = "The full form takes many minutes. The tests have a short one.\n\nExample: cargo xtask money --operations 10000 --points 1000"
     )]
     Money(money::Arguments),
+    /// Send the API of a control panel what its OpenAPI document allows and what it does not, and compare the answers with it.
+    #[command(
+        after_help = "As root it installs schemathesis. CI runs it with few examples.\n\nExample: cargo xtask schema --examples 2000"
+    )]
+    Schema(schema::Arguments),
     /// Run six nodes in network namespaces; kill one, cut one off, move one.
     #[command(
         after_help = "Run it as root, with iproute2 and python3.\n\nExample: cargo xtask netns"

@@ -1,11 +1,12 @@
 //! `cargo xtask ci`: all of what has to pass.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use crate::{
-    bounds, layers, measured, no_std, panics, readme, root, run as exec, semver, sizes, vectors,
+    bounds, layers, measured, no_std, panics, readme, root, run as exec, schema, semver, sizes,
+    vectors,
 };
 
 const DENY_VERSION: &str = "0.20";
@@ -14,6 +15,11 @@ const NEXTEST_VERSION: &str = "0.9";
 const MOTO_VERSION: &str = "5.2.5";
 /// The packages with which it serves.
 const MOTO_WITH: [&str; 2] = ["flask==3.1.3", "flask-cors==6.0.5"];
+
+/// Version of the rules for accessible pages, which the panel's test in Chromium looks for in the folder of this name.
+const AXE_VERSION: &str = "4.14.1";
+/// Version of the program that sends the panel's API what its document allows, and what it does not.
+const SCHEMATHESIS_VERSION: &str = "4.32.5";
 
 /// One target directory for all of it, outside the checkout, so that fresh clones start warm.
 fn target_dir() -> Option<PathBuf> {
@@ -29,35 +35,74 @@ fn cache() -> Option<PathBuf> {
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
 }
 
-/// Installs the server that tests of blobs start, where they look for it.
-fn moto() -> Result<(), String> {
-    let venv = cache().ok_or("neither XDG_CACHE_HOME nor HOME is set")?;
-    // Another version has another folder, so that an old server is not taken for it.
-    let venv = venv.join(format!("betanet-moto-{MOTO_VERSION}"));
-    if venv.join("bin/moto_server").exists() {
+/// Installs packages of PyPI into a folder of their own, for a program that is looked for there.
+fn python(folder: &Path, program: &str, packages: &[&str]) -> Result<(), String> {
+    if folder.join("bin").join(program).exists() {
         return Ok(());
     }
-    println!("ci: installing moto");
-    let at = venv.to_string_lossy();
+    println!("ci: installing {program}");
+    let at = folder.to_string_lossy();
     let made = has("python3", &["-m", "venv", &at]) || {
         let packages = ["install", "-y", "--no-install-recommends", "python3-venv"];
         has("apt-get", &["update"])
             && has("apt-get", &packages)
             && has("/usr/bin/python3", &["-m", "venv", "--clear", &at])
     };
-    let pip = venv.join("bin/pip");
-    let server = format!("moto[s3]=={MOTO_VERSION}");
-    let packages = [&[server.as_str()][..], &MOTO_WITH].concat();
-    let install = [&["install", "-q"][..], &packages].concat();
+    let pip = folder.join("bin/pip");
+    let install = [&["install", "-q"][..], packages].concat();
     match made && has(&pip.to_string_lossy(), &install) {
         true => Ok(()),
         false => Err(format!(
-            "moto is missing; run: apt-get install -y python3-venv && python3 -m venv {at} && {at}/bin/pip install {}",
+            "{program} is missing; run: apt-get install -y python3-venv && python3 -m venv {at} && {at}/bin/pip install {}",
             packages
                 .iter()
                 .map(|package| format!("'{package}'"))
                 .collect::<Vec<_>>()
                 .join(" ")
+        )),
+    }
+}
+
+/// A folder of the cache. Another version has another one, so that an old program is not taken for it.
+fn versioned(name: &str, version: &str) -> Result<PathBuf, String> {
+    let cache = cache().ok_or("neither XDG_CACHE_HOME nor HOME is set")?;
+    Ok(cache.join(format!("betanet-{name}-{version}")))
+}
+
+/// Installs the server that tests of blobs start, where they look for it.
+fn moto() -> Result<(), String> {
+    let server = format!("moto[s3]=={MOTO_VERSION}");
+    let packages = [&[server.as_str()][..], &MOTO_WITH].concat();
+    python(&versioned("moto", MOTO_VERSION)?, "moto_server", &packages)
+}
+
+/// Installs the program that tests the panel's API; where it is.
+pub(crate) fn schemathesis() -> Result<PathBuf, String> {
+    let folder = versioned("schemathesis", SCHEMATHESIS_VERSION)?;
+    let package = format!("schemathesis=={SCHEMATHESIS_VERSION}");
+    python(&folder, "schemathesis", &[&package])?;
+    Ok(folder.join("bin/schemathesis"))
+}
+
+/// Installs axe-core, where the panel's test in Chromium looks for it.
+fn axe() -> Result<(), String> {
+    let folder = versioned("axe", AXE_VERSION)?;
+    if folder.join("node_modules/axe-core/axe.min.js").exists() {
+        return Ok(());
+    }
+    println!("ci: installing axe-core");
+    if !has("npm", &["--version"]) {
+        let packages = ["install", "-y", "--no-install-recommends", "npm"];
+        if !(has("apt-get", &["update"]) && has("apt-get", &packages)) {
+            return Err("npm is missing; run: apt-get install -y npm".into());
+        }
+    }
+    let at = folder.to_string_lossy();
+    let package = format!("axe-core@{AXE_VERSION}");
+    match has("npm", &["install", "--silent", "--prefix", &at, &package]) {
+        true => Ok(()),
+        false => Err(format!(
+            "axe-core is missing; run: npm install --prefix {at} {package}"
         )),
     }
 }
@@ -137,6 +182,8 @@ fn tools() -> Result<(), String> {
         }
     }
     moto()?;
+    axe()?;
+    schemathesis()?;
     for component in ["fmt", "clippy"] {
         if !has("cargo", &[component, "--version"]) {
             return Err(format!(
@@ -197,7 +244,7 @@ pub fn run() -> Result<(), String> {
         "check --locked --package {}",
         measured::PROGRAMS.join(" --package ")
     );
-    let steps: [Step<'_>; 17] = [
+    let steps: [Step<'_>; 18] = [
         ("fmt", &|| cargo("fmt --all -- --check")),
         ("readme texts", &readme::texts),
         ("sizes", &sizes::run),
@@ -232,6 +279,7 @@ pub fn run() -> Result<(), String> {
             panics::check(&report)
         }),
         ("measurements", &measured::quick),
+        ("schema", &schema::quick),
         ("doctests", &|| {
             cargo("test --doc --workspace --all-features --locked")
         }),

@@ -15,6 +15,7 @@ pub mod no_std;
 mod panics;
 pub mod readme;
 pub mod replays;
+pub mod schema;
 pub mod semver;
 pub mod sim;
 pub mod sizes;

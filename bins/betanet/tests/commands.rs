@@ -32,6 +32,8 @@ mod pay;
 mod printed;
 #[path = "commands/puts.rs"]
 mod puts;
+#[path = "commands/seed.rs"]
+mod seed;
 #[path = "commands/template.rs"]
 mod template;
 #[path = "commands/tokens.rs"]

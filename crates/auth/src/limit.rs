@@ -80,7 +80,17 @@ impl<K: Copy + Ord> Buckets<K> {
     ///
     /// [`Error::Wait`]; the refused request is not charged.
     pub fn take(&mut self, now: Time, key: K) -> Result<(), Error> {
+        self.take_part(now, key, 1)
+    }
+
+    /// Takes one request of a party that may send `factor` times as many.
+    ///
+    /// # Errors
+    ///
+    /// See [`Buckets::take`].
+    pub fn take_part(&mut self, now: Time, key: K, factor: u64) -> Result<(), Error> {
         let now = now.as_micros();
+        let interval = (self.interval / factor.max(1)).max(1);
         if self.full_at.len() >= PAYERS_MAX && !self.full_at.contains_key(&key) {
             self.sweep(now);
         }
@@ -90,7 +100,7 @@ impl<K: Copy + Ord> Buckets<K> {
             None if room => self.full_at.entry(key).or_insert(0),
             None => &mut self.others,
         };
-        let after = (*bucket).max(now).saturating_add(self.interval);
+        let after = (*bucket).max(now).saturating_add(interval);
         let over = after.saturating_sub(now.saturating_add(MINUTE));
         if over > 0 {
             self.refused += 1;
@@ -133,6 +143,8 @@ pub struct Limits {
     login: Buckets<Payer>,
     write: Buckets<Payer>,
     read: Buckets<Payer>,
+    /// How many times as many requests verified accounts have.
+    factor: u64,
 }
 
 impl Default for Limits {
@@ -142,11 +154,22 @@ impl Default for Limits {
             login: of(Class::Login),
             write: of(Class::Write),
             read: of(Class::Read),
+            factor: 1,
         }
     }
 }
 
 impl Limits {
+    /// Limits that give verified accounts so many times as many reads and writes, for fogs that programs manage. Logins and strangers
+    /// keep theirs.
+    #[must_use]
+    pub fn for_accounts(factor: u64) -> Self {
+        Self {
+            factor,
+            ..Self::default()
+        }
+    }
+
     /// Charges a request: to the account that verified credentials name, else to the address. Logins are always the address's.
     ///
     /// # Errors
@@ -160,11 +183,14 @@ impl Limits {
         address: ChargeTo,
     ) -> Result<(), Error> {
         let address = Payer::Address(address);
-        let payer = account.map_or(address, Payer::Account);
+        let (payer, factor) = match account {
+            Some(account) => (Payer::Account(account), self.factor),
+            None => (address, 1),
+        };
         match class {
             Class::Login => self.login.take(now, address),
-            Class::Write => self.write.take(now, payer),
-            Class::Read => self.read.take(now, payer),
+            Class::Write => self.write.take_part(now, payer, factor),
+            Class::Read => self.read.take_part(now, payer, factor),
         }
     }
 
@@ -193,6 +219,20 @@ mod tests {
 
     fn seconds(s: u64) -> Time {
         Time::ZERO + Duration::from_secs(s)
+    }
+
+    #[test]
+    fn a_factor_is_for_accounts_alone() {
+        let mut limits = Limits::for_accounts(10);
+        let account = Some(AccountId([1; 16]));
+        let mut count = |class, account| {
+            let take = |_: &u32| limits.charge(seconds(0), class, account, v4(1)).is_ok();
+            (0..10_000).take_while(take).count()
+        };
+        assert_eq!(count(Class::Write, account), 600);
+        assert_eq!(count(Class::Read, account), 6_000);
+        assert_eq!(count(Class::Write, None), 60);
+        assert_eq!(count(Class::Login, account), 30);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod name;
 mod network;
 mod parse;
 mod pay;
+mod seed;
 mod settings;
 mod shape;
 mod template;
@@ -59,6 +60,7 @@ pub(crate) use pay::{
     LearnMintArgs, MintFlags, MintInitArgs, NewArgs, OnlineArgs, PayArgs, PayCommand, ReceiveArgs,
     RedeemArgs, RestoreWalletArgs, SpendArgs, WalletArgs,
 };
+pub(crate) use seed::SeedArgs;
 pub(crate) use settings::{All, Choice, FLAGS, Mixing, Serving, SettingArgs, Working};
 pub(crate) use shape::{LearnArgs, ShapeArgs, ShapeCommand};
 pub(crate) use template::{
@@ -196,9 +198,18 @@ pub(crate) enum Command {
         args_conflicts_with_subcommands = true
     )]
     Worker(Box<WorkerArgs>),
+    /// Fill a control panel with simulated nodes and tasks, and run the nodes until Ctrl-C.
+    #[command(
+        after_help = "All of it is made through the panel's API and the protocol of fog nodes, as real records. Names begin with \"simulated\".\n\
+                      Simulated nodes run no programs. They take tasks of the whole fog and fail those of others: seed only a fog for trials.\n\
+                      A second run makes what is missing. Tasks that have ended stay in the history after --remove.\n\
+                      Exit codes: 0 stopped or removed, 1 API or coordinator, 2 usage, 3 local files, 130 Ctrl-C before all was made.\n\n\
+                      Example: betanet seed --api http://127.0.0.1:9470 --token-file ./token"
+    )]
+    Seed(SeedArgs),
     /// Start real nodes on loopback and show their features.
     #[command(
-        after_help = "The demo needs no network, root rights or configuration.\n\nExample: betanet demo --keep"
+        after_help = "The demo needs no network, root rights or configuration.\n\nExample: betanet demo --panel"
     )]
     Demo(DemoArgs),
     /// Print a shell's completions.
@@ -342,6 +353,13 @@ pub(crate) struct DemoArgs {
     /// Leave the nodes running afterwards, and print commands to try.
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Start a coordinator with its control panel on loopback instead, fill it with simulated nodes and tasks, and print its address
+    /// and a login. It runs until Ctrl-C, and keeps nothing.
+    #[arg(long, conflicts_with = "keep")]
+    pub(crate) panel: bool,
+    /// Print the address and the login as one line of JSON.
+    #[arg(long, requires = "panel")]
+    pub(crate) json: bool,
 }
 
 impl DialArgs {

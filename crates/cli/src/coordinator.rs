@@ -2,7 +2,7 @@
 
 mod economy;
 mod journal;
-mod panel;
+pub(crate) mod panel;
 mod settings;
 mod snapshot;
 

@@ -3,6 +3,7 @@
 mod economy;
 mod fog;
 mod names;
+mod panel;
 mod vouchers;
 
 use std::io::Write as _;
@@ -51,6 +52,9 @@ impl Steps {
 }
 
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Fail> {
+    if args.panel {
+        return panel::run(args.json).await;
+    }
     interruptible(demo(args.keep)).await
 }
 

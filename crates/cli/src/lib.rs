@@ -48,6 +48,7 @@ mod pay;
 mod probe;
 mod progress;
 mod put;
+mod seed;
 mod shape;
 mod shape_file;
 mod source;
@@ -119,6 +120,7 @@ pub fn betanet() -> ExitCode {
         Command::Node(args) => on_runtime(fog::node(args)),
         Command::Fog(args) => on_runtime(fog::fog(args)),
         Command::Top(args) => on_runtime(fog::top(*args)),
+        Command::Seed(args) => on_runtime(seed::run(args)),
         Command::Demo(args) => on_runtime(demo::run(args)),
     };
     finish(done)

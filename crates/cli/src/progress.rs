@@ -66,6 +66,18 @@ impl Bar {
         Self(bar)
     }
 
+    /// A bar that counts things.
+    pub(crate) fn counted(total: u64) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new(total);
+        if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len}") {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
     pub(crate) fn at(&self, done: u64) {
         self.0.set_position(done);
     }

@@ -26,6 +26,7 @@ use crate::stop::Stops;
 use admin::View;
 use part::Places;
 use settings::Node;
+pub(crate) use settings::peer_of;
 
 /// Seconds for which a request is repeated while no coordinator leads.
 const PATIENCE: u64 = 30;
@@ -245,7 +246,7 @@ async fn announce(view: View, name: Name, as_json: bool) {
 fn session(args: &WorkerSettings, node: &Node, home: &Path, key: &Path) -> Result<Session, Fail> {
     let mut coordinators = node.coordinators.clone();
     if coordinators.is_empty() {
-        let token = node.token.as_deref().and_then(settings::peer_of);
+        let token = node.token.as_deref().and_then(peer_of);
         coordinators = match token {
             Some(peer) => vec![peer.packed()],
             None => kept(home),

@@ -90,6 +90,8 @@ pub(crate) struct Fixed {
     pub(crate) key: ServerKey,
     pub(crate) site: Site,
     pub(crate) parties: Parties,
+    /// How many times as many requests accounts have.
+    pub(crate) rate_factor: u64,
 }
 
 /// The state.
@@ -110,7 +112,12 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(fixed: Fixed) -> Self {
-        let Fixed { key, site, parties } = fixed;
+        let Fixed {
+            key,
+            site,
+            parties,
+            rate_factor,
+        } = fixed;
         Self {
             accounts: Accounts::default(),
             sessions: Sessions::default(),
@@ -120,7 +127,7 @@ impl Core {
             logins: Logins::new(key.clone()),
             devices: Devices::new(key),
             jobs: Kept::default(),
-            limits: Limits::default(),
+            limits: Limits::for_accounts(rate_factor),
             site,
             trail: Trail::default(),
             recent: VecDeque::new(),

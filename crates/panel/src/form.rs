@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Number, Value};
 use zeroize::Zeroize as _;
 
 use crate::fault::Fault;
@@ -12,6 +12,9 @@ use crate::fault::Fault;
 pub(crate) const QUERY_MAX: usize = 4096;
 /// Most fields of a query or a form.
 pub(crate) const FIELDS_MAX: usize = 64;
+
+/// Largest number that programs in all languages read exactly.
+pub(crate) const NUMBER_MAX: u64 = (1 << 53) - 1;
 
 /// Type of a member of a JSON body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,12 +32,18 @@ pub(crate) fn kind(name: &str) -> Kind {
     match name {
         "disabled" => Kind::Flag,
         "args" => Kind::List,
-        "days" | "hours" | "priority" | "cpu" | "memory_mib" | "storage_mib" | "fuel"
+        "days" | "hours" | "count" | "priority" | "cpu" | "memory_mib" | "storage_mib" | "fuel"
         | "budget_micro" | "timeout_s" | "deadline_s" | "output_mib" | "retries" => Kind::Number,
         "name" | "password" | "scope" | "refresh_token" | "state" | "kind" | "org" | "ns"
         | "module" | "file" | "format" | "tier" | "level" | "strategy" | "grants" => Kind::Text,
         _ => Kind::Unknown,
     }
+}
+
+/// A whole number of JSON, which 5.0 is too.
+fn whole(n: &Number) -> Option<u64> {
+    let exact = |n: f64| (n.fract() == 0.0).then(|| format!("{n:.0}").parse().ok())?;
+    n.as_u64().or_else(|| n.as_f64().and_then(exact))
 }
 
 /// The members of a JSON object, in their order and with those that stand twice.
@@ -70,6 +79,8 @@ impl<'de> Deserialize<'de> for Members {
 pub(crate) struct Fields {
     all: Vec<(String, String)>,
     args: Option<Vec<String>>,
+    /// Whether spaces around a text are part of it. People type them into forms, and programs mean what they send.
+    exact: bool,
 }
 
 impl fmt::Debug for Fields {
@@ -102,11 +113,14 @@ impl Fields {
     pub(crate) fn of_json(text: &[u8]) -> Result<Self, Fault> {
         let members: Members = serde_json::from_slice(text).map_err(|_| Fault::Field("body"))?;
         let mut fields = Self::default();
+        fields.exact = true;
         for (name, value) in members.0 {
             let kind = kind(&name);
             let text = match (kind, value) {
                 (Kind::Text | Kind::Unknown, Value::String(text)) => text,
-                (Kind::Number, Value::Number(n)) if n.is_u64() => n.to_string(),
+                (Kind::Number, Value::Number(n)) => {
+                    whole(&n).ok_or(Fault::Field("body"))?.to_string()
+                }
                 (Kind::Flag, Value::Bool(flag)) => flag.to_string(),
                 (Kind::List, Value::Array(items)) => {
                     let texts = items.into_iter().map(|item| match item {
@@ -153,9 +167,12 @@ impl Fields {
         }
     }
 
-    /// A field's text without surrounding spaces; empty if it is missing.
+    /// A field's text, from forms without the spaces around it; empty if it is missing.
     pub(crate) fn get(&self, name: &str) -> &str {
-        self.raw(name).trim()
+        match self.exact {
+            true => self.raw(name),
+            false => self.raw(name).trim(),
+        }
     }
 
     /// A field's text as it came, such as a password.
@@ -168,7 +185,11 @@ impl Fields {
     pub(crate) fn number(&self, name: &'static str, default: u64) -> Result<u64, Fault> {
         match self.get(name) {
             "" => Ok(default),
-            text => text.parse().map_err(|_| Fault::Field(name)),
+            text => {
+                let digits = text.bytes().all(|b| b.is_ascii_digit());
+                let n = text.parse().ok().filter(|n| digits && *n <= NUMBER_MAX);
+                n.ok_or(Fault::Field(name))
+            }
         }
     }
 
@@ -178,6 +199,7 @@ impl Fields {
         Self {
             all: others.cloned().collect(),
             args: self.args.clone(),
+            exact: self.exact,
         }
     }
 
@@ -206,6 +228,14 @@ mod tests {
         assert_eq!(fields.number("a", 0).unwrap(), 1);
         assert_eq!(fields.number("z", 7).unwrap(), 7);
         assert!(fields.number("b", 0).is_err());
+        for (text, is) in [
+            ("9007199254740991", true),
+            ("9007199254740992", false),
+            ("%2B5", false),
+        ] {
+            let fields = Fields::read(format!("n={text}").as_bytes()).unwrap();
+            assert_eq!(fields.number("n", 0).is_ok(), is, "{text}");
+        }
         assert!(fields.only(&["a", "b", "c"]).is_ok());
         assert!(fields.only(&["a", "b"]).is_err());
         assert_eq!(fields.with("b", ""), "?a=1&c=+y+");
@@ -221,6 +251,9 @@ mod tests {
         assert_eq!((fields.get("cpu"), fields.get("disabled")), ("5", "true"));
         assert_eq!(fields.args().unwrap(), ["x\ny", ""]);
         assert!(fields.has("args") && !fields.has("ns"));
+        // A number may be written otherwise, and text is what it is.
+        let fields = read(r#"{"cpu": 125.0, "ns": " lab"}"#).unwrap();
+        assert_eq!((fields.get("cpu"), fields.get("ns")), ("125", " lab"));
         for bad in [
             "[1]",
             "{",
@@ -228,6 +261,7 @@ mod tests {
             r#"{"cpu": "5"}"#,
             r#"{"cpu": -5}"#,
             r#"{"cpu": 1.5}"#,
+            r#"{"cpu": 1e30}"#,
             r#"{"ns": 5}"#,
             r#"{"ns": null}"#,
             r#"{"ns": {}}"#,

@@ -27,8 +27,8 @@ mod acts;
 mod api;
 mod assets;
 mod body;
-mod chart;
 mod books;
+mod chart;
 mod checks;
 mod core;
 mod cx;
@@ -102,6 +102,8 @@ pub struct Settings {
     pub key: [u8; 32],
     /// Other programs whose admin addresses are read; those for which [`are_sources`] holds.
     pub sources: Vec<Source>,
+    /// How many times 60 writes and 600 reads a minute a verified account has; 1 by default.
+    pub rate_factor: u64,
 }
 
 impl std::fmt::Debug for Settings {
@@ -200,7 +202,12 @@ impl Panel {
         let seed = betanet_runtime::seed().map_err(|_| Error::Randomness)?;
         let mut rng = Rng::new(&seed);
         let (stop, end) = (CancellationToken::new(), CancellationToken::new());
-        let fixed = Fixed { key, site, parties };
+        let fixed = Fixed {
+            key,
+            site,
+            parties,
+            rate_factor: settings.rate_factor,
+        };
         let started = desk::Desk::start(Arc::clone(&journal), fixed, end.clone()).await?;
         let (desk, state) = started;
         let mut own = Rng::new(&rng.seed());

@@ -1,5 +1,6 @@
 //! Lists: sorting, pages, CSV and JSON, all by fields of the query.
 
+use std::cmp::Ordering;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,12 +36,17 @@ pub(crate) struct Paged<T> {
     pub(crate) all: usize,
 }
 
+/// The number of the page that the query asks for.
+fn page(cx: &Cx, rows: usize) -> Result<usize, Fault> {
+    let last = rows.div_ceil(ROWS).max(1);
+    let page = usize::try_from(cx.query.number("page", 1)?).map_err(|_| Fault::Field("page"))?;
+    Ok(page.clamp(1, last))
+}
+
 /// The page that the query asks for. A page beyond the last is the last one.
 pub(crate) fn paged<T>(cx: &Cx, rows: Vec<T>) -> Result<Paged<T>, Fault> {
     let all = rows.len();
-    let last = all.div_ceil(ROWS).max(1);
-    let page = usize::try_from(cx.query.number("page", 1)?).map_err(|_| Fault::Field("page"))?;
-    let page = page.clamp(1, last);
+    let page = page(cx, all)?;
     let rows = rows
         .into_iter()
         .skip((page - 1) * ROWS)
@@ -56,13 +62,12 @@ pub(crate) fn export(
     columns: &[&str],
     items: impl Iterator<Item = Value>,
 ) -> Result<Option<Response>, Fault> {
-    let format = cx.query.get("format");
-    if matches!(format, "" | "html") {
+    if !exports(cx) {
         return Ok(None);
     }
     let place = Arc::clone(&cx.shared.exports).try_acquire_owned();
     let place = place.map_err(|_| Fault::Busy)?;
-    let response = match format {
+    let response = match cx.query.get("format") {
         "csv" => {
             let body = sent(record::csv(columns, items), place);
             let mut response = reply::whole(200, "text/csv; charset=utf-8", body);
@@ -110,23 +115,49 @@ pub(crate) fn listed((position, at): (u64, u64), items: Vec<Value>) -> Response 
     )
 }
 
-/// Sorts by a key of the query: `key`, or `-key` for descending. The key `default` stands for none.
+/// Whether the query asks for the whole list as a file.
+pub(crate) fn exports(cx: &Cx) -> bool {
+    !matches!(cx.query.get("format"), "" | "html")
+}
+
+/// Sorts by a key of the query: `key`, or `-key` for descending. The key `default` stands for none. For a page, only its own rows are
+/// put in order and in their place, so that long lists cost little; the comparison has to tell any two rows apart.
 pub(crate) fn sort<T>(
     cx: &Cx,
     rows: &mut [T],
     default: &'static str,
-    key: impl Fn(&str) -> Option<fn(&T, &T) -> std::cmp::Ordering>,
+    key: impl Fn(&str) -> Option<fn(&T, &T) -> Ordering>,
 ) -> Result<(), Fault> {
     let asked = match cx.query.get("sort") {
         "" => default,
         sort => sort,
     };
     let by = key(asked.trim_start_matches('-')).ok_or(Fault::Field("sort"))?;
-    rows.sort_by(by);
-    if asked.starts_with('-') {
-        rows.reverse();
-    }
+    let down = asked.starts_with('-');
+    let by = |a: &T, b: &T| if down { by(b, a) } else { by(a, b) };
+    let from = match exports(cx) {
+        true => None,
+        false => Some((page(cx, rows.len())? - 1) * ROWS),
+    };
+    order(rows, from, by);
     Ok(())
+}
+
+/// Puts all rows in order, or those of the page that begins at a place.
+fn order<T>(rows: &mut [T], from: Option<usize>, by: impl Fn(&T, &T) -> Ordering) {
+    let Some(from) = from.filter(|_| rows.len() > 2 * ROWS) else {
+        rows.sort_by(by);
+        return;
+    };
+    if from > 0 && from < rows.len() {
+        rows.select_nth_unstable_by(from, &by);
+    }
+    let rest = rows.get_mut(from..).unwrap_or_default();
+    if rest.len() > ROWS {
+        rest.select_nth_unstable_by(ROWS, &by);
+    }
+    let own = rest.len().min(ROWS);
+    rest.get_mut(..own).unwrap_or_default().sort_by(by);
 }
 
 #[cfg(test)]
@@ -136,6 +167,25 @@ mod tests {
 
     use super::*;
     use crate::shared::EXPORTS_MAX;
+
+    #[test]
+    fn a_page_has_the_rows_that_a_sorted_list_has_there() {
+        for n in [0_usize, 1, 49, 50, 51, 100, 101, 500, 1234] {
+            // Each number once, in another order.
+            let rows: Vec<usize> = (0..n).map(|i| (i * 7919 + 13) % n.max(1)).collect();
+            let whole: Vec<usize> = {
+                let mut all = rows.clone();
+                all.sort_unstable();
+                all
+            };
+            for from in (0..n.max(1)).step_by(ROWS) {
+                let mut some = rows.clone();
+                order(&mut some, Some(from), usize::cmp);
+                let until = (from + ROWS).min(n);
+                assert_eq!(some[from..until], whole[from..until], "{from} of {n}");
+            }
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn two_lists_are_exported_at_once_and_each_in_time() {

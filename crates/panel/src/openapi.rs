@@ -1,8 +1,12 @@
 //! The OpenAPI document, made from the table of routes.
 
 use betanet_auth::routes::{Access, Method, ROUTES, Route};
+use betanet_auth::{Permission, Role};
+use betanet_fog::{Kind, Level, NodeState, Strategy, TaskState, Tier};
 use serde_json::{Map, Value, json};
 
+use crate::api::fog::TOKENS_MAX;
+use crate::form::NUMBER_MAX;
 use crate::{form, spec};
 
 /// What a JSON body of an operation has: its fields, and which of them are needed.
@@ -12,7 +16,7 @@ fn body(id: &str) -> Option<(&'static [&'static str], &'static [&'static str])> 
         "apiRefresh" => (&["refresh_token"], &["refresh_token"]),
         "makeToken" => (&["name", "scope", "days"], &["name", "scope"]),
         "patchNode" => (&["state"], &["state"]),
-        "makeNodeToken" => (&["kind", "org", "hours"], &[]),
+        "makeNodeToken" => (&["kind", "org", "hours", "count"], &[]),
         "submitTask" | "planTask" => (&spec::FIELDS, &["ns", "module"]),
         "planJob" | "runJob" => (&["file", "format"], &["file"]),
         "makeAccount" => (
@@ -54,15 +58,82 @@ fn answer(id: &str) -> (&'static str, Option<&'static str>) {
     }
 }
 
-fn kind(field: &str) -> Value {
-    match form::kind(field) {
-        form::Kind::Flag => json!({"type": "boolean"}),
-        form::Kind::List => {
-            json!({"type": "array", "items": {"type": "string", "maxLength": 1024}, "maxItems": 64})
+/// A word, as namespaces, organisations and accounts have.
+const WORD: &str = "^[a-z0-9_.-]{1,63}$";
+/// The same, or nothing.
+const NO_WORD: &str = "^[a-z0-9_.-]{0,63}$";
+
+fn number(least: u64, most: u64) -> Value {
+    json!({"type": "integer", "minimum": least, "maximum": most})
+}
+
+fn text(pattern: &str) -> Value {
+    json!({"type": "string", "pattern": pattern})
+}
+
+/// One of these words; an empty text stands for the default, or for all.
+fn words(all: &[&str]) -> Value {
+    let all: Vec<&str> = all.iter().copied().chain([""]).collect();
+    json!({"type": "string", "enum": all})
+}
+
+/// One of these columns, descending after a minus sign.
+fn columns(all: &[&str]) -> Value {
+    let down = all.iter().map(|c| format!("-{c}"));
+    let all = all.iter().map(ToString::to_string).chain(down);
+    let all: Vec<String> = all.chain([String::new()]).collect();
+    json!({"type": "string", "enum": all})
+}
+
+/// Words that are separated by spaces.
+fn several(word: &str) -> Value {
+    text(&format!("^{word}( {word})*$"))
+}
+
+/// The type and the bounds of a field of an operation.
+fn kind(id: &str, field: &str) -> Value {
+    let permissions: Vec<&str> = Permission::ALL.iter().map(|p| p.as_str()).collect();
+    let roles: Vec<&str> = Role::ALL.iter().map(|r| r.as_str()).collect();
+    match (id, field) {
+        ("listNodes", "state") => words(NodeState::WORDS),
+        ("listTasks", "state") => words(TaskState::WORDS),
+        // The others follow from what a node does.
+        ("patchNode", "state") => {
+            let asked = [
+                NodeState::Active,
+                NodeState::Draining,
+                NodeState::Maintenance,
+                NodeState::Quarantined,
+            ];
+            json!({"type": "string", "enum": asked.map(NodeState::as_str)})
         }
-        form::Kind::Number => json!({"type": "integer", "minimum": 0}),
-        _ if matches!(field, "page" | "n" | "from") => json!({"type": "integer", "minimum": 0}),
-        _ => json!({"type": "string"}),
+        ("listNodes", "sort") => columns(&["id", "org", "state", "live", "cpu", "seen"]),
+        ("listTasks", "sort") => columns(&["id", "ns", "state", "tier", "priority", "changed"]),
+        ("submitTask" | "planTask", "ns") => text(WORD),
+        ("makeToken" | "makeAccount", "name") => text(WORD),
+        ("listNodes" | "listTasks", "org" | "ns") => json!({"type": "string"}),
+        (_, "ns" | "org") => text(NO_WORD),
+        (_, "kind") => words(Kind::WORDS),
+        (_, "tier") => words(Tier::WORDS),
+        (_, "level") => words(Level::WORDS),
+        (_, "strategy") => words(Strategy::WORDS),
+        (_, "module") => text("^[0-9a-f]{64}$"),
+        ("makeToken", "scope") => several(&format!("({})", permissions.join("|"))),
+        (_, "scope") => json!({"type": "string"}),
+        (_, "grants") => several(&format!("({})(@[a-z0-9_.-]{{1,63}})?", roles.join("|"))),
+        (_, "password") => json!({"type": "string", "minLength": 12, "maxLength": 128}),
+        (_, "days") => number(1, 366),
+        (_, "hours") => number(1, 24 * 365),
+        (_, "count") => number(1, TOKENS_MAX),
+        (_, "page" | "n" | "from") => number(0, NUMBER_MAX),
+        _ => match form::kind(field) {
+            form::Kind::Flag => json!({"type": "boolean"}),
+            form::Kind::List => {
+                json!({"type": "array", "items": {"type": "string", "maxLength": 1024}, "maxItems": 64})
+            }
+            form::Kind::Number => number(0, NUMBER_MAX),
+            _ => json!({"type": "string"}),
+        },
     }
 }
 
@@ -76,7 +147,7 @@ fn operation(route: &Route) -> Value {
     );
     let in_query = query(route.id)
         .iter()
-        .map(|name| json!({"name": name, "in": "query", "required": false, "schema": kind(name)}));
+        .map(|name| json!({"name": name, "in": "query", "required": false, "schema": kind(route.id, name)}));
     let parameters: Vec<Value> = in_path.chain(in_query).collect();
     let (status, content) = answer(route.id);
     let mut good = json!({"description": "Done"});
@@ -96,11 +167,18 @@ fn operation(route: &Route) -> Value {
         Access::Needs(p) | Access::Lists(p) => operation["x-permission"] = json!(p.as_str()),
     }
     if let Some((fields, required)) = body(route.id) {
-        let properties: Map<String, Value> =
-            fields.iter().map(|f| ((*f).to_owned(), kind(f))).collect();
-        let schema = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
+        let properties: Map<String, Value> = fields
+            .iter()
+            .map(|f| ((*f).to_owned(), kind(route.id, f)))
+            .collect();
+        let mut schema = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
+        if route.id == "patchAccount" {
+            schema["minProperties"] = json!(1);
+        }
+        // A node's token has a default for each field.
+        let needed = route.id != "makeNodeToken";
         operation["requestBody"] =
-            json!({"required": true, "content": {"application/json": {"schema": schema}}});
+            json!({"required": needed, "content": {"application/json": {"schema": schema}}});
     }
     if route.id == "putModule" {
         operation["requestBody"] =

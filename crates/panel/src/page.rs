@@ -230,7 +230,7 @@ pub(crate) fn command(line: &str) -> Markup {
     html! {
         details {
             summary { "The same by command line" }
-            pre { code { (line) } }
+            pre tabindex="0" { code { (line) } }
         }
     }
 }

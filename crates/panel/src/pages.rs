@@ -2,10 +2,10 @@
 
 pub(crate) mod audit;
 pub(crate) mod control;
+pub(crate) mod governance;
 pub(crate) mod job;
 pub(crate) mod job_plan;
 pub(crate) mod jobs;
-pub(crate) mod governance;
 pub(crate) mod login;
 pub(crate) mod name;
 pub(crate) mod names;
@@ -16,5 +16,5 @@ pub(crate) mod sources;
 pub(crate) mod submit;
 pub(crate) mod task;
 pub(crate) mod tasks;
-pub(crate) mod vouchers;
 pub(crate) mod tokens;
+pub(crate) mod vouchers;

@@ -13,6 +13,20 @@ pub(crate) fn number(n: u64) -> String {
     out
 }
 
+/// Whether an ID of at most 32 bytes, in hex, has a text in it. Nothing is allocated, since lists ask for each row.
+pub(crate) fn named(id: &[u8], part: &str) -> bool {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let digit = |b: u8| DIGITS.get(usize::from(b)).copied().unwrap_or_default();
+    let mut text = [0; 64];
+    let mut length = 0;
+    for (pair, byte) in text.chunks_exact_mut(2).zip(id) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        length += 2;
+    }
+    let text = text.get(..length).unwrap_or_default();
+    std::str::from_utf8(text).is_ok_and(|text| text.contains(part))
+}
+
 /// A size with a unit, such as 1.5 GiB.
 pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -89,6 +103,17 @@ pub(crate) fn moment(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_found_by_a_part_of_its_hex() {
+        let id = [0xab, 0x01, 0xf0];
+        for part in ["", "ab01f0", "b01", "f0"] {
+            assert!(named(&id, part), "{part}");
+        }
+        for part in ["AB", "ab02", "ab01f00", "x"] {
+            assert!(!named(&id, part), "{part}");
+        }
+    }
 
     #[test]
     fn moments_are_those_of_the_calendar() {

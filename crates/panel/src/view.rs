@@ -46,6 +46,11 @@ impl Snapshot {
         age <= bound.max(if slow { 10 * self.took } else { 0 })
     }
 
+    /// Whether the next one is to be made while this one still serves: half of the time before it is too old.
+    const fn is_due(&self, now_ms: u64) -> bool {
+        self.took > QUICK && now_ms.saturating_sub(self.at) >= 5 * self.took
+    }
+
     /// The namespace of a task, if a list shows it.
     pub(crate) fn namespace(&self, id: &TaskId) -> Option<&Word> {
         self.task(id).map(|t| &t.ns)
@@ -73,8 +78,11 @@ impl Snapshot {
     }
 }
 
-/// The last snapshot.
-pub(crate) struct View {
+/// The last snapshot. Clones share it.
+#[derive(Clone)]
+pub(crate) struct View(Arc<Inner>);
+
+struct Inner {
     local: Local,
     last: RwLock<Arc<Snapshot>>,
     /// Held by the one who looks.
@@ -83,25 +91,46 @@ pub(crate) struct View {
 
 impl View {
     pub(crate) fn new(local: Local) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             local,
             last: RwLock::default(),
             turn: Mutex::default(),
-        }
+        }))
     }
 
-    fn last(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.last.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// A snapshot that is new enough.
+    /// A snapshot that is new enough. If it took long, the next one is made before it is too old, so that nobody waits for it.
     pub(crate) async fn get(&self, now_ms: u64) -> Result<Arc<Snapshot>, Refusal> {
-        self.look(now_ms, false).await
+        let last = self.0.last();
+        if !last.serves(self.0.local.position(), now_ms, false) {
+            return self.0.look(now_ms, false).await;
+        }
+        if last.is_due(now_ms) {
+            self.make_next(now_ms);
+        }
+        Ok(last)
+    }
+
+    /// Makes the next snapshot in the background, unless somebody does.
+    fn make_next(&self, now_ms: u64) {
+        let view = self.clone();
+        tokio::spawn(async move {
+            let Ok(_turn) = view.0.turn.try_lock() else {
+                return;
+            };
+            // A refusal is told to the next one who has to wait.
+            let _ = view.0.read(now_ms).await;
+        });
     }
 
     /// A snapshot of all that is committed now, for what was just made.
     pub(crate) async fn fresh(&self, now_ms: u64) -> Result<Arc<Snapshot>, Refusal> {
-        self.look(now_ms, true).await
+        self.0.look(now_ms, true).await
+    }
+}
+
+impl Inner {
+    fn last(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.last.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn look(&self, now_ms: u64, whole: bool) -> Result<Arc<Snapshot>, Refusal> {
@@ -115,6 +144,11 @@ impl View {
         if serves(&last) {
             return Ok(last);
         }
+        self.read(now_ms).await
+    }
+
+    /// Reads a snapshot. The turn is the caller's.
+    async fn read(&self, now_ms: u64) -> Result<Arc<Snapshot>, Refusal> {
         let started = tokio::time::Instant::now();
         // Rows are read after this, so none is older.
         let position = self.local.position();
@@ -184,7 +218,9 @@ mod tests {
         assert!(!slow.serves(6, 1_900, true), "a record is missing");
         assert!(slow.serves(5, 1_900, true));
         assert!(!slow.serves(6, 2_001, false));
+        assert!(slow.is_due(1_500) && !slow.is_due(1_499));
         let quick = Snapshot { took: 1, ..slow };
+        assert!(!quick.is_due(u64::MAX));
         assert!(quick.serves(5, 2_000, false) && !quick.serves(6, 1_001, false));
         assert!(
             !Snapshot::default().serves(0, 0, true),

@@ -85,7 +85,7 @@ pub(crate) struct ClusterArgs {
 }
 
 /// The control panel.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Control panel")]
 pub(crate) struct PanelArgs {
     /// Serve the control panel and its API at this address, over plain HTTP. It is a loopback address, unless --panel-host and
@@ -108,6 +108,9 @@ pub(crate) struct PanelArgs {
     /// times. The names are those on the pages
     #[arg(long, value_name = "NAME=URL", requires = "panel")]
     pub(crate) panel_source: Vec<String>,
+    /// Give accounts this many times 60 writes and 600 reads a minute, for programs that manage the fog. Logins keep their limit
+    #[arg(long, value_name = "N", requires = "panel", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) panel_rate_factor: u64,
 }
 
 #[derive(Debug, Subcommand)]

@@ -25,11 +25,12 @@ const FOLDER: &str = "panel";
 const KEY: &str = "key";
 
 /// Settings of a panel, with its listener.
-pub(super) struct PanelSettings {
+pub(crate) struct PanelSettings {
     listener: TcpListener,
     hosts: Vec<String>,
     proxies: Proxies,
     sources: Vec<Source>,
+    rate_factor: u64,
 }
 
 /// Reads the sources.
@@ -49,7 +50,7 @@ fn sources(texts: &[String]) -> Result<Vec<Source>, Fail> {
 }
 
 /// Checks the flags, and takes the address before anything else is started.
-pub(super) fn settings(args: &PanelArgs) -> Result<Option<PanelSettings>, Fail> {
+pub(crate) fn settings(args: &PanelArgs) -> Result<Option<PanelSettings>, Fail> {
     let Some(address) = args.panel else {
         return Ok(None);
     };
@@ -79,6 +80,7 @@ pub(super) fn settings(args: &PanelArgs) -> Result<Option<PanelSettings>, Fail> 
         hosts: args.panel_host.clone(),
         proxies,
         sources,
+        rate_factor: args.panel_rate_factor,
     }))
 }
 
@@ -106,7 +108,7 @@ fn key(state: &State) -> Result<[u8; 32], Fail> {
 }
 
 /// Starts the panel over a coordinator that runs.
-pub(super) async fn start(
+pub(crate) async fn start(
     settings: PanelSettings,
     (coordinator, gateway, ledger): (&Coordinator, &Arc<Gateway>, Option<Ledger>),
     (state, floor, identity): (PathBuf, Option<u64>, Identity),
@@ -126,6 +128,7 @@ pub(super) async fn start(
         proxies: settings.proxies,
         key,
         sources: settings.sources,
+        rate_factor: settings.rate_factor,
     };
     let parts = Parts {
         journal: Arc::new(journal),
@@ -167,6 +170,7 @@ mod tests {
             panel_host: host.iter().map(ToString::to_string).collect(),
             panel_proxy: proxy.iter().map(ToString::to_string).collect(),
             panel_source: vec!["names=http://127.0.0.1:1".to_owned()],
+            panel_rate_factor: 1,
         };
         assert!(settings(&args(&[], &[])).is_ok());
         assert!(settings(&args(&["fog.example"], &["127.0.0.1"])).is_ok());

@@ -16,8 +16,8 @@ use super::task::{Watched, files, level, nonces, outcome, planned, refused, stor
 use super::{print_json, with};
 use crate::Fail;
 use crate::args::{FogArgs, JobCommand, JobFileArgs, JobNameArgs, JobRunArgs, JobValidateArgs};
-pub(crate) use read::Reader;
 use crate::economy::escrow;
+pub(crate) use read::Reader;
 use versions::{Version, Versions};
 
 pub(super) async fn run(command: JobCommand) -> Result<(), Fail> {

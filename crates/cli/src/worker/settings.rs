@@ -353,7 +353,7 @@ fn over(flags: &NodeFlags, node: &mut Node, faults: &mut Faults<'_>) {
 }
 
 /// The coordinator that a token names.
-pub(super) fn peer_of(token: &str) -> Option<Peer> {
+pub(crate) fn peer_of(token: &str) -> Option<Peer> {
     let token = Signed::<Token>::from_text(token).ok()?;
     Some(Peer {
         key: PublicKey::from_bytes(&token.key).ok()?,

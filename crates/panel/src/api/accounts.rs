@@ -105,6 +105,9 @@ pub(crate) async fn make_token(cx: Cx) -> Result<Done, Fault> {
     let fields = cx.fields();
     fields.only(&["name", "scope", "days"])?;
     let days = fields.number("days", TOKEN_DAYS)?;
+    if fields.get("scope").is_empty() {
+        return Err(Fault::Field("scope"));
+    }
     let scopes = scopes(fields.get("scope"))?;
     let (secret, id) = acts::make_token(&cx, fields.get("name"), scopes, days).await?;
     let body = json!({"id": id.to_string(), "token": secret.expose()});

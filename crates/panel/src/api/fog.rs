@@ -17,6 +17,8 @@ use crate::record;
 use crate::reply::{self, Done};
 use crate::spec;
 
+/// Most join tokens that one request makes.
+pub(crate) const TOKENS_MAX: u64 = 128;
 /// Bytes of a log that one answer has.
 const LOG_PIECE: u64 = 256 << 10;
 
@@ -59,7 +61,7 @@ pub(crate) async fn list_nodes(cx: Cx) -> Result<Done, Fault> {
         .only(&["q", "state", "kind", "org", "sort", "page"])?;
     let snapshot = cx.shared.snapshot().await?;
     let rows = paged(&cx, nodes::filtered(&cx, &snapshot.nodes)?)?.rows;
-    let items = rows.iter().map(record::node).collect();
+    let items = rows.iter().map(|n| record::node(n)).collect();
     Ok(listed((snapshot.position, snapshot.at), items).into())
 }
 
@@ -83,13 +85,27 @@ pub(crate) async fn patch_node(cx: Cx) -> Result<Done, Fault> {
 
 /// `POST /api/v1/node-tokens`
 pub(crate) async fn make_node_token(cx: Cx) -> Result<Done, Fault> {
-    let (token, id) = nodes::ordered(&cx, &cx.fields()).await?;
-    let id = hex(&id);
-    let body = json!({"id": id, "token": token});
-    Ok(Done::on(
-        format!("node-token {id}"),
-        reply::json(201, &body),
-    ))
+    let fields = cx.fields();
+    fields.only(&["kind", "org", "hours", "count"])?;
+    let count = fields.number("count", 1)?;
+    if !(1..=TOKENS_MAX).contains(&count) {
+        return Err(Fault::Field("count"));
+    }
+    let mut tokens = Vec::new();
+    // Each has an audit record of its own before it is ordered.
+    for _ in 0..count {
+        let (token, id) = nodes::ordered(&cx, &fields).await?;
+        tokens.push(json!({"id": hex(&id), "token": token}));
+    }
+    let target = match &tokens[..] {
+        [one] => format!("node-token {}", one["id"].as_str().unwrap_or_default()),
+        all => format!("{} node-tokens", all.len()),
+    };
+    let body = match &mut tokens[..] {
+        [one] if !fields.has("count") => one.take(),
+        _ => json!({"items": tokens}),
+    };
+    Ok(Done::on(target, reply::json(201, &body)))
 }
 
 /// `DELETE /api/v1/node-tokens/{id}`

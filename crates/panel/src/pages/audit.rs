@@ -101,7 +101,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         section.card aria-labelledby="head" {
             h2 #head { "Head" }
             p { (text::number(head.head().size)) " records. Keep this head somewhere else: it shows any later change to the records before it." }
-            pre data-testid="audit-head" { code { (head) } }
+            pre data-testid="audit-head" tabindex="0" { code { (head) } }
             (page::command(&verification(&cx.shared.origin, &head)))
         }
         (filters(&cx))

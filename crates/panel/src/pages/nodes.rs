@@ -25,7 +25,7 @@ const COLUMNS: [&str; 9] = [
 const ORDER: &str = "id";
 
 /// Nodes that the query asks for, sorted.
-pub(crate) fn filtered(cx: &Cx, all: &[NodeSummary]) -> Result<Vec<NodeSummary>, Fault> {
+pub(crate) fn filtered<'a>(cx: &Cx, all: &'a [NodeSummary]) -> Result<Vec<&'a NodeSummary>, Fault> {
     let q = &cx.query;
     let of = |name: &'static str, words: &[&str]| match q.get(name) {
         "" => Ok(None),
@@ -33,20 +33,20 @@ pub(crate) fn filtered(cx: &Cx, all: &[NodeSummary]) -> Result<Vec<NodeSummary>,
         _ => Err(Fault::Field(name)),
     };
     let (state, kind) = (of("state", NodeState::WORDS)?, of("kind", Kind::WORDS)?);
-    let (org, text) = (q.get("org"), q.get("q"));
+    let (org, part) = (q.get("org"), q.get("q"));
     let keep = |n: &&NodeSummary| {
         state.as_ref().is_none_or(|s| n.state.as_str() == s)
             && kind.as_ref().is_none_or(|k| n.kind.as_str() == k)
             && (org.is_empty() || n.org == *org)
-            && (text.is_empty()
-                || hex(&n.id.0).contains(text)
-                || n.org.contains(text)
-                || n.region.contains(text))
+            && (part.is_empty()
+                || text::named(&n.id.0, part)
+                || n.org.contains(part)
+                || n.region.contains(part))
     };
-    let mut rows: Vec<NodeSummary> = all.iter().filter(keep).cloned().collect();
+    let mut rows: Vec<&NodeSummary> = all.iter().filter(keep).collect();
     list::sort(cx, &mut rows, ORDER, |key| {
         Some(match key {
-            "id" => |a: &NodeSummary, b: &NodeSummary| a.id.cmp(&b.id),
+            "id" => |a: &&NodeSummary, b: &&NodeSummary| a.id.cmp(&b.id),
             "org" => |a, b| a.org.cmp(&b.org).then(a.id.cmp(&b.id)),
             "state" => |a, b| a.state.cmp(&b.state).then(a.id.cmp(&b.id)),
             "live" => |a, b| a.live.cmp(&b.live).then(a.id.cmp(&b.id)),
@@ -150,7 +150,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     let snapshot = cx.shared.snapshot().await?;
     let rows = filtered(&cx, &snapshot.nodes)?;
     let as_of = (snapshot.position, snapshot.at);
-    let items = rows.iter().map(record::node);
+    let items = rows.iter().map(|n| record::node(n));
     if let Some(response) = list::export(&cx, as_of, &COLUMNS, items)? {
         return Ok(response.into());
     }
@@ -270,7 +270,6 @@ pub(crate) async fn one(cx: Cx) -> Result<Done, Fault> {
 
 /// Orders a join token. Returns its text and its ID.
 pub(crate) async fn ordered(cx: &Cx, fields: &Fields) -> Result<(String, [u8; 16]), Fault> {
-    fields.only(&["kind", "org", "hours"])?;
     let kind = match fields.get("kind") {
         "" => Kind::Compute,
         word => Kind::from_word(word).ok_or(Fault::Field("kind"))?,
@@ -296,6 +295,7 @@ pub(crate) async fn ordered(cx: &Cx, fields: &Fields) -> Result<(String, [u8; 16
 /// `POST /nodes/token`
 pub(crate) async fn make_token(cx: Cx) -> Result<Done, Fault> {
     let fields = cx.fields();
+    fields.only(&["kind", "org", "hours"])?;
     let org = fields.get("org");
     if org.is_empty() {
         return Err(Fault::Field("org"));
@@ -306,7 +306,7 @@ pub(crate) async fn make_token(cx: Cx) -> Result<Done, Fault> {
         div.note.good role="status" data-testid="success-notification" { "The token is shown once. Until it is used, whoever has it can join." }
         section.card {
             h2 { "On the node, run" }
-            pre data-testid="node-command" { code { "worker --token " (token) " --org " (org) " --state ./worker" } }
+            pre data-testid="node-command" tabindex="0" { code { "worker --token " (token) " --org " (org) " --state ./worker" } }
             p.soft { "Token " code { (hex(&id)) } ". Revoke it with " code { "betanet node token --revoke " (hex(&id)) } "." }
         }
         p { a.button href="/nodes" { "Back to the nodes" } }

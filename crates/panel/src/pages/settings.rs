@@ -136,7 +136,7 @@ fn accounts(cx: &Cx, all: &[Account]) -> Markup {
     html! {
         section.card aria-labelledby="accounts-title" {
             h2 #accounts-title { "Accounts" }
-            div.scroll tabindex="0" role="region" aria-label="Accounts" { table {
+            div.scroll tabindex="0" role="region" aria-label="All accounts" { table {
                 thead { tr { @for name in ["Name", "State", "Made", "Roles"] { th scope="col" { (name) } } } }
                 tbody { @for account in all { (row(cx, account)) } }
             } }

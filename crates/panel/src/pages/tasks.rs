@@ -46,12 +46,12 @@ pub(crate) fn filtered<'a>(
         "" => None,
         text => Some(Tier::from_word(text).ok_or(Fault::Field("tier"))?),
     };
-    let (ns, text) = (q.get("ns"), q.get("q"));
+    let (ns, part) = (q.get("ns"), q.get("q"));
     let keep = |t: &&&TaskSummary| {
         state.is_none_or(|s| t.state == s)
             && tier.is_none_or(|w| t.tier == w)
             && (ns.is_empty() || t.ns == *ns)
-            && (text.is_empty() || hex(&t.id.0).contains(text) || t.reason.contains(text))
+            && (part.is_empty() || text::named(&t.id.0, part) || t.reason.contains(part))
     };
     let mut rows: Vec<&TaskSummary> = all.iter().filter(keep).copied().collect();
     list::sort(cx, &mut rows, ORDER, |key| {
@@ -70,7 +70,14 @@ pub(crate) fn filtered<'a>(
 
 fn tabs(cx: &Cx, seen: &[&TaskSummary]) -> Markup {
     let now = cx.query.get("state");
-    let count = |s: TaskState| seen.iter().filter(|t| t.state == s).count();
+    // One look at all of them.
+    let mut counts = [(); TaskState::ALL.len()].map(|()| 0_usize);
+    for task in seen {
+        let at = TaskState::ALL.iter().position(|s| *s == task.state);
+        if let Some(n) = at.and_then(|at| counts.get_mut(at)) {
+            *n += 1;
+        }
+    }
     let tab = |id: &str, word: &str, n: usize| {
         let link = format!("/tasks{}", cx.query.with("state", word));
         let here = (now == word).then_some("page");
@@ -79,7 +86,7 @@ fn tabs(cx: &Cx, seen: &[&TaskSummary]) -> Markup {
     html! {
         nav aria-label="Tasks by state" { ul.tabs {
             (tab("all", "", seen.len()))
-            @for state in TaskState::ALL { (tab(state.as_str(), state.as_str(), count(*state))) }
+            @for (state, n) in TaskState::ALL.iter().zip(counts) { (tab(state.as_str(), state.as_str(), n)) }
         } }
     }
 }
@@ -224,15 +231,13 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     cx.query
         .only(&["q", "state", "ns", "tier", "sort", "page", "format", "done"])?;
     let snapshot = cx.shared.snapshot().await?;
-    let as_of = (snapshot.position, snapshot.at);
-    let rows = || {
-        let seen = visible(&cx, &snapshot.tasks);
-        filtered(&cx, &seen)
-    };
-    let rows = rows()?;
-    let items = rows.iter().map(|t| record::task(t));
-    if let Some(response) = list::export(&cx, as_of, &COLUMNS, items)? {
-        return Ok(response.into());
+    if list::exports(&cx) {
+        let rows = filtered(&cx, &visible(&cx, &snapshot.tasks))?;
+        let items = rows.iter().map(|t| record::task(t));
+        let as_of = (snapshot.position, snapshot.at);
+        if let Some(response) = list::export(&cx, as_of, &COLUMNS, items)? {
+            return Ok(response.into());
+        }
     }
     let page = whole(&cx, &snapshot, &Fields::default(), &html! {})?;
     Ok(reply::page(200, page).into())

@@ -110,6 +110,42 @@ async fn pages_of_other_sites_change_nothing() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn join_tokens_are_made_by_the_hundred_and_each_is_in_the_log() {
+    let world = world().await;
+    world.admin().await;
+    let (root, _) = world.access("root").await;
+    let order = async |body: Value| {
+        let path = "/api/v1/node-tokens";
+        world.api("POST", path, &root, &body).await
+    };
+    let made = order(json!({"kind": "mixnode", "org": "acme", "count": 128})).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let made = made.json();
+    let items = made["items"].as_array().unwrap();
+    let ids: std::collections::BTreeSet<&str> =
+        items.iter().map(|i| i["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 128);
+    for bad in [
+        json!({"count": 129}),
+        json!({"count": 0}),
+        json!({"kind": " mixnode"}),
+    ] {
+        assert_eq!(order(bad).await.status, 400);
+    }
+    let one = order(Value::Null).await;
+    assert_eq!(one.status, 201, "{one:?}");
+    assert!(one.json()["token"].as_str().unwrap().starts_with("bnj1"));
+    let records = world.records(&root).await;
+    let begun = |id: &&str| {
+        let target = format!("node-token {id}");
+        records
+            .iter()
+            .any(|r| r.target == target && r.verdict == Verdict::Begun)
+    };
+    assert!(ids.iter().all(begun));
+}
+
 /// Every route of the table × six roles and nobody, over a socket.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_asks_every_role_and_nobody() {

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use betanet_auth::audit::Record;
+use betanet_coordinator::Quota;
+use betanet_economy_service::Ledger;
 use betanet_fog::{
     Amounts, Level, List, Module, Offline, Placement, Policy, Resources, Retry, Signed, Strategy,
     Task, Tier, Verification, Word,
 };
-use betanet_economy_service::Ledger;
 use betanet_fog_service::{Coordinator, Namespace, Role as Leads, Running, Settings, Stores};
 use betanet_journal::MemoryStore;
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
@@ -29,10 +30,11 @@ pub(crate) struct World {
     home: tempfile::TempDir,
     pub(crate) gateway: Arc<Gateway>,
     coordinator: Coordinator,
-    _running: Running,
+    running: Running,
     pub(crate) identity: Identity,
     pub(crate) panel: Option<Panel>,
     pub(crate) ledger: Option<Ledger>,
+    rate_factor: u64,
     pub(crate) at: SocketAddr,
     pub(crate) code: String,
     /// Programs that the panel reads, from its next start on.
@@ -143,13 +145,18 @@ fn task(owner: &Identity, ns: &Word, module: Module, now_ms: u64, nonce: [u8; 16
 }
 
 pub(crate) async fn world() -> World {
+    over(&MemoryStore::new(), Quota::default(), 1).await
+}
+
+/// A world over a journal, where a namespace and each account may do so much.
+pub(crate) async fn over(store: &MemoryStore, quota: Quota, rate_factor: u64) -> World {
     let home = tempfile::tempdir().unwrap();
     let identity = Identity::from_seed(&[1; 32]);
     let mut config = GatewayConfig::in_state(home.path().join("node"));
     config.listener.listen = vec!["127.0.0.1:0".parse().unwrap()];
     let lab = Namespace {
         users: vec![*Identity::from_seed(&[2; 32]).public()],
-        ..Namespace::default()
+        quota,
     };
     let settings = Settings {
         namespaces: [("lab".parse().unwrap(), lab)].into(),
@@ -162,7 +169,7 @@ pub(crate) async fn world() -> World {
         .start()
         .await
         .unwrap();
-    let journal = Arc::new(MemoryStore::new().open("one"));
+    let journal = Arc::new(store.open("one"));
     let peer = gateway.listening().peer();
     let running = coordinator.start(&peer, journal).await.unwrap();
     let leads = |role: &Leads| matches!(role, Leads::Leads(_));
@@ -171,10 +178,11 @@ pub(crate) async fn world() -> World {
         home,
         gateway: Arc::new(gateway),
         coordinator,
-        _running: running,
+        running,
         identity,
         panel: None,
         ledger: None,
+        rate_factor,
         at: SocketAddr::from(([127, 0, 0, 1], 0)),
         code: String::new(),
         sources: Vec::new(),
@@ -225,6 +233,7 @@ impl World {
             proxies: betanet_panel::proxies(&own(networks)).unwrap(),
             key: [7; 32],
             sources: self.sources.clone(),
+            rate_factor: self.rate_factor,
         };
         let parts = Parts {
             journal: Arc::new(journal),
@@ -273,6 +282,12 @@ impl World {
     ) -> Answer {
         let tcp = self.send((method, path), fields, body, body.len()).await;
         answer(tcp).await
+    }
+
+    /// The coordinator, for requests of nodes and users in this process.
+    #[allow(dead_code, reason = "the measurements use it")]
+    pub(crate) fn handle(&self) -> &betanet_fog_service::Handle {
+        self.running.handle()
     }
 
     pub(crate) fn origin(&self) -> String {

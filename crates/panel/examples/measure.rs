@@ -1,0 +1,416 @@
+//! Times and memory of a panel, printed: `cargo run --release -p betanet-panel --example measure -- WHAT [N] [M]`.
+//!
+//! | what | |
+//! |---|---|
+//! | `pages NODES TASKS` | time of each page over so many nodes and tasks, at rest and while tasks come; by default 10 000 and 100 000 |
+//! | `streams CLIENTS` | memory of each client of the events, and the time until one that reads nothing is dropped; by default 500 |
+//! | `logins TRIES` | times of wrong passwords for known and for unknown names, and whether they differ; by default 2 000 of each |
+//! | `audit RECORDS` | records of the audit log that are made and committed to SQLite a second; by default 50 000 |
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a program that measures: it prints, reads the clock, and stops where it is surprised"
+)]
+
+#[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
+#[path = "../tests/all/world.rs"]
+mod world;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use betanet_auth::audit::{Entry, Trail, Verdict};
+use betanet_coordinator::{Change, Quota, Record, Request};
+use betanet_fog::bodies::Beat;
+use betanet_fog::{List, Signed};
+use betanet_journal::{Journal as _, Kind, Lead, MemoryStore};
+use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
+use betanet_keys::Identity;
+use betanet_sim::fog::{caller, identity, node_of, task_of};
+use betanet_store::State;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
+use world::{PASSWORD, World, over};
+
+const NO_LIMIT: Quota = Quota {
+    cpu: u64::MAX >> 1,
+    memory: u64::MAX >> 1,
+    gpu: u64::MAX >> 1,
+    copies: u64::MAX >> 1,
+    waiting: u64::MAX >> 1,
+    spend: u64::MAX >> 1,
+};
+/// Requests of an account, times those of others.
+const FACTOR: u64 = 10_000;
+
+#[tokio::main]
+async fn main() {
+    let mut args = std::env::args().skip(1);
+    let what = args.next().unwrap_or_default();
+    let numbers: Vec<usize> = args.map(|n| n.parse().unwrap()).collect();
+    let number = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
+    match what.as_str() {
+        "pages" => pages(number(0, 10_000), number(1, 100_000)).await,
+        "streams" => streams(number(0, 500)).await,
+        "logins" => logins(number(0, 2_000)).await,
+        "audit" => audit(number(0, 50_000)).await,
+        _ => panic!("pages, streams, logins or audit"),
+    }
+}
+
+/// The value below which so many per cent lie.
+fn percent(sorted: &[f64], part: usize) -> f64 {
+    sorted[(sorted.len() * part / 100).min(sorted.len() - 1)]
+}
+
+fn sorted(mut all: Vec<f64>) -> Vec<f64> {
+    all.sort_by(f64::total_cmp);
+    all
+}
+
+/// A journal in which so many nodes have joined.
+async fn journal(nodes: &[Identity]) -> MemoryStore {
+    let store = MemoryStore::new();
+    let journal = store.open("one");
+    let Lead::Leads(term) = journal.lead().await.unwrap() else {
+        panic!("somebody leads");
+    };
+    let ts = now_ms();
+    for (n, id) in nodes.iter().enumerate() {
+        let node = node_of(id, &format!("z{}", n % 64), &format!("org{}", n / 10));
+        let node = Signed::sign(node, id).unwrap().to_bytes();
+        let id = id.public().node_id();
+        let joined = Change::Joined {
+            token: id.0[..16].try_into().unwrap(),
+            node: node.into(),
+            exp: 0,
+            vouched: true,
+        };
+        let both = [joined, Change::Online { node: id }].map(|change| {
+            let entry = Record { ts, change }.to_entry();
+            betanet_journal::Record::new(Kind::new(entry.kind).unwrap(), entry.body)
+        });
+        journal.append(term.epoch, both.into()).await.unwrap();
+    }
+    journal.resign(term.epoch).await.unwrap();
+    store
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    since.as_millis() as u64
+}
+
+async fn beats(world: &World, nodes: &[Identity], seq: u64) {
+    for node in nodes {
+        let beat = Beat {
+            rtt: List::new(),
+            seq,
+            gone: List::new(),
+            have: List::new(),
+            work: true,
+        };
+        let request = Request::Beat(node.public().node_id(), Box::new(beat));
+        let answer = world.handle().ask(caller(node, false), request).await;
+        answer.unwrap();
+    }
+}
+
+async fn submit(world: &World, from: usize, n: usize) {
+    let user = identity(20);
+    let mut deadline = task_of(&user, 0);
+    deadline.deadline = now_ms() + 3_600_000;
+    for nonce in from..from + n {
+        let mut task = task_of(&user, nonce as u64);
+        (task.deadline, task.start) = (deadline.deadline, 0);
+        let task = Box::new(Signed::sign(task, &user).unwrap());
+        let request = Request::Submit {
+            task,
+            missing: None,
+        };
+        let answer = world.handle().ask(caller(&user, false), request).await;
+        answer.unwrap();
+    }
+}
+
+async fn times(world: &World, cookie: &str, path: &str, n: usize, pause: Duration) -> Vec<f64> {
+    let mut all = Vec::new();
+    for _ in 0..n {
+        let began = Instant::now();
+        let answer = world.ask("GET", path, &[("cookie", cookie)], "").await;
+        all.push(began.elapsed().as_secs_f64() * 1000.0);
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        tokio::time::sleep(pause).await;
+    }
+    sorted(all)
+}
+
+async fn pages(nodes: usize, tasks: usize) {
+    const TRIES: usize = 100;
+    let ids: Vec<Identity> = (0..nodes).map(|n| identity(1_000_000 + n as u64)).collect();
+    let store = journal(&ids).await;
+    let world = over(&store, NO_LIMIT, FACTOR).await;
+    beats(&world, &ids, 1).await;
+    let began = Instant::now();
+    submit(&world, 0, tasks).await;
+    println!(
+        "{nodes} nodes, {tasks} tasks; submitted in {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
+    beats(&world, &ids, 2).await;
+    let (cookie, _) = world.admin().await;
+    let (token, _) = world.access("root").await;
+    let first = async |path: &str| {
+        let answer = world.api("GET", path, &token, &Value::Null).await.json();
+        answer["items"][0]["id"].as_str().unwrap().to_owned()
+    };
+    let node = first("/api/v1/nodes").await;
+    let task = first("/api/v1/tasks").await;
+    let paths = [
+        "/control-panel".to_owned(),
+        "/nodes".to_owned(),
+        "/nodes?q=org7&sort=-seen".to_owned(),
+        format!("/nodes/{node}"),
+        "/tasks".to_owned(),
+        "/tasks?state=queued&page=100".to_owned(),
+        "/tasks?q=ab".to_owned(),
+        format!("/tasks/{task}"),
+        "/audit".to_owned(),
+        "/settings".to_owned(),
+    ];
+    println!(
+        "{:40} {:>9} {:>9} {:>9}",
+        "at rest, ms", "p50", "p99", "most"
+    );
+    for path in &paths {
+        let all = times(&world, &cookie, path, TRIES, Duration::ZERO).await;
+        let shown: String = path.chars().take(40).collect();
+        println!(
+            "{shown:40} {:9.1} {:9.1} {:9.1}",
+            percent(&all, 50),
+            percent(&all, 99),
+            all[all.len() - 1]
+        );
+    }
+    println!(
+        "{:40} {:>9} {:>9} {:>9}",
+        "while 50 tasks a second come, ms", "p50", "p99", "most"
+    );
+    for (at, path) in paths.iter().enumerate() {
+        let coming = async {
+            for n in 0..150 {
+                submit(&world, tasks + at * 1_000 + n, 1).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let asking = times(&world, &cookie, path, TRIES, Duration::from_millis(20));
+        let ((), all) = tokio::join!(coming, asking);
+        let shown: String = path.chars().take(40).collect();
+        println!(
+            "{shown:40} {:9.1} {:9.1} {:9.1}",
+            percent(&all, 50),
+            percent(&all, 99),
+            all[all.len() - 1]
+        );
+    }
+}
+
+/// Resident memory of the process, in bytes.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4_096
+}
+
+async fn streams(clients: usize) {
+    let world = over(&MemoryStore::new(), NO_LIMIT, FACTOR).await;
+    world.admin().await;
+    let (root, _) = world.access("root").await;
+    let mut tokens = Vec::new();
+    // An account has sixteen streams, and an address thirty logins a minute.
+    for n in 0..clients.div_ceil(16) {
+        let name = format!("viewer-{n}");
+        let account = json!({"name": name, "password": PASSWORD, "grants": "viewer"});
+        let made = world.api("POST", "/api/v1/accounts", &root, &account).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let from = Ipv4Addr::new(127, 0, 1, 1 + (n / 20) as u8);
+        tokens.push(login(world.at, from, &name, PASSWORD).await.1);
+    }
+    let open = async |token: &str| {
+        let text = format!(
+            "GET /events?topics=nodes,tasks,overview HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\r\n",
+            world.at
+        );
+        let mut tcp = tokio::net::TcpStream::connect(world.at).await.unwrap();
+        tcp.write_all(text.as_bytes()).await.unwrap();
+        let mut head = [0; 17];
+        tcp.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head[9..12], b"200", "{}", String::from_utf8_lossy(&head));
+        tcp
+    };
+    let before = resident();
+    let mut readers = tokio::task::JoinSet::new();
+    for n in 0..clients - 1 {
+        let mut tcp = open(&tokens[n / 16]).await;
+        readers.spawn(async move {
+            let (mut buf, mut read) = ([0; 1024], 0);
+            while let Ok(n @ 1..) = tcp.read(&mut buf).await {
+                read += n;
+            }
+            read
+        });
+    }
+    println!(
+        "{} clients: {} bytes each",
+        clients - 1,
+        (resident().saturating_sub(before)) / (clients as u64 - 1)
+    );
+    // One stops to read, as a process under SIGSTOP: its kernel still takes what fits.
+    let stopped = open(&tokens[(clients - 1) / 16]).await;
+    let port = stopped.local_addr().unwrap().port();
+    let began = Instant::now();
+    let mut sent = 0;
+    let held = |port: u16| {
+        let all = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        let at = format!(":{:04X}", port);
+        // The server's end: its remote address is the client's.
+        all.lines().any(|l| {
+            let mut words = l.split_whitespace().skip(2);
+            words.next().is_some_and(|r| r.ends_with(&at)) && words.next() == Some("01")
+        })
+    };
+    while held(port) && began.elapsed() < Duration::from_secs(240) {
+        submit(&world, sent, 1).await;
+        sent += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let took = began.elapsed().as_secs_f64();
+    match held(port) {
+        true => println!(
+            "the client that reads nothing is still held after {took:.0} s and {sent} events"
+        ),
+        false => {
+            println!("the client that reads nothing was dropped after {took:.0} s and {sent} tasks")
+        }
+    }
+    println!(
+        "{} other clients are connected; with what was sent: {} bytes each",
+        readers.len(),
+        (resident().saturating_sub(before)) / (clients as u64 - 1)
+    );
+}
+
+/// Logs a program in from an address of loopback. Returns the time that the answer took in ms, and the access token if there is one.
+async fn login(at: SocketAddr, from: Ipv4Addr, name: &str, password: &str) -> (f64, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let mut tcp = socket.connect(at).await.unwrap();
+    let body = json!({"name": name, "password": password}).to_string();
+    let text = format!(
+        "POST /api/v1/login HTTP/1.1\r\nhost: {at}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let began = Instant::now();
+    tcp.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).await.unwrap();
+    let took = began.elapsed().as_secs_f64() * 1000.0;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 200") || head.starts_with("HTTP/1.1 401"),
+        "{answer}"
+    );
+    let body: Value = serde_json::from_str(body).unwrap();
+    let token = body["access_token"].as_str().unwrap_or_default();
+    (took, token.to_owned())
+}
+
+async fn logins(tries: usize) {
+    let world = over(&MemoryStore::new(), NO_LIMIT, FACTOR).await;
+    world.admin().await;
+    let (root, _) = world.access("root").await;
+    for n in 0..tries {
+        let account =
+            json!({"name": format!("known-{n:05}"), "password": PASSWORD, "grants": "viewer"});
+        let made = world.api("POST", "/api/v1/accounts", &root, &account).await;
+        assert_eq!(made.status, 201, "{made:?}");
+    }
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for n in 0..tries {
+        // Each name is tried once, each address forty times a minute at most; the order turns.
+        let from = Ipv4Addr::new(127, 1, (n / 10 / 250) as u8, 1 + (n / 10 % 250) as u8);
+        for turn in 0..2 {
+            let is_known = (turn + n) % 2 == 0;
+            let (name, all) = match is_known {
+                true => (format!("known-{n:05}"), &mut known),
+                false => (format!("other-{n:05}"), &mut unknown),
+            };
+            all.push(login(world.at, from, &name, "not the password").await.0);
+        }
+    }
+    let (known, unknown) = (sorted(known), sorted(unknown));
+    let below = |all: &[f64], x: f64| all.partition_point(|v| *v <= x) as f64 / all.len() as f64;
+    let gaps = known.iter().chain(&unknown);
+    let gaps = gaps.map(|x| (below(&known, *x) - below(&unknown, *x)).abs());
+    let distance = gaps.fold(0.0, f64::max);
+    let bound = 1.628 * (2.0 / tries as f64).sqrt();
+    println!(
+        "known:   p50 {:.2} ms, p99 {:.2} ms",
+        percent(&known, 50),
+        percent(&known, 99)
+    );
+    println!(
+        "unknown: p50 {:.2} ms, p99 {:.2} ms",
+        percent(&unknown, 50),
+        percent(&unknown, 99)
+    );
+    let told = if distance > bound {
+        "they differ"
+    } else {
+        "they do not differ"
+    };
+    println!("Kolmogorov-Smirnov distance {distance:.4}, bound at 0.01 {bound:.4}: {told}");
+}
+
+async fn audit(records: usize) {
+    let home = tempfile::tempdir().unwrap();
+    let state = Arc::new(State::open(home.path()).unwrap());
+    let settings = SqliteSettings {
+        floor: 0,
+        ..SqliteSettings::default()
+    };
+    let journal = SqliteJournal::open(&state, settings).unwrap();
+    let Lead::Leads(term) = journal.lead().await.unwrap() else {
+        panic!("somebody leads");
+    };
+    // Requests that wait for the state share a commit, at most so many.
+    for together in [1, 16, 256] {
+        let mut trail = Trail::default();
+        let began = Instant::now();
+        let all = if together == 1 { records / 50 } else { records };
+        for from in (0..all).step_by(together) {
+            let batch = (from..from + together).map(|n| {
+                let entry = Entry {
+                    actor: "root 00000000000000000000000000000000",
+                    action: "patchNode",
+                    target: "node 0000000000000000000000000000000000000000",
+                    before: Some([1; 32]),
+                    after: Some([2; 32]),
+                    verdict: Verdict::Done,
+                    request: (n as u128).to_be_bytes(),
+                };
+                let bytes = trail.append(now_ms(), entry);
+                betanet_journal::Record::new(Kind::new("audit").unwrap(), bytes)
+            });
+            journal.append(term.epoch, batch.collect()).await.unwrap();
+        }
+        let rate = all as f64 / began.elapsed().as_secs_f64();
+        println!("{together} a commit: {rate:.0} records a second");
+    }
+}
