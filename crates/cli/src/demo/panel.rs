@@ -106,6 +106,7 @@ async fn start(home: &Path) -> Result<Shown, Fail> {
     let leads = |role: &Role| matches!(role, Role::Leads(_));
     running.handle().wait_for(leads).await;
     let address = PanelArgs {
+        panel_source: Vec::new(),
         panel: Some(([127, 0, 0, 1], 0).into()),
         panel_host: Vec::new(),
         panel_proxy: Vec::new(),
@@ -113,7 +114,7 @@ async fn start(home: &Path) -> Result<Shown, Fail> {
     };
     let settings = panel::settings(&address)?.ok_or_else(|| failed("no panel"))?;
     let place = (config.state(), None, me);
-    let panel = panel::start(settings, &coordinator, &gateway, place).await?;
+    let panel = panel::start(settings, (&coordinator, &gateway, None), place).await?;
     let password = Zeroizing::new(base64url(&rng.array::<18>()));
     let api = administrator(&panel, &password).await?;
     let wanted = Wanted {

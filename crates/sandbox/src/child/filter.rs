@@ -7,7 +7,7 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-use super::Gone;
+use super::{Gone, share::PATIENT};
 
 /// Memory, the socket, files already open, time and the process's own end. No paths, processes, threads or sockets.
 const CALLS: &[libc::c_long] = &[
@@ -95,10 +95,10 @@ pub(super) fn build() -> Option<Filters> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).ok()?;
     let plain = || CALLS.iter().chain(OLDER).copied();
     let network = plain().chain(NETWORK.iter().copied());
-    let mut sockets = fcntl()?;
+    let mut sockets = asked()?;
     sockets.insert(libc::SYS_socket, tcp()?);
     Some(Filters {
-        plain: program(plain(), fcntl()?, arch)?,
+        plain: program(plain(), asked()?, arch)?,
         network: program(network, sockets, arch)?,
     })
 }
@@ -110,10 +110,18 @@ fn condition(argument: u8, how: SeccompCmpOp, value: libc::c_int) -> Option<Secc
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, how, value).ok()
 }
 
-fn fcntl() -> Option<Rules> {
-    let rule = |&asked| SeccompRule::new(vec![condition(1, SeccompCmpOp::Eq, asked)?]).ok();
-    let rules = ASKED.iter().map(rule).collect::<Option<_>>()?;
-    Some(BTreeMap::from([(libc::SYS_fcntl, rules)]))
+/// Calls that may be made with some arguments only.
+fn asked() -> Option<Rules> {
+    let equal = |argument, value| condition(argument, SeccompCmpOp::Eq, value);
+    let rule = |&asked| SeccompRule::new(vec![equal(1, asked)?]).ok();
+    let descriptors = ASKED.iter().map(rule).collect::<Option<_>>()?;
+    // This process alone, and only to be nicer.
+    let itself = equal(0, libc::PRIO_PROCESS.cast_signed())?;
+    let nicer = vec![itself, equal(1, 0)?, equal(2, PATIENT)?];
+    Some(BTreeMap::from([
+        (libc::SYS_fcntl, descriptors),
+        (libc::SYS_setpriority, vec![SeccompRule::new(nicer).ok()?]),
+    ]))
 }
 
 /// Sockets of TCP only: neither this machine's own, nor the kernel's, nor raw ones.

@@ -154,6 +154,14 @@ fn calls() -> Vec<(&'static str, bool)> {
             "leave for new namespaces",
             tried(libc::SYS_unshare, NONE, 0, 0),
         ),
+        (
+            "be preferred",
+            tried(libc::SYS_setpriority, libc::PRIO_PROCESS.into(), 0, -1),
+        ),
+        (
+            "set the priority of another",
+            tried(libc::SYS_setpriority, libc::PRIO_PROCESS.into(), 1, 10),
+        ),
         ("become root", tried(libc::SYS_setuid, -1, 0, 0)),
         ("raise a limit", tried(libc::SYS_prlimit64, 0, 0, 0)),
         (

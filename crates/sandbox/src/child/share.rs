@@ -11,20 +11,28 @@ use crate::guest::clock::nanos;
 
 /// Longest sleep at once, so that a change of the share is soon heeded.
 const NAP: u64 = 200_000_000;
+/// Processor time in nanoseconds after which a guest yields to those that have just begun.
+const FRESH: u64 = 20_000_000;
+/// How nice it is from then on: a ninth of the processor is left to it where another wants the rest.
+pub(super) const PATIENT: i32 = 10;
 
 pub(super) struct Share {
     percent: u8,
     burned: u64,
     /// Time that is owed to others, in nanoseconds.
     owed: u64,
+    /// Processor time at which the guest is no longer fresh, until then.
+    fresh: Option<u64>,
 }
 
 impl Share {
     pub(super) fn new(percent: u8) -> Self {
+        let burned = processor();
         Self {
             percent: percent.clamp(1, 100),
-            burned: processor(),
+            burned,
             owed: 0,
+            fresh: Some(burned.saturating_add(FRESH)),
         }
     }
 
@@ -34,6 +42,10 @@ impl Share {
         let now = processor();
         let worked = now.saturating_sub(self.burned);
         self.burned = now;
+        if self.fresh.take_if(|until| now > *until).is_some() {
+            // Where idle time is lent it has no effect, and nothing depends on it.
+            let _ = rustix::process::setpriority_process(None, PATIENT);
+        }
         let share = u64::from(self.percent);
         self.owed = if share == 100 {
             0

@@ -129,11 +129,36 @@ async fn a_child_that_is_killed_is_a_fault_of_the_machine() {
     }
 }
 
-/// The scheduling policy of a process: the 41st field of its `stat`.
-fn policy(pid: u32) -> Option<u64> {
+/// A field of a process's `stat`, by the manual's number.
+fn field<T: std::str::FromStr>(pid: u32, number: usize) -> Option<T> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let rest = stat.rsplit_once(')')?.1;
-    rest.split_whitespace().nth(38)?.parse().ok()
+    rest.split_whitespace().nth(number - 3)?.parse().ok()
+}
+
+/// The scheduling policy of a process.
+fn policy(pid: u32) -> Option<u64> {
+    field(pid, 41)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_has_run_long_yields_to_those_that_have_just_begun() {
+    let bench = Bench::new().await;
+    let nice = || -> Vec<i32> {
+        let all = descendants().into_iter();
+        all.filter_map(|pid| field(pid, 19)).collect()
+    };
+    assert!(nice().iter().all(|n| *n == 0), "{:?}", nice());
+    let loops = bench.text(&program(&[], "", "(loop (br 0))"));
+    let mut job = bench.job();
+    endless(&mut job);
+    let sandbox = bench.sandbox.clone();
+    let run = tokio::spawn(async move { sandbox.run(loops, job, |_: &[u8]| {}).await });
+    until("one guest that yields", || {
+        nice().iter().filter(|n| **n == 10).count() == 1
+    })
+    .await;
+    run.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
