@@ -1,6 +1,6 @@
 //! Dependencies, jobs, retries, verification, preemption, and what can be read.
 
-use betanet_coordinator::{Item, Reply, Request};
+use betanet_coordinator::{Caller, Item, Reply, Request};
 use betanet_fog::{
     Assignment, Input, Job, List, Outcome, Output, OutputFile, Placement, RefusalCode, Resources,
     Retry, Signed, Source, TaskId, TaskState, Tier, Verification, Verify,
@@ -182,6 +182,54 @@ fn jobs_have_versions_and_the_tasks_of_the_old_one_alone_are_cancelled() {
     );
     assert_eq!(w.ask(me, job(3, &[])), Ok(Reply::Done));
     w.check();
+}
+
+#[test]
+fn jobs_are_listed_page_by_page_to_those_who_may_see_them() {
+    let (mut w, _) = world(1);
+    let user = identity(20);
+    let task = w.put(&user, task_of(&user, 0));
+    let me = caller(&user, false);
+    for name in ["a", "b", "c", "d"] {
+        let job = Job {
+            ns: "lab".parse().unwrap(),
+            ver: 1,
+            name: name.parse().unwrap(),
+            owner: *user.public().as_bytes(),
+            tasks: List::try_from(vec![task]).unwrap(),
+        };
+        let put = Request::PutJob(Box::new(Signed::sign(job, &user).unwrap()));
+        assert_eq!(w.ask(me.clone(), put), Ok(Reply::Created));
+    }
+    let delete = Request::DeleteJob("lab".parse().unwrap(), "b".parse().unwrap());
+    assert_eq!(w.ask(me.clone(), delete), Ok(Reply::Done));
+    let mut list = |by: &Caller, ns: &str, n| {
+        let (mut names, mut after) = (Vec::new(), None);
+        loop {
+            let ns = ns.parse().unwrap();
+            let Ok(Reply::Jobs(page)) = w.ask(by.clone(), Request::Jobs { ns, after, n }) else {
+                panic!("a page of jobs");
+            };
+            for job in page.items {
+                // The task was cancelled with the job that was deleted.
+                assert_eq!(job.states, [(TaskState::Cancelled, 1)].into());
+                assert_eq!((job.ver, job.tasks), (1, 1));
+                names.push(job.name.to_string());
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return names,
+            }
+        }
+    };
+    for n in [0, 1, 2, 9] {
+        assert_eq!(list(&me, "", n), ["a", "c", "d"]);
+    }
+    assert!(list(&me, "other", 9).is_empty());
+    let mut stranger = caller(&identity(21), false);
+    stranger.namespaces.clear();
+    assert!(list(&stranger, "", 9).is_empty());
+    assert_eq!(list(&caller(&identity(22), true), "", 9).len(), 3);
 }
 
 #[test]

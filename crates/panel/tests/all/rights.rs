@@ -76,6 +76,8 @@ async fn an_action_has_its_records_though_its_client_left() {
             if tasks > 0 && begun == done && done.len() == tasks {
                 return;
             }
+            // An account has 600 reads a minute.
+            tokio::time::sleep(Duration::from_millis(250)).await;
         }
     };
     let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
