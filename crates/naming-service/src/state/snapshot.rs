@@ -65,7 +65,12 @@ impl Names {
             return Err(Unreadable);
         }
         let genesis = &self.setup.genesis;
-        let ledger = Ledger::from_snapshot(genesis, form.ledger).map_err(|_| Unreadable)?;
+        // A node that restarts has nothing else to do: the records are copied while the ledger is built.
+        let (ledger, records) = std::thread::scope(|scope| {
+            let records = scope.spawn(|| together(&form.records));
+            (Ledger::from_snapshot(genesis, form.ledger), records.join())
+        });
+        let ledger = ledger.map_err(|_| Unreadable)?;
         if ledger.final_size() != form.records.len() as u64 {
             return Err(Unreadable);
         }
@@ -73,7 +78,7 @@ impl Names {
         self.split = ledger.split().is_some();
         self.rivals = ledger.rival_rotations().len();
         self.gossip = Gossip::new(ledger, &seed);
-        self.records = together(&form.records);
+        self.records = records.map_err(|_| Unreadable)?;
         self.memory = Memory::from_bytes(form.memory).map_err(|_| Unreadable)?;
         self.recall();
         self.held = (
