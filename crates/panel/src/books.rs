@@ -130,12 +130,11 @@ async fn look<T: Send + 'static>(
     looked.await.map_err(|_| Fault::Unavailable)
 }
 
-/// The first rows after a key, and the key to go on from if there are more.
-fn page(
-    state: &Economy,
-    table: u8,
-    after: Option<&[u8]>,
-) -> (Vec<(Vec<u8>, Vec<u8>)>, Option<String>) {
+/// Encoded rows, and the key to go on from if there are more.
+type Listed = (Vec<(Vec<u8>, Vec<u8>)>, Option<String>);
+
+/// The first rows after a key.
+fn page(state: &Economy, table: u8, after: Option<&[u8]>) -> Listed {
     let mut rows = state.page(table, after, ROWS + 1);
     let more = rows.len() > ROWS;
     rows.truncate(ROWS);
