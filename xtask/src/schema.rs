@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::{ci, measured, root, target};
+use crate::{ci, measured, target};
 
 /// A public key that is a user of the namespace lab (RFC 8032, section 7.1, test 1). Nobody signs with it here.
 const USER: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
