@@ -24,7 +24,7 @@ pub(crate) fn named(id: &[u8], part: &str) -> bool {
         length += 2;
     }
     let text = text.get(..length).unwrap_or_default();
-    std::str::from_utf8(text).is_ok_and(|text| text.contains(part))
+    part.is_empty() || text.windows(part.len()).any(|w| w == part.as_bytes())
 }
 
 /// A size with a unit, such as 1.5 GiB.
