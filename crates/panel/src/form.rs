@@ -193,6 +193,14 @@ impl Fields {
         }
     }
 
+    /// A number of a query, or the default if it is missing. An empty one is no number.
+    pub(crate) fn stated(&self, name: &'static str, default: u64) -> Result<u64, Fault> {
+        match self.has(name) && self.get(name).is_empty() {
+            true => Err(Fault::Field(name)),
+            false => self.number(name, default),
+        }
+    }
+
     /// The fields but one.
     pub(crate) fn without(&self, name: &str) -> Self {
         let others = self.all.iter().filter(|(n, _)| n != name);
@@ -236,6 +244,9 @@ mod tests {
             let fields = Fields::read(format!("n={text}").as_bytes()).unwrap();
             assert_eq!(fields.number("n", 0).is_ok(), is, "{text}");
         }
+        let empty = Fields::read(b"n=").unwrap();
+        assert!(empty.number("n", 0).is_ok() && empty.stated("n", 0).is_err());
+        assert_eq!(empty.stated("m", 7).unwrap(), 7);
         assert!(fields.only(&["a", "b", "c"]).is_ok());
         assert!(fields.only(&["a", "b"]).is_err());
         assert_eq!(fields.with("b", ""), "?a=1&c=+y+");

@@ -39,7 +39,7 @@ pub(crate) struct Paged<T> {
 /// The number of the page that the query asks for.
 fn page(cx: &Cx, rows: usize) -> Result<usize, Fault> {
     let last = rows.div_ceil(ROWS).max(1);
-    let page = usize::try_from(cx.query.number("page", 1)?).map_err(|_| Fault::Field("page"))?;
+    let page = usize::try_from(cx.query.stated("page", 1)?).map_err(|_| Fault::Field("page"))?;
     Ok(page.clamp(1, last))
 }
 

@@ -78,8 +78,8 @@ async fn place(cx: &Cx, seq: u64) -> Result<u64, Fault> {
 /// `GET /api/v1/audit`: records from number `from` on, with the bytes whose hashes the head covers.
 pub(crate) async fn read_audit(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&["from", "n"])?;
-    let from = cx.query.number("from", 0)?;
-    let n = cx.query.number("n", 100)?.clamp(1, RECORDS_MAX);
+    let from = cx.query.stated("from", 0)?;
+    let n = cx.query.stated("n", 100)?.clamp(1, RECORDS_MAX);
     let at = place(&cx, from).await?;
     let found = read(&cx, at, usize::try_from(n).unwrap_or(1)).await?;
     let items: Vec<Value> = found
