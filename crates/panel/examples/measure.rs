@@ -296,7 +296,9 @@ async fn streams(clients: usize) {
             "the client that reads nothing is still held after {took:.0} s and {sent} events"
         ),
         false => {
-            println!("the client that reads nothing was dropped after {took:.0} s and {sent} tasks")
+            println!(
+                "the client that reads nothing was dropped after {took:.0} s and {sent} tasks"
+            );
         }
     }
     println!("{} other clients are connected", readers.len());

@@ -23,7 +23,8 @@ fn now_ms() -> u64 {
 async fn send(service: &EconomyService, by: u8, op: &Op) -> Code {
     let key = identity(by);
     let id = address(key.public().as_bytes());
-    let nonce = service.ledger().look(move |view| view.latest.nonce(&id));
+    let ledger = service.ledger();
+    let nonce = ledger.look(move |view| view.latest.nonce(&id));
     let nonce = nonce.await.unwrap().unwrap();
     let request = Request::new(
         &[(id, nonce)],
@@ -93,7 +94,8 @@ async fn the_ledgers_pages_show_what_is_there_or_that_nothing_is() {
     while send(&service, 4, &propose).await != Code::Ok {
         service.ledger().changed(Duration::from_millis(50)).await;
     }
-    let records = service.ledger().look(|view| view.latest.records());
+    let ledger = service.ledger();
+    let records = ledger.look(|view| view.latest.records());
     running.reaches(records.await.unwrap()).await;
 
     world.panel.take().unwrap().stop().await;

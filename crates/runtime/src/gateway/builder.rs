@@ -408,7 +408,6 @@ impl GatewayBuilder {
                 pin: facts.self_signed.then_some(pin),
                 mix: mixing.as_ref().map(Mixing::record).unwrap_or_default(),
                 price: prices,
-                ..Draft::default()
             };
             if let Some(storage) = &storage {
                 adopt_saved(&**storage, &config.node.key.with_extension("mesh"))?;
