@@ -19,6 +19,7 @@ pub mod schema;
 pub mod semver;
 pub mod sim;
 pub mod sizes;
+mod tools;
 pub mod vectors;
 pub mod x25519;
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::{ci, measured, target};
+use crate::{measured, target, tools};
 
 /// A public key that is a user of the namespace lab (RFC 8032, section 7.1, test 1). Nobody signs with it here.
 const USER: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
@@ -121,7 +121,7 @@ fn token(authority: &str, code: &str) -> Result<String, String> {
 ///
 /// A program is missing, or an answer is not one that the document describes.
 pub fn run(args: &Arguments) -> Result<(), String> {
-    let program = ci::schemathesis()?;
+    let program = tools::schemathesis()?;
     measured::programs()?;
     let home = tempfile::tempdir().map_err(|e| e.to_string())?;
     let coordinator = target().join("debug/coordinator");

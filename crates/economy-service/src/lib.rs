@@ -60,13 +60,15 @@ mod service;
 mod shared;
 mod state;
 pub mod verify;
+mod view;
 pub mod words;
 
 pub use client::ClientError;
 pub use error::Error;
-pub use local::{Ledger, View};
+pub use local::Ledger;
 pub use service::{EconomyService, Running, Settings};
 pub use verify::{Finding, Verified, Verifier, verify};
+pub use view::View;
 
 pub use betanet_durable::Unavailable;
 

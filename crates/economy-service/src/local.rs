@@ -4,26 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_durable::{Role, Unavailable};
-use betanet_log::SignedHead;
+use betanet_tokenomics::Genesis;
 use betanet_tokenomics::journal::AnswerBody;
-use betanet_tokenomics::{Economy, Genesis};
 use tokio::sync::oneshot;
 
 use crate::shared::Shared;
 use crate::state::{Answer, Ask, Look};
-
-/// The state as a reader sees it.
-#[derive(Debug)]
-pub struct View<'a> {
-    /// After all records. Readers leave it as it is.
-    pub latest: &'a mut Economy,
-    /// After the records under the final head, if there is one. These are never dropped.
-    pub covered: Option<&'a Economy>,
-    /// The final head.
-    pub head: Option<&'a SignedHead>,
-    /// Records that no final head covers.
-    pub ahead: &'a [Vec<u8>],
-}
+use crate::view::View;
 
 /// The ledger of a node, for the process that runs it. Clones share it.
 #[derive(Clone)]

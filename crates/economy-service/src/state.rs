@@ -20,8 +20,8 @@ use betanet_tokenomics::{Code, Economy, Envelope, Genesis};
 use betanet_wire::cbor;
 use tokio::sync::watch;
 
-use crate::View;
 use crate::body::{ANSWER_MAX, LIST_MAX, RecordBody, StateBody, hashes};
+use crate::view::View;
 
 pub(crate) use back::Standing;
 pub(crate) use heads::{Fault, Taken};

@@ -2,6 +2,7 @@
 
 mod blob;
 mod body;
+mod budget;
 mod log;
 mod node;
 pub(crate) mod route;

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use crate::api::Api;
 use crate::bar::BarService;
 use crate::driver::{Driver, Fetch, load};
+use crate::escrow::Escrow;
 use crate::handle::{Ask, Handle, INBOX_MAX, Role, Shared};
 use crate::http::AdminFace;
 use crate::levels::{MixWays, OverMix};
@@ -260,6 +261,14 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.sweeping.abort();
         let _ = self.stop.send(true);
+    }
+}
+
+impl Coordinator {
+    /// Takes tasks and bids only with money behind them from now on. To be called before it starts, once.
+    pub fn pay_from(&self, escrow: Arc<dyn Escrow>) {
+        // A second one would pay twice: the first stays.
+        let _ = self.shared_api().escrow.set(escrow);
     }
 }
 

@@ -16,7 +16,8 @@ use betanet_journal::{Kind, Record};
 use betanet_machine::Now;
 use betanet_wire::cbor;
 
-use crate::jobs::{Kept, Version};
+use crate::kept::{Kept, Version};
+use crate::place::Place;
 
 /// Most audit records that are kept in memory, for the page and its filters.
 pub(crate) const RECENT_MAX: usize = 8192;
@@ -73,15 +74,6 @@ impl Tx<'_> {
     pub(crate) fn family_ended(&mut self, id: &FamilyId) {
         self.put("family-end", id.to_vec());
     }
-}
-
-/// Where a right must hold.
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    /// In a namespace; `None` stands for all.
-    In(Option<String>),
-    /// In some namespace.
-    Somewhere,
 }
 
 /// What stays the same when the state is rebuilt.

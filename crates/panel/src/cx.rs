@@ -16,9 +16,10 @@ use betanet_wire::{ChargeTo, NodeId};
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::core::{Core, Place, Tx};
+use crate::core::{Core, Tx};
 use crate::fault::Fault;
 use crate::form::Fields;
+use crate::place::Place;
 use crate::shared::Shared;
 
 /// A digest in the audit log.

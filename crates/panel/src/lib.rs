@@ -14,7 +14,7 @@
 //! | `serve`, `body` | admission of a request, its body, its handler, its audit record |
 //! | `desk`, `core` | the state: one task owns it, and answers leave after their commit |
 //! | `view`, `checks`, `live` | lists at a position, checks of services, numbered events |
-//! | `jobs`, `diff` | job files, their kept versions, and what a plan would change |
+//! | `jobs`, `kept`, `diff` | job files, their kept versions, and what a plan would change |
 //! | `passkeys` | challenges and answers of passkeys |
 //! | `source` | other programs of the operator, whose admin addresses are read: names, mints, relays |
 //! | `books` | what the pages read of the ledger of tokens, if there is one |
@@ -41,12 +41,15 @@ mod form;
 mod handlers;
 mod hashes;
 mod jobs;
+mod kept;
 mod list;
 mod live;
 mod openapi;
 mod page;
 mod pages;
 mod passkeys;
+mod place;
+mod reading;
 mod record;
 mod reply;
 mod serve;
@@ -81,7 +84,7 @@ use tokio_util::task::TaskTracker;
 use crate::core::Fixed;
 
 pub use error::Error;
-pub use jobs::{JobFile, ReadJobs, Reading};
+pub use reading::{JobFile, ReadJobs, Reading};
 pub use source::{SOURCES_MAX, Source, are_sources};
 
 /// Interval at which expired sessions and tokens are removed.

@@ -23,8 +23,8 @@ use crate::checks::Checks;
 use crate::desk::Desk;
 use crate::fault::Fault;
 use crate::hashes::Hashes;
-use crate::jobs::ReadJobs;
 use crate::live::Live;
+use crate::reading::ReadJobs;
 use crate::source::{History, Sources};
 use crate::view::{Snapshot, View};
 

@@ -8,11 +8,11 @@ use betanet_fog::NodeState;
 use betanet_wire::text::{hex, unhex_array};
 use serde_json::{Value, json};
 
-use crate::core::Place;
 use crate::cx::{Cx, Input};
 use crate::fault::Fault;
 use crate::list::{listed, paged};
 use crate::pages::{control, nodes, task, tasks};
+use crate::place::Place;
 use crate::record;
 use crate::reply::{self, Done};
 use crate::spec;

@@ -12,12 +12,13 @@ use futures_util::stream::{Stream as Pieces, StreamExt as _, unfold};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::core::{AUDIT, Place as Where};
+use crate::core::AUDIT;
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::list::RECORDS_MAX;
 use crate::live::{Missed, Place, TOPICS};
 use crate::pages::audit;
+use crate::place::Place as Where;
 use crate::record;
 use crate::reply::{self, Done};
 

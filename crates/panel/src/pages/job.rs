@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::cx::Cx;
 use crate::fault::Fault;
-use crate::jobs::{self, Ran, Version, Wrong};
+use crate::jobs::{self, Ran, Wrong};
+use crate::kept::{VERSIONS_MAX, Version};
 use crate::page::{self, Page};
 use crate::reply::{self, Done};
 use crate::text;
@@ -68,7 +69,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
                     thead { tr { @for name in ["Version", "Run", "By", "File", ""] { th scope="col" { (name) } } } }
                     tbody { @for v in kept.iter().rev() { (version(v, now, may)) } }
                 } }
-                p.soft { "The panel keeps the last " (jobs::VERSIONS_MAX) " versions that it ran." }
+                p.soft { "The panel keeps the last " (VERSIONS_MAX) " versions that it ran." }
             }
         }
         @if may {

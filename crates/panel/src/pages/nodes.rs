@@ -7,12 +7,12 @@ use betanet_fog::{Amounts, DAY_MS, Kind, List, NodeState, Resource};
 use betanet_wire::text::hex;
 use maud::{Markup, html};
 
-use crate::core::Place;
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::form::Fields;
 use crate::list;
 use crate::page::{self, Page, pager, sortable};
+use crate::place::Place;
 use crate::record;
 use crate::reply::{self, Done};
 use crate::text;

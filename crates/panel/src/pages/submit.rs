@@ -10,11 +10,11 @@ use maud::{Markup, html};
 
 use super::tasks;
 use crate::body::broken;
-use crate::core::Place;
 use crate::cx::{Cx, Input};
 use crate::fault::Fault;
 use crate::form::Fields;
 use crate::page;
+use crate::place::Place;
 use crate::reply::{self, Done};
 use crate::shared::MODULE_MAX;
 use crate::spec;

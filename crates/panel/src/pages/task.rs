@@ -7,10 +7,10 @@ use betanet_fog::{Reason, TaskId};
 use betanet_wire::text::hex;
 use maud::{Markup, html};
 
-use crate::core::Place;
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::page::{self, Page};
+use crate::place::Place;
 use crate::reply::{self, Done};
 use crate::text;
 
