@@ -20,12 +20,17 @@ pub(crate) const fn over_mix(one: Allowance) -> Allowance {
 
 /// What one address may have swapped in a day. Swaps cost nothing, and what the spender remembers of them lasts as long as the keyset:
 /// at this pace one address needs years to fill the room for all.
-pub(crate) const SWAPS_A_DAY: Allowance = Allowance {
-    window: 86_400_000_000,
-    requests: 1_024,
-    vouchers: 8_192,
-    forged: 0,
-};
+pub(crate) const SWAPS_A_DAY: Allowance = swaps_a_day(1_024);
+
+/// So many swaps a day, of eight vouchers and points each on average.
+pub(crate) const fn swaps_a_day(requests: u32) -> Allowance {
+    Allowance {
+        window: 86_400_000_000,
+        requests,
+        vouchers: requests.saturating_mul(8),
+        forged: 0,
+    }
+}
 
 /// All callers over the mix together may have so many times as much swapped. In the 89 days of a keyset of the least life and its grace
 /// they fill three eighths of the room.

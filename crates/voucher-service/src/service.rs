@@ -14,7 +14,7 @@ use betanet_vouchers::{Allowance, Denomination, Keyset, KeysetId, Keysets};
 use tokio::sync::Semaphore;
 
 use crate::Error;
-use crate::allowed::{Allowed, SWAPS_A_DAY, over_mix, swaps_over_mix};
+use crate::allowed::{Allowed, SWAPS_A_DAY, over_mix, swaps_a_day, swaps_over_mix};
 use crate::bar::BarService;
 use crate::client::VoucherClient;
 use crate::desk::Desk;
@@ -58,6 +58,16 @@ impl Default for Settings {
             threads: 0,
             journal: DurableSettings::default(),
         }
+    }
+}
+
+impl Settings {
+    /// These, with so many swaps a day for one address, of eight vouchers and points each on average.
+    #[must_use]
+    pub fn with_swaps_a_day(mut self, swaps: u32) -> Self {
+        self.swaps = swaps_a_day(swaps);
+        self.swaps_over_mix = swaps_over_mix(self.swaps);
+        self
     }
 }
 

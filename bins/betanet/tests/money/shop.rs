@@ -167,6 +167,8 @@ fn spawn(home: &std::path::Path, listen: SocketAddr, admin: SocketAddr) -> (Chil
         .args(["serve", &at("served"), "--json", "--key", &at("shop.pem")])
         .args(["--mint", &at("mint/mint-1"), "--listen", &listen])
         .args(["--admin", &admin, "--per-address", "64"])
+        // All clients have one address here.
+        .args(["--mint-swaps", "1000000"])
         .env("XDG_DATA_HOME", home.join("data"))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -170,6 +170,15 @@ pub(crate) struct MintFlags {
         value_delimiter = ','
     )]
     pub(crate) mint_peer: Vec<Peer>,
+    /// Swaps that one address may make in a day. Default: 1024. All callers over the mix together may make eight times as many.
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Vouchers",
+        env = "BETANET_MINT_SWAPS",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub(crate) mint_swaps: Option<u32>,
     /// Units that each request for the folder costs. They are paid in vouchers that this gateway redeems, and go to its balance.
     #[arg(
         long,

@@ -42,6 +42,7 @@ pub(crate) struct MintSettings {
     folders: Vec<PathBuf>,
     price: Option<u64>,
     peers: Vec<Peer>,
+    swaps: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -50,6 +51,7 @@ struct Table {
     folders: Vec<PathBuf>,
     price: Option<u64>,
     peers: Vec<String>,
+    swaps: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,6 +88,10 @@ pub(crate) fn read(
     if table.price.is_some() && table.folders.is_empty() {
         faults.say("price", "", "needs a keyset: name the mint's folder too");
     }
+    table.swaps = flags.mint_swaps.or(table.swaps);
+    if table.swaps == Some(0) {
+        faults.say("swaps", "0", "1 or more swaps of an address in a day");
+    }
     let mut peers = flags.mint_peer.clone();
     if peers.is_empty() {
         for text in &table.peers {
@@ -101,11 +107,17 @@ pub(crate) fn read(
     if !faults.found.is_empty() {
         return Err(faults.found);
     }
-    let (folders, price) = (table.folders, table.price);
+    let Table {
+        folders,
+        price,
+        swaps,
+        ..
+    } = table;
     Ok((!folders.is_empty()).then_some(MintSettings {
         folders,
         price,
         peers,
+        swaps,
     }))
 }
 
@@ -134,7 +146,11 @@ impl Mint {
             .price
             .map(|units| priced(units, &folders, me))
             .transpose()?;
-        let service = VoucherService::new(me.clone(), folders, ServiceSettings::default())?;
+        let service = ServiceSettings::default();
+        let service = settings
+            .swaps
+            .map_or(service, |swaps| service.with_swaps_a_day(swaps));
+        let service = VoucherService::new(me.clone(), folders, service)?;
         if !settings.peers.is_empty() {
             // They tell their counts to the spender alone, so it dials as itself.
             let node = Node::new(Some(me.clone()), Default::default()).map_err(Error::from)?;
