@@ -58,7 +58,11 @@ impl AdminReply {
         let body: Bytes = body.into();
         Self {
             status,
-            headers: vec![("content-type", content_type.to_owned())],
+            headers: vec![
+                ("content-type", content_type.to_owned()),
+                // Else it would be sent in chunks, which simple clients do not read.
+                ("content-length", body.len().to_string()),
+            ],
             body: Box::pin(futures_util::stream::once(std::future::ready(Ok(body)))),
         }
     }
