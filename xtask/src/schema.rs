@@ -23,10 +23,11 @@ const NOT: &str = "endSessions";
 /// Seed of the examples, so that a finding comes again.
 const SEED: &str = "32";
 
-/// Whether bodies of these are accepted depends on what is stored: accounts and their passwords, modules, budgets, tokens.
+/// Whether bodies of these are accepted depends on what is stored: accounts and their passwords, modules, budgets, tokens. Job files have a
+/// language of their own.
 const SETTINGS: &str = r#"
 [[operations]]
-include-operation-id = ["makeAccount", "patchAccount", "makeToken", "submitTask", "planTask", "apiLogIn", "apiRefresh"]
+include-operation-id = ["makeAccount", "patchAccount", "makeToken", "submitTask", "planTask", "runJob", "planJob", "apiLogIn", "apiRefresh"]
 checks.positive_data_acceptance.enabled = false
 "#;
 

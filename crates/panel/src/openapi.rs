@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::fog::TOKENS_MAX;
 use crate::form::NUMBER_MAX;
+use crate::pages::{names::STATES, vouchers::PHASES};
 use crate::{form, spec};
 
 /// What a JSON body of an operation has: its fields, and which of them are needed.
@@ -111,7 +112,16 @@ fn kind(id: &str, field: &str) -> Value {
         ("listTasks", "sort") => columns(&["id", "ns", "state", "tier", "priority", "changed"]),
         ("submitTask" | "planTask", "ns") => text(WORD),
         ("makeToken" | "makeAccount", "name") => text(WORD),
-        ("listNodes" | "listTasks", "org" | "ns") => json!({"type": "string"}),
+        ("listJobs", "sort") => columns(&["name", "ver", "tasks"]),
+        ("listPeers", "sort") => columns(&["name", "org", "expires", "rtt"]),
+        ("listNames", "sort") => columns(&["alias", "status", "seq", "index", "expires"]),
+        ("listKeysets", "sort") => columns(&["id", "unit", "phase", "expires"]),
+        ("listNames", "status") => words(&STATES),
+        ("listKeysets", "phase") => words(&PHASES),
+        ("listKeysets", "alarm") => words(&["1"]),
+        ("planJob" | "runJob", "file") => json!({"type": "string", "minLength": 1}),
+        ("planJob" | "runJob", "format") => words(&["toml", "json"]),
+        ("listNodes" | "listTasks" | "listJobs", "org" | "ns") => json!({"type": "string"}),
         (_, "ns" | "org") => text(NO_WORD),
         (_, "kind") => words(Kind::WORDS),
         (_, "tier") => words(Tier::WORDS),

@@ -28,7 +28,7 @@ fn source(cx: &Cx) -> Result<Option<&Source>, Fault> {
         "" => Ok(cx.shared.sources.iter().next()),
         name => {
             let found = cx.shared.sources.find(name);
-            found.map(Some).ok_or(Fault::Field("source"))
+            found.map(Some).ok_or(Fault::Missing)
         }
     }
 }

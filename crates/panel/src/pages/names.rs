@@ -23,7 +23,8 @@ const COLUMNS: [&str; 8] = [
     "expires_ms",
 ];
 /// Conditions of an alias.
-const STATES: [&str; 4] = ["bound", "expired", "retired", "conflicted"];
+/// States of an alias.
+pub(crate) const STATES: [&str; 4] = ["bound", "expired", "retired", "conflicted"];
 /// Order of the list, if the query asks for none.
 const ORDER: &str = "alias";
 

@@ -27,7 +27,8 @@ const COLUMNS: [&str; 12] = [
     "not_before_ms",
     "expires_ms",
 ];
-const PHASES: [&str; 4] = ["announced", "active", "retiring", "expired"];
+/// Phases of a keyset.
+pub(crate) const PHASES: [&str; 4] = ["announced", "active", "retiring", "expired"];
 const ORDER: &str = "id";
 
 /// A keyset of a source.
