@@ -30,6 +30,9 @@ use crate::{
 /// How long the server may take to answer. A fork takes less than a millisecond, the start of the server some.
 const ANSWER: Duration = Duration::from_secs(30);
 
+/// Most servers that do not answer and whose children may still run.
+const SILENT_MAX: usize = 4;
+
 struct Ask {
     network: bool,
     answer: oneshot::Sender<Result<Forked, Error>>,
@@ -70,12 +73,18 @@ impl Nursery {
 
 fn work(program: &ChildProgram, asked: &Receiver<Ask>) {
     let mut server: Option<Server> = None;
+    // Children end with their server, so one that does not answer is left to them.
+    let mut silent: Vec<Server> = Vec::new();
     while let Ok(Ask { network, answer }) = asked.recv() {
         let forked = server.as_ref().and_then(|server| server.fork(network).ok());
         let forked = forked.map_or_else(
             || {
                 // There was none, or it ended, or could not fork: a new one may.
-                server = None;
+                silent.retain_mut(|server| matches!(server.process.try_wait(), Ok(None)));
+                silent.extend(server.take());
+                if silent.len() > SILENT_MAX {
+                    drop(silent.remove(0));
+                }
                 let new = Server::start(program).map_err(Error::Spawn)?;
                 let forked = new.fork(network).map_err(|_| Error::NotReady)?;
                 server = Some(new);
