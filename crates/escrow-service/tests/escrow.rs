@@ -97,6 +97,11 @@ impl Disk {
         let books = service.start(Arc::new(self.books.open("one"))).await;
         let books = books.unwrap();
         books.leads().await;
+        // Before a head is final, nothing can be told.
+        let ledger = service.ledger();
+        while !ledger.look(|view| view.covered.is_some()).await.unwrap() {
+            ledger.changed(Duration::from_millis(50)).await;
+        }
         let escrow = EscrowSettings {
             own: identity(ME),
             keys: vec![identity(ME), identity(OTHER)],
