@@ -84,8 +84,8 @@ pub fn commands() -> Result<(), String> {
                 if line.starts_with("cargo xtask ci") || line.starts_with("cargo xtask bench") {
                     continue;
                 }
-                println!("readme: {line}");
                 let line = with_built(line, &dir);
+                println!("readme: {line}");
                 let status = Command::new("bash")
                     .args(["-euo", "pipefail", "-c", &line])
                     .current_dir(root())

@@ -2,7 +2,12 @@
 
 use std::pin::Pin;
 
-use betanet_fog::Digest;
+use betanet_fog::{Commitment, DAY_MS, Digest, ROUND_MS, Signed, Task};
+
+/// Time for which a reservation lasts beyond the end of what it pays for, in ms.
+const BEYOND_MS: u64 = 3 * DAY_MS;
+/// A lot is rented for this long from the round after its own, in ms.
+const HOUR_MS: u64 = 3_600_000;
 
 /// What a reservation is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,6 +31,33 @@ pub struct Claim {
     pub amount: u64,
     /// The hold lasts until this moment at least, in UNIX ms.
     pub until_ms: u64,
+}
+
+impl Claim {
+    /// What must be held for a task: its whole budget, to its deadline and 3 days.
+    #[must_use]
+    pub fn of_task(task: &Signed<Task>) -> Self {
+        Self {
+            purpose: Purpose::Task,
+            of: task.id().0,
+            owner: task.owner,
+            amount: task.budget,
+            until_ms: task.deadline.saturating_add(BEYOND_MS),
+        }
+    }
+
+    /// What must be held for a bid: its hold, to the end of its hour and 3 days.
+    #[must_use]
+    pub fn of_bid(order: &Commitment) -> Self {
+        let over = order.round.saturating_add(1).saturating_mul(ROUND_MS);
+        Self {
+            purpose: Purpose::Bid,
+            of: order.commit,
+            owner: order.by,
+            amount: order.hold,
+            until_ms: over.saturating_add(HOUR_MS).saturating_add(BEYOND_MS),
+        }
+    }
 }
 
 /// Nothing can be said about a claim now.

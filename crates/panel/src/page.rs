@@ -14,21 +14,14 @@ use crate::text;
 /// Rows of a page of a list.
 pub(crate) const ROWS: usize = 50;
 
-/// A page.
-pub(crate) struct Page<'a> {
-    pub(crate) title: &'a str,
-    /// Its test ID.
-    pub(crate) id: &'a str,
-    /// Index of the journal and time of what it shows.
-    pub(crate) as_of: Option<(u64, u64)>,
-    pub(crate) body: Markup,
-}
-
-impl Page<'_> {
-    /// The page in its frame, as an answer with status 200.
-    pub(crate) fn answer(&self, cx: &Cx) -> Response {
-        reply::page(200, draw(cx, self))
-    }
+/// A page in its frame, as an answer with status 200. See [`draw`].
+pub(crate) fn answer(
+    cx: &Cx,
+    names: (&str, &str),
+    as_of: Option<(u64, u64)>,
+    body: Markup,
+) -> Response {
+    reply::page(200, draw(cx, names, as_of, body))
 }
 
 const PAGES: &[(&str, &str, Permission)] = &[
@@ -77,13 +70,18 @@ fn head(title: &str) -> Markup {
     }
 }
 
-/// Draws a page with its frame.
-pub(crate) fn draw(cx: &Cx, page: &Page<'_>) -> Markup {
+/// Draws a page with its frame: by its title and its test ID, with the index of the journal and the time of what it shows.
+pub(crate) fn draw(
+    cx: &Cx,
+    (title, id): (&str, &str),
+    as_of: Option<(u64, u64)>,
+    body: Markup,
+) -> Markup {
     let who = cx.who.as_ref();
     html! {
         (DOCTYPE)
         html lang="en" {
-            (head(page.title))
+            (head(title))
             body {
                 a.skip href="#main" { "Skip to the content" }
                 header.top {
@@ -108,12 +106,12 @@ pub(crate) fn draw(cx: &Cx, page: &Page<'_>) -> Markup {
                 div #gone .note.bad role="alert" hidden { "The coordinator does not answer. The page shows its last state, and goes on by itself." }
                 div #announce .quiet aria-live="polite" {}
                 main #main data-testid="main-content" tabindex="-1" {
-                    div data-testid=(page.id) {
+                    div data-testid=(id) {
                         div.note data-testid="loading-card" hidden { "Loading…" }
                         (notice(cx))
-                        (page.body)
+                        (body)
                     }
-                    @if let Some((position, at)) = page.as_of {
+                    @if let Some((position, at)) = as_of {
                         p #stamp .soft data-testid="last-update-timestamp" {
                             "Journal position " (position) ", as of " time datetime=(text::moment(at)) { (text::moment(at)) } "."
                         }
@@ -175,15 +173,7 @@ pub(crate) fn fault(cx: &Cx, fault: Fault) -> Markup {
         p.soft { "Request " code { (cx.request_id()) } }
     };
     let id = "error-page";
-    draw(
-        cx,
-        &Page {
-            title,
-            id,
-            as_of: None,
-            body,
-        },
-    )
+    draw(cx, (title, id), None, body)
 }
 
 /// The page of a fault without a route.

@@ -1,8 +1,8 @@
 //! `--escrow` of `task run` and `job run`: holds budgets on the ledger before tasks are submitted.
 
 use betanet_escrow_service::{reservation_id, reserve};
-use betanet_fog::{DAY_MS, Signed, Task};
-use betanet_fog_service::{Claim, Purpose};
+use betanet_fog::{Signed, Task};
+use betanet_fog_service::Claim;
 use betanet_tokenomics::Id;
 use betanet_tokenomics::request::Op;
 
@@ -10,9 +10,6 @@ use super::amount::fog;
 use super::net::{Ledger, identity, now_ms, with_ledger};
 use crate::Fail;
 use crate::args::{AskArgs, BooksArgs, DialArgs, EscrowArgs};
-
-/// A reservation lasts for so long beyond the task's deadline, in ms: coordinators take no shorter one.
-const BEYOND_MS: u64 = 3 * DAY_MS;
 
 /// Holds the budgets of tasks, and waits until a final head covers the last of them.
 pub(crate) async fn hold(
@@ -43,8 +40,15 @@ pub(crate) async fn hold(
             match ledger.submit(&ask, &[&me], &op, id).await {
                 Ok(_) => total = total.saturating_add(task.budget),
                 Err(Fail::Peer(why)) => {
+                    let before = match total {
+                        0 => String::new(),
+                        total => format!(
+                            "; {} FOG that were held before return when these holds end, three days after the tasks' deadlines",
+                            fog(total.into())
+                        ),
+                    };
                     return Err(Fail::Peer(format!(
-                        "the budget of {amount} FOG is not held, and nothing is submitted: {why}"
+                        "the budget of {amount} FOG is not held, and nothing is submitted: {why}{before}"
                     )));
                 }
                 Err(other) => return Err(other),
@@ -52,23 +56,17 @@ pub(crate) async fn hold(
         }
         Ok(())
     })?;
-    note!(
-        "{} FOG are held for {} tasks",
-        fog(total.into()),
-        tasks.len()
-    );
+    let total = fog(total.into());
+    match tasks.len() {
+        1 => note!("{total} FOG is held for the task"),
+        n => note!("{total} FOG is held for {n} tasks"),
+    }
     Ok(())
 }
 
 /// The request that holds a task's budget.
 fn asked(task: &Signed<Task>) -> Result<(Id, Op), Fail> {
-    let claim = Claim {
-        purpose: Purpose::Task,
-        of: task.id().0,
-        owner: task.owner,
-        amount: task.budget,
-        until_ms: task.deadline.saturating_add(BEYOND_MS),
-    };
+    let claim = Claim::of_task(task);
     let op = reserve(&claim, now_ms()).ok_or_else(|| {
         Fail::Usage("the task's deadline is too far for a hold: at most 362 days".to_owned())
     })?;

@@ -1,16 +1,12 @@
 //! Whether tasks and bids have money behind them.
 
 use betanet_coordinator::{Caller, Request};
-use betanet_fog::{Commitment, DAY_MS, ROUND_MS, Refusal, RefusalCode, Side, Signed, Task};
+use betanet_fog::{Commitment, Refusal, RefusalCode, Side, Signed, Task};
 
 use super::Api;
-use crate::escrow::{Claim, Purpose, Untold};
+use crate::escrow::{Claim, Untold};
 use crate::settings::itself;
 
-/// Time for which a reservation lasts beyond the end of what it pays for, in ms.
-const BEYOND_MS: u64 = 3 * DAY_MS;
-/// A lot is rented for this long from the round after its own, in ms.
-const HOUR_MS: u64 = 3_600_000;
 /// Key of the refusal of a task or bid without money behind it.
 const RESERVATION: &str = "reservation";
 
@@ -38,14 +34,7 @@ impl Api {
         if task.rsv.is_some() || !theirs {
             return Ok(());
         }
-        let claim = Claim {
-            purpose: Purpose::Task,
-            of: task.id().0,
-            owner: task.owner,
-            amount: task.budget,
-            until_ms: task.deadline.saturating_add(BEYOND_MS),
-        };
-        let covered = escrow.covers(claim).await;
+        let covered = escrow.covers(Claim::of_task(task)).await;
         if covered == Ok(true) {
             return Ok(());
         }
@@ -65,14 +54,6 @@ impl Api {
         if order.side != Side::Bid {
             return Ok(());
         }
-        let over = order.round.saturating_add(1).saturating_mul(ROUND_MS);
-        let claim = Claim {
-            purpose: Purpose::Bid,
-            of: order.commit,
-            owner: order.by,
-            amount: order.hold,
-            until_ms: over.saturating_add(HOUR_MS).saturating_add(BEYOND_MS),
-        };
-        refused(escrow.covers(claim).await)
+        refused(escrow.covers(Claim::of_bid(order)).await)
     }
 }

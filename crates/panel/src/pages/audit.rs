@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::list;
 use crate::list::RECORDS_MAX;
-use crate::page::{self, Page, pager};
+use crate::page::{self, pager};
 use crate::record;
 use crate::reply::Done;
 use crate::text;
@@ -122,14 +122,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
             p.soft { "This page has the newest " (text::number(RECENT_MAX as u64)) " records. The API has all: " code { "/api/v1/audit?from=0" } "." }
         }
     };
-    let (title, id, as_of) = ("Audit log", "audit-page", Some(as_of));
-    let page = Page {
-        title,
-        id,
-        as_of,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, ("Audit log", "audit-page"), Some(as_of), body).into())
 }
 
 #[cfg(test)]

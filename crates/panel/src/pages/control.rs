@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use crate::checks::{CATEGORIES, Checked, Health, Service};
 use crate::cx::Cx;
 use crate::fault::Fault;
-use crate::page::{self, Page};
+use crate::page;
 use crate::pages::tasks;
 use crate::reply::{self, Done};
 use crate::text;
@@ -160,14 +160,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (page::command("betanet status --admin HOST:PORT\nbetanet top --coordinator PEER"))
     };
     let as_of = Some((checked.position, checked.at));
-    let (title, id) = ("Control panel", "control-panel-page");
-    let page = Page {
-        title,
-        id,
-        as_of,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, ("Control panel", "control-panel-page"), as_of, body).into())
 }
 
 /// `GET /`

@@ -9,7 +9,7 @@ use super::tokens::{after, heads, next, not_installed};
 use crate::books::{self, Governance, Shown};
 use crate::cx::Cx;
 use crate::fault::Fault;
-use crate::page::{self, Page};
+use crate::page;
 use crate::reply::Done;
 use crate::text;
 
@@ -104,11 +104,5 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (page::command("betanet gov propose --param fee_tx=200 --text ./why.txt --dry-run --key ./node.pem --ledger PEER --genesis GENESIS"))
     };
     let as_of = Some((g.head.size, g.head.at)).filter(|(size, _)| *size > 0);
-    let page = Page {
-        title,
-        id,
-        as_of,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, (title, id), as_of, body).into())
 }

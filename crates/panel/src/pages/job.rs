@@ -9,7 +9,7 @@ use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::jobs::{self, Ran, Wrong};
 use crate::kept::{VERSIONS_MAX, Version};
-use crate::page::{self, Page};
+use crate::page;
 use crate::reply::{self, Done};
 use crate::text;
 
@@ -87,14 +87,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
             }
         }
     };
-    let (title, id, as_of) = ("Job", "job-page", Some(as_of));
-    let page = Page {
-        title,
-        id,
-        as_of,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, ("Job", "job-page"), Some(as_of), body).into())
 }
 
 /// `POST /jobs/{ns}/{id}/stop`

@@ -11,7 +11,7 @@ use crate::diff::{self, Line};
 use crate::fault::Fault;
 use crate::form::Fields;
 use crate::jobs::{self, Given, Planned, Wrong};
-use crate::page::{self, Page, draw};
+use crate::page::{self, draw};
 use crate::record;
 use crate::reply::{self, Done};
 use crate::text;
@@ -80,17 +80,8 @@ fn drawn(cx: &Cx, plan: &Planned, given: &Given) -> Markup {
         (planned(cx, plan, given))
         (form(cx, &given.text, given.format()))
     };
-    let (title, id) = ("Plan of a job", "job-plan-page");
     let as_of = Some((cx.shared.local.position(), cx.now_ms));
-    draw(
-        cx,
-        &Page {
-            title,
-            id,
-            as_of,
-            body,
-        },
-    )
+    draw(cx, ("Plan of a job", "job-plan-page"), as_of, body)
 }
 
 /// The kept version that the query names.
@@ -115,14 +106,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&["ns", "name", "ver"])?;
     if !cx.query.has("ver") {
         let body = html! { p { a href="/jobs" { "All jobs" } } h1 data-testid="job-plan-header" { "Plan of a job" } (form(&cx, "", "")) };
-        let (title, id) = ("Plan of a job", "job-plan-page");
-        let page = Page {
-            title,
-            id,
-            as_of: None,
-            body,
-        };
-        return Ok(page.answer(&cx).into());
+        return Ok(page::answer(&cx, ("Plan of a job", "job-plan-page"), None, body).into());
     }
     let given = chosen(&cx).await?;
     match jobs::plan(&cx, &given).await {

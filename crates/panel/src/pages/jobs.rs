@@ -11,7 +11,7 @@ use crate::fault::Fault;
 use crate::form::Fields;
 use crate::jobs::{self, FILE_MAX, Given, LISTED_MAX, Wrong};
 use crate::list;
-use crate::page::{self, Page, draw, failure, pager, sortable};
+use crate::page::{self, draw, failure, pager, sortable};
 use crate::reply::{self, Done};
 use crate::text;
 
@@ -157,14 +157,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (filters(&cx))
         (form(&cx, "", ""))
     };
-    let (title, id, as_of) = ("Jobs", "jobs-page", Some(as_of));
-    let page = Page {
-        title,
-        id,
-        as_of,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, ("Jobs", "jobs-page"), Some(as_of), body).into())
 }
 
 /// The form again, with what is wrong.
@@ -188,16 +181,7 @@ pub(crate) async fn wrong(cx: &Cx, fields: &Fields, wrong: Wrong) -> Result<Done
         }
         (form(cx, fields.raw("file"), fields.get("format")))
     };
-    let (title, id) = ("Jobs", "jobs-page");
-    let markup = draw(
-        cx,
-        &Page {
-            title,
-            id,
-            as_of: None,
-            body,
-        },
-    );
+    let markup = draw(cx, ("Jobs", "jobs-page"), None, body);
     cx.note(fault).await?;
     Ok(Done::audited(reply::page(fault.status(), markup)))
 }

@@ -7,7 +7,7 @@ use maud::html;
 use crate::acts;
 use crate::cx::Cx;
 use crate::fault::Fault;
-use crate::page::{self, Page, draw};
+use crate::page::{self, draw};
 use crate::passkeys;
 use crate::reply::{self, Done};
 
@@ -69,16 +69,7 @@ async fn drawn(cx: &Cx, status: u16, fault: Option<Fault>) -> Result<Response, F
             } @else { p.soft { "Passkeys belong to a name: on this machine, open the panel as http://localhost." } }
         }
     };
-    let (title, id) = ("Log in", "login-page");
-    let markup = draw(
-        cx,
-        &Page {
-            title,
-            id,
-            as_of: None,
-            body,
-        },
-    );
+    let markup = draw(cx, ("Log in", "login-page"), None, body);
     Ok(reply::page(status, markup))
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cx::Cx;
 use crate::fault::Fault;
-use crate::page::{self, Page, failure};
+use crate::page::{self, failure};
 use crate::reply::{self, Done};
 use crate::source::{Broken, Record, Source};
 use crate::text;
@@ -94,13 +94,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         }
         (page::command(&format!("betanet name history {alias} --network NETWORK.toml\nbetanet name verify FILE --network NETWORK.toml")))
     };
-    let page = Page {
-        title: &alias,
-        id: "name-page",
-        as_of: None,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, (&alias, "name-page"), None, body).into())
 }
 
 /// The fault of a source for a program.

@@ -7,7 +7,7 @@ use super::sources;
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::list;
-use crate::page::{self, Page, pager, sortable};
+use crate::page::{self, pager, sortable};
 use crate::reply::Done;
 use crate::source::{AliasRow, Ledger, Read};
 use crate::text;
@@ -160,14 +160,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (filters(&cx))
         (page::command("betanet name resolve ALIAS --network NETWORK.toml\nbetanet name audit --from PEER --from PEER --network NETWORK.toml"))
     };
-    let (title, id) = ("Names", "names-page");
-    let page = Page {
-        title,
-        id,
-        as_of: None,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, ("Names", "names-page"), None, body).into())
 }
 
 /// `GET /api/v1/names`

@@ -9,7 +9,7 @@ use crate::chart::{Line, chart};
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::list;
-use crate::page::{self, Page, pager, sortable};
+use crate::page::{self, pager, sortable};
 use crate::reply::Done;
 use crate::source::{Net, Peer, Sample, View, lines, sampled};
 use crate::text;
@@ -249,14 +249,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (filters(&cx))
         (page::command("betanet peers --admin HOST:PORT\nbetanet status --admin HOST:PORT\ncurl http://HOST:PORT/metrics"))
     };
-    let (title, id) = ("Network", "network-page");
-    let page = Page {
-        title,
-        id,
-        as_of: None,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, ("Network", "network-page"), None, body).into())
 }
 
 /// `GET /api/v1/network`

@@ -11,7 +11,7 @@ use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::form::Fields;
 use crate::list;
-use crate::page::{self, Page, pager, sortable};
+use crate::page::{self, pager, sortable};
 use crate::place::Place;
 use crate::record;
 use crate::reply::{self, Done};
@@ -177,14 +177,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (register(&cx))
         (page::command("betanet node ls --coordinator PEER"))
     };
-    let (title, id, as_of) = ("Nodes", "nodes-page", Some(as_of));
-    let page = Page {
-        title,
-        id,
-        as_of,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, ("Nodes", "nodes-page"), Some(as_of), body).into())
 }
 
 fn amounts(node: &NodeSummary) -> Markup {
@@ -258,14 +251,7 @@ pub(crate) async fn one(cx: Cx) -> Result<Done, Fault> {
         (state_forms(&cx, &text_id))
     };
     let as_of = Some((snapshot.position, snapshot.at));
-    let (title, id) = ("Node", "node-page");
-    let page = Page {
-        title,
-        id,
-        as_of,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, ("Node", "node-page"), as_of, body).into())
 }
 
 /// Orders a join token. Returns its text and its ID.
@@ -311,14 +297,7 @@ pub(crate) async fn make_token(cx: Cx) -> Result<Done, Fault> {
         }
         p { a.button href="/nodes" { "Back to the nodes" } }
     };
-    let (title, page) = ("A token for a node", "node-token-page");
-    let page = Page {
-        title,
-        id: page,
-        as_of: None,
-        body,
-    };
-    let answer = page.answer(&cx);
+    let answer = page::answer(&cx, ("A token for a node", "node-token-page"), None, body);
     Ok(Done::on(format!("node-token {}", hex(&id)), answer))
 }
 

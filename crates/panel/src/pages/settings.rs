@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use crate::acts::{self, TOKEN_DAYS};
 use crate::cx::Cx;
 use crate::fault::Fault;
-use crate::page::{self, Page};
+use crate::page;
 use crate::passkeys;
 use crate::record;
 use crate::reply::{self, Done};
@@ -174,14 +174,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (tokens(&cx, &own))
         (accounts(&cx, &all))
     };
-    let (title, id) = ("Settings", "settings-page");
-    let page = Page {
-        title,
-        id,
-        as_of: None,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, ("Settings", "settings-page"), None, body).into())
 }
 
 /// `POST /settings/password`
@@ -223,14 +216,7 @@ pub(crate) async fn make_token(cx: Cx) -> Result<Done, Fault> {
         p.soft { "Its ID is " code { (id) } "." }
         p { a.button href="/settings" { "Back to the settings" } }
     };
-    let (title, page) = ("A new API token", "token-page");
-    let page = Page {
-        title,
-        id: page,
-        as_of: None,
-        body,
-    };
-    let answer = page.answer(&cx);
+    let answer = page::answer(&cx, ("A new API token", "token-page"), None, body);
     Ok(Done::audited(answer))
 }
 

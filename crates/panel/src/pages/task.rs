@@ -9,7 +9,7 @@ use maud::{Markup, html};
 
 use crate::cx::Cx;
 use crate::fault::Fault;
-use crate::page::{self, Page};
+use crate::page;
 use crate::place::Place;
 use crate::reply::{self, Done};
 use crate::text;
@@ -156,13 +156,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (page::command(&format!("betanet task show {name} --coordinator PEER\nbetanet task logs {name} --coordinator PEER")))
     };
     let (title, page, as_of) = ("Task", "task-page", Some((position, at)));
-    let page = Page {
-        title,
-        id: page,
-        as_of,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, (title, page), as_of, body).into())
 }
 
 /// Cancels the task that the path names.

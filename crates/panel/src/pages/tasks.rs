@@ -10,7 +10,7 @@ use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::form::Fields;
 use crate::list;
-use crate::page::{self, Page, draw, pager, sortable};
+use crate::page::{self, draw, pager, sortable};
 use crate::record;
 use crate::reply::{self, Done};
 use crate::shared::MODULE_MAX;
@@ -214,16 +214,7 @@ pub(crate) fn whole(
         (form(cx, given, extra))
     };
     let as_of = Some((snapshot.position, snapshot.at));
-    let (title, id) = ("Tasks", "tasks-page");
-    Ok(draw(
-        cx,
-        &Page {
-            title,
-            id,
-            as_of,
-            body,
-        },
-    ))
+    Ok(draw(cx, ("Tasks", "tasks-page"), as_of, body))
 }
 
 /// `GET /tasks`

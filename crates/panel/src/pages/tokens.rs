@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use crate::books::{self, Head, Tokens};
 use crate::cx::Cx;
 use crate::fault::Fault;
-use crate::page::{self, Page};
+use crate::page;
 use crate::reply::Done;
 use crate::text;
 
@@ -22,13 +22,7 @@ pub(crate) fn not_installed(cx: &Cx, title: &'static str, id: &'static str) -> D
         }
         (page::command("betanet ledger genesis ledger.toml -o GENESIS\ncoordinator --state ./state --listen 127.0.0.1:8460 --economy GENESIS"))
     };
-    let page = Page {
-        title,
-        id,
-        as_of: None,
-        body,
-    };
-    page.answer(cx).into()
+    page::answer(cx, (title, id), None, body).into()
 }
 
 /// The key of the last row of the page before.
@@ -165,11 +159,5 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (page::command("betanet token supply --ledger PEER --genesis GENESIS\nbetanet token balance ACCOUNT --ledger PEER --genesis GENESIS\nbetanet ledger verify PEER --genesis GENESIS"))
     };
     let as_of = Some((t.head.size, t.head.at)).filter(|(size, _)| *size > 0);
-    let page = Page {
-        title,
-        id,
-        as_of,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, (title, id), as_of, body).into())
 }

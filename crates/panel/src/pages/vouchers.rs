@@ -8,7 +8,7 @@ use super::sources;
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::list;
-use crate::page::{self, Page, pager, sortable};
+use crate::page::{self, pager, sortable};
 use crate::reply::Done;
 use crate::source::{Denomination, Keyset, Mint, Read};
 use crate::text;
@@ -198,14 +198,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (filters(&cx))
         (page::command("betanet pay mint PEER --wallet ./wallet --password-file ./password\ncurl http://HOST:PORT/vouchers/1/keysets"))
     };
-    let (title, id) = ("Vouchers", "vouchers-page");
-    let page = Page {
-        title,
-        id,
-        as_of: None,
-        body,
-    };
-    Ok(page.answer(&cx).into())
+    Ok(page::answer(&cx, ("Vouchers", "vouchers-page"), None, body).into())
 }
 
 /// `GET /api/v1/keysets`

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use betanet_auth::audit::Record;
 use betanet_coordinator::Quota;
 use betanet_economy_service::Ledger;
-use betanet_fog::{
-    Amounts, Level, List, Module, Offline, Placement, Policy, Resources, Retry, Signed, Strategy,
-    Task, Tier, Verification, Word,
-};
+use betanet_fog::{Module, Signed, Task, Word};
+use betanet_fog_client::testkit;
 use betanet_fog_service::{Coordinator, Namespace, Role as Leads, Running, Settings, Stores};
 use betanet_journal::MemoryStore;
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
@@ -102,45 +100,11 @@ impl ReadJobs for Jobs {
 }
 
 fn task(owner: &Identity, ns: &Word, module: Module, now_ms: u64, nonce: [u8; 16]) -> Task {
-    let amounts = Amounts {
-        cpu: 1000,
-        memory: 1 << 20,
-        ..Amounts::default()
-    };
     Task {
         ns: ns.clone(),
-        env: Default::default(),
-        res: Resources::demand(amounts).unwrap(),
-        rsv: None,
-        args: List::new(),
-        fuel: 1_000_000,
-        prio: 5,
-        tier: Tier::Bronze,
-        after: List::new(),
-        group: Default::default(),
-        level: Level::Public,
         nonce,
-        owner: *owner.public().as_bytes(),
-        place: Placement::default(),
-        retry: Retry {
-            most: 3,
-            base: 1_000,
-            cap: 60_000,
-        },
-        start: 0,
-        budget: 1_000_000,
-        grants: List::new(),
-        inputs: List::new(),
         module,
-        run_ms: 600_000,
-        verify: Verification::NONE,
-        offline: Policy {
-            rule: Offline::Replace,
-            ms: 0,
-        },
-        out_max: 1 << 20,
-        deadline: now_ms + 86_400_000,
-        strategy: Strategy::LeastLoaded,
+        ..testkit::task(owner, 0, now_ms)
     }
 }
 
