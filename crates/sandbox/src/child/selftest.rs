@@ -20,7 +20,7 @@ pub(super) fn descriptors() -> usize {
 pub(super) fn run(voice: &Voice, inherited: usize, network: bool) -> Result<(), Gone> {
     let paths = paths().into_iter().chain(calls()).chain(sockets());
     let closed = if network { Vec::new() } else { connections() };
-    // The child's own runtime has one, which leads nowhere.
+    // The socket to the parent is open a second time beside descriptor 0.
     let descriptors = [("other descriptors", inherited <= 1)];
     for (name, held) in paths.chain(closed).chain(descriptors) {
         voice.say(&Frame::Attempt {

@@ -1,7 +1,7 @@
 //! The process that children are forks of: it has loaded the program and made the engine once, so that a child begins sooner.
 //!
-//! It runs no guest, reads nothing of one, and has no thread. What it hands on to its children is the same in all of them: their
-//! memory begins at the same places. They close their cages one by one, each its own.
+//! It runs no guest, reads nothing of one, and has no thread. All its children have their memory at the same addresses. Each child closes
+//! a cage of its own.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -14,7 +14,7 @@ use rustix::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
         SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
     },
-    process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid},
+    process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid},
 };
 
 use super::raw;
@@ -30,42 +30,66 @@ pub(super) struct Born {
     pub(super) network: bool,
 }
 
-/// Forks a child for each request, until the parent's end of the socket closes. Returns in each child; `None` in this process.
+/// Forks a child for each request. Returns in each child; `None` in this process, once the parent's end of the socket is closed and all
+/// children have ended, for they end with it.
 pub(super) fn serve(control: BorrowedFd<'_>) -> io::Result<Option<Born>> {
     let mut children: Vec<(Pid, OwnedFd)> = Vec::new();
-    loop {
+    let mut open = true;
+    while open || !children.is_empty() {
         let mut polled: Vec<PollFd<'_>> = Vec::with_capacity(children.len() + 1);
-        polled.push(PollFd::new(&control, PollFlags::IN));
-        polled.extend(
-            children
-                .iter()
-                .map(|(_, handle)| PollFd::new(handle, PollFlags::IN)),
-        );
+        let handles = children.iter().map(|(_, handle)| handle);
+        polled.extend(handles.map(|handle| PollFd::new(handle, PollFlags::IN)));
+        if open {
+            polled.push(PollFd::new(&control, PollFlags::IN));
+        }
         rustix::io::retry_on_intr(|| poll(&mut polled, None))?;
-        let asked = polled.first().is_some_and(|at| !at.revents().is_empty());
+        let asked = open && polled.last().is_some_and(|at| !at.revents().is_empty());
         drop(polled);
         // An ended child is waited for, so that its number is free again.
         children.retain(|(pid, _)| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
         if !asked {
             continue;
         }
-        let Some(born) = request(control)? else {
-            return Ok(None);
+        let born = match request(control)? {
+            Asked::Child(born) => born,
+            Asked::Nothing => {
+                reply(control, None);
+                continue;
+            }
+            Asked::End => {
+                open = false;
+                continue;
+            }
         };
         match raw::fork() {
             Ok(None) => return Ok(Some(born)),
-            Ok(Some(pid)) => {
-                // It was not waited for yet, so the number is still its own.
-                let handle = pidfd_open(pid, PidfdFlags::empty())?;
-                reply(control, Some(handle.as_fd()))?;
-                children.push((pid, handle));
-            }
-            Err(_) => reply(control, None)?,
+            // It was not waited for yet, so the number is still its own.
+            Ok(Some(pid)) => match pidfd_open(pid, PidfdFlags::empty()) {
+                Ok(handle) => {
+                    reply(control, Some(handle.as_fd()));
+                    children.push((pid, handle));
+                }
+                Err(_) => {
+                    let _ = kill_process(pid, Signal::KILL);
+                    let _ = waitpid(Some(pid), WaitOptions::empty());
+                    reply(control, None);
+                }
+            },
+            Err(_) => reply(control, None),
         }
     }
+    Ok(None)
 }
 
-fn request(control: BorrowedFd<'_>) -> io::Result<Option<Born>> {
+/// What came over the socket.
+enum Asked {
+    Child(Born),
+    /// A request whose descriptor this process had no room for.
+    Nothing,
+    End,
+}
+
+fn request(control: BorrowedFd<'_>) -> io::Result<Asked> {
     let mut kind = [0_u8; 1];
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut given = RecvAncillaryBuffer::new(&mut space);
@@ -81,26 +105,27 @@ fn request(control: BorrowedFd<'_>) -> io::Result<Option<Born>> {
         RecvAncillaryMessage::ScmRights(mut files) => files.next(),
         _ => None,
     });
-    Ok(socket.filter(|_| read.bytes > 0).map(|socket| Born {
-        socket,
-        network: kind == [NETWORK],
-    }))
+    Ok(match socket {
+        _ if read.bytes == 0 => Asked::End,
+        None => Asked::Nothing,
+        Some(socket) => Asked::Child(Born {
+            socket,
+            network: kind == [NETWORK],
+        }),
+    })
 }
 
-/// A byte, with the child's handle if there is a child.
-fn reply(control: BorrowedFd<'_>, handle: Option<BorrowedFd<'_>>) -> io::Result<()> {
+/// A byte, with the child's handle if there is a child. A parent that does not take it has closed its end, which the next request tells.
+fn reply(control: BorrowedFd<'_>, handle: Option<BorrowedFd<'_>>) {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control_data = SendAncillaryBuffer::new(&mut space);
+    let mut handed = SendAncillaryBuffer::new(&mut space);
     let handles: Vec<BorrowedFd<'_>> = handle.into_iter().collect();
-    if !handles.is_empty() && !control_data.push(SendAncillaryMessage::ScmRights(&handles)) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let done = u8::from(!handles.is_empty());
-    sendmsg(
+    let done = !handles.is_empty() && handed.push(SendAncillaryMessage::ScmRights(&handles));
+    let done = [u8::from(done)];
+    let _ = sendmsg(
         control,
-        &[IoSlice::new(&[done])],
-        &mut control_data,
+        &[IoSlice::new(&done)],
+        &mut handed,
         SendFlags::NOSIGNAL,
-    )?;
-    Ok(())
+    );
 }

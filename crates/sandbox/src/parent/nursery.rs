@@ -28,9 +28,9 @@ use crate::{
 };
 
 /// How long the server may take to answer. A fork takes less than a millisecond, the start of the server some.
-const ANSWER: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(10);
 
-/// Most servers that do not answer and whose children may still run.
+/// Most servers that do not answer and whose children may still run. Beyond it, the oldest ends, and its children with it.
 const SILENT_MAX: usize = 4;
 
 struct Ask {
@@ -74,38 +74,65 @@ impl Nursery {
 fn work(program: &ChildProgram, asked: &Receiver<Ask>) {
     let mut server: Option<Server> = None;
     // Children end with their server, so one that does not answer is left to them.
-    let mut silent: Vec<Server> = Vec::new();
+    let mut silent: Vec<Process> = Vec::new();
     while let Ok(Ask { network, answer }) = asked.recv() {
-        let forked = server.as_ref().and_then(|server| server.fork(network).ok());
-        let forked = forked.map_or_else(
-            || {
-                // There was none, or it ended, or could not fork: a new one may.
-                silent.retain_mut(|server| matches!(server.process.try_wait(), Ok(None)));
-                silent.extend(server.take());
+        silent.retain_mut(Process::runs);
+        let forked = match server.as_ref().map(|server| server.fork(network)) {
+            None | Some(Err(NotForked::Silent)) => {
+                // With its socket closed it ends by itself after its last child.
+                silent.extend(server.take().map(|server| server.process));
                 if silent.len() > SILENT_MAX {
                     drop(silent.remove(0));
                 }
-                let new = Server::start(program).map_err(Error::Spawn)?;
-                let forked = new.fork(network).map_err(|_| Error::NotReady)?;
-                server = Some(new);
-                Ok(forked)
-            },
-            Ok,
-        );
+                Server::start(program).and_then(|new| {
+                    let forked = new.fork(network);
+                    server = Some(new);
+                    forked.map_err(|_| Error::NotReady)
+                })
+            }
+            Some(Err(NotForked::Refused(error))) => Err(Error::Spawn(error)),
+            Some(Ok(forked)) => Ok(forked),
+        };
         let _ = answer.send(forked);
+    }
+}
+
+/// Why there is no child.
+enum NotForked {
+    /// This process or the server has no room for one more now.
+    Refused(io::Error),
+    /// The server does not answer, or has ended.
+    Silent,
+}
+
+/// A process that ends when this is dropped.
+struct Process(Child);
+
+impl Process {
+    fn runs(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
 /// The process that children are forks of.
 struct Server {
-    process: Child,
+    process: Process,
     control: Socket,
 }
 
 impl Server {
-    fn start(program: &ChildProgram) -> io::Result<Self> {
-        let (control, theirs) = Socket::pair()?;
-        control.set_read_timeout(Some(ANSWER))?;
+    fn start(program: &ChildProgram) -> Result<Self, Error> {
+        let (control, theirs) = Socket::pair().map_err(Error::Spawn)?;
+        control
+            .set_read_timeout(Some(ANSWER))
+            .map_err(Error::Spawn)?;
         // An allocator that starts a thread would keep the children from leaving its namespaces.
         let quiet = "background_thread:false";
         let process = Command::new(&program.path)
@@ -117,49 +144,50 @@ impl Server {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()?;
+            .spawn()
+            .map_err(Error::Spawn)?;
+        let process = Process(process);
         Ok(Self { process, control })
     }
 
-    fn fork(&self, network: bool) -> io::Result<Forked> {
-        let (ours, theirs) = Socket::pair()?;
+    fn fork(&self, network: bool) -> Result<Forked, NotForked> {
+        let (ours, theirs) = Socket::pair().map_err(NotForked::Refused)?;
         let theirs = [theirs.as_fd()];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut handed = SendAncillaryBuffer::new(&mut space);
         if !handed.push(SendAncillaryMessage::ScmRights(&theirs)) {
-            return Err(io::ErrorKind::InvalidInput.into());
+            return Err(NotForked::Refused(io::ErrorKind::InvalidInput.into()));
         }
         let kind = [if network { NETWORK } else { CLOSED }];
+        let silent = |_: rustix::io::Errno| NotForked::Silent;
         sendmsg(
             &self.control,
             &[IoSlice::new(&kind)],
             &mut handed,
             SendFlags::NOSIGNAL,
-        )?;
+        )
+        .map_err(silent)?;
         let mut done = [0_u8; 1];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut given = RecvAncillaryBuffer::new(&mut space);
-        rustix::io::retry_on_intr(|| {
+        let read = rustix::io::retry_on_intr(|| {
             recvmsg(
                 &self.control,
                 &mut [IoSliceMut::new(&mut done)],
                 &mut given,
                 RecvFlags::CMSG_CLOEXEC,
             )
-        })?;
+        })
+        .map_err(silent)?;
         let handle = given.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut files) => files.next(),
             _ => None,
         });
-        // Without a handle there is no child: the server ended, or the system lets it make none.
-        let handle = handle.ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok((ours, handle))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        match handle {
+            Some(handle) => Ok((ours, handle)),
+            None if read.bytes == 0 => Err(NotForked::Silent),
+            // It could make none, or this process has no room for the handle.
+            None => Err(NotForked::Refused(io::ErrorKind::WouldBlock.into())),
+        }
     }
 }

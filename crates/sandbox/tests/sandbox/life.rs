@@ -3,7 +3,10 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use betanet_sandbox::{ChildProgram, Error, Sandbox, Status};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open,
+    pidfd_send_signal, setrlimit,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{Bench, left, program, settings};
@@ -48,6 +51,12 @@ fn descendants() -> Vec<u32> {
         .filter_map(|e| e.unwrap().file_name().to_str()?.parse::<u32>().ok());
     let all: Vec<u32> = pids.collect();
     all.into_iter().filter(|&pid| mine(pid)).collect()
+}
+
+/// The processes that children are forks of.
+fn servers() -> Vec<u32> {
+    let mine = |pid: &u32| parent(*pid) == Some(std::process::id());
+    descendants().into_iter().filter(mine).collect()
 }
 
 async fn until(what: &str, mut is: impl FnMut() -> bool) {
@@ -270,10 +279,6 @@ async fn a_run_that_begins_in_a_pause_waits_for_its_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_children_are_forks_of_one_server_and_a_lost_one_is_replaced() {
     let bench = Bench::new().await;
-    let servers = || -> Vec<u32> {
-        let mine = |pid: &u32| parent(*pid) == Some(std::process::id());
-        descendants().into_iter().filter(mine).collect()
-    };
     let before = servers();
     assert_eq!(before.len(), 1);
     for _ in 0..3 {
@@ -290,6 +295,63 @@ async fn all_children_are_forks_of_one_server_and_a_lost_one_is_replaced() {
     let ended = bench.run(&program(&[], "", ""), bench.job()).await;
     assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
     assert_ne!(servers(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_answer_is_replaced_and_its_guests_go_on() {
+    let bench = Bench::new().await;
+    let loops = bench.text(&program(&["clock_time_get"], "", "(loop (br 0))"));
+    let mut job = bench.job();
+    endless(&mut job);
+    let sandbox = bench.sandbox.clone();
+    let run = tokio::spawn(async move { sandbox.run(loops, job, |_: &[u8]| {}).await });
+    sleep(Duration::from_millis(300)).await;
+    let servers = servers();
+    assert_eq!(servers.len(), 1);
+    let server = Pid::from_raw(servers[0].cast_signed()).unwrap();
+    kill_process(server, Signal::STOP).unwrap();
+    // Those that are ready are used up first.
+    for _ in 0..4 {
+        let ended = bench.run(&program(&[], "", ""), bench.job()).await;
+        assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
+    }
+    assert!(!run.is_finished(), "a guest ended with the server");
+    kill_process(server, Signal::CONT).unwrap();
+    run.abort();
+    // Without children the old one ends, and the next start of a child finds that.
+    for left in (0..100).rev() {
+        let ended = bench.run(&program(&[], "", ""), bench.job()).await;
+        assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
+        if !self::servers().contains(&servers[0]) {
+            break;
+        }
+        assert!(left > 0, "the old server stays");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn want_of_descriptors_costs_no_server() {
+    let bench = Bench::new().await;
+    let before = servers();
+    let limit = getrlimit(Resource::Nofile);
+    let open = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(open.saturating_sub(1)),
+            ..limit
+        },
+    )
+    .unwrap();
+    for _ in 0..8 {
+        let ended = bench.run(&program(&[], "", ""), bench.job()).await;
+        assert_ne!(ended.status, Status::Ok);
+    }
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let ended = bench.run(&program(&[], "", ""), bench.job()).await;
+    assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
+    assert_eq!(servers(), before);
 }
 
 #[tokio::test]
