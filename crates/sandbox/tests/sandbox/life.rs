@@ -349,8 +349,7 @@ async fn want_of_descriptors_costs_no_server() {
     let mut refused = 0;
     for job in jobs {
         // Numbers below the limit become free while starts fail: each is taken.
-        let taken: Vec<_> =
-            std::iter::from_fn(|| rustix::io::dup(std::io::stdin()).ok()).collect();
+        let taken: Vec<_> = std::iter::from_fn(|| rustix::io::dup(std::io::stdin()).ok()).collect();
         let ended = bench.sandbox.run(nothing.clone(), job, |_: &[u8]| {}).await;
         refused += u32::from(ended.status != Status::Ok);
         drop(taken);
