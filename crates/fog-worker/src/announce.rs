@@ -105,6 +105,12 @@ fn word(name: &str) -> Word {
 }
 
 impl Described {
+    /// Leaves tasks only this percentage of the measured memory, unless the operator has named an amount.
+    pub(crate) fn lend(&mut self, percent: u8, measured: &Measured) {
+        let share = measured.memory / 100 * u64::from(percent);
+        self.memory = self.memory.or(Some(share));
+    }
+
     /// The amounts that are announced.
     #[must_use]
     pub fn amounts(&self, measured: &Measured) -> Amounts {
@@ -183,6 +189,13 @@ mod tests {
         // A card that programs cannot use is named, and is not offered.
         assert_eq!(node.cap.gpu(), 0);
         assert_eq!(&*node.labels[&word("devices")], "nvidia0_card-1");
+        let mut lent = described.clone();
+        lent.lend(50, &measured);
+        let half = lent.amounts(&measured).memory;
+        assert!(half <= 4 << 30 && half > (4 << 30) - 100, "{half}");
+        lent.memory = Some(1 << 30);
+        lent.lend(50, &measured);
+        assert_eq!(lent.amounts(&measured).memory, 1 << 30);
         let less = Described {
             cpu: Some(500),
             devices: vec!["a".into(), "b".into()],

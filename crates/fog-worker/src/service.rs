@@ -133,8 +133,11 @@ impl Service {
     pub async fn open(
         state: &Arc<State>,
         client: FogClient,
-        settings: Settings,
+        mut settings: Settings,
     ) -> Result<Self, Error> {
+        if let Some(rules) = &settings.harvest {
+            settings.described.lend(rules.memory(), &settings.measured);
+        }
         let level = settings.described.level;
         if level > Level::Public && settings.mix.is_none() {
             return Err(Error::NoMix(level));
