@@ -11,7 +11,6 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -286,21 +285,31 @@ async fn a_coordinator_alone_goes_on_after_it_was_killed_and_no_task_is_lost() {
 fn settings_that_cannot_be_used_are_told_at_once() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("c.toml");
-    let text = "[node]\nstate = \"state\"\n[fog]\nstore = \"mysql://db\"\noperators = [\"xyz\"]\nsnapshots = 0\n";
+    let text = "[node]\nstate = \"state\"\n[fog]\nstore = \"mysql://db\"\noperators = [\"xyz\"]\nsnapshots = 0\n\
+                [economy]\nsettle = \"never\"\n";
     std::fs::write(&path, text).unwrap();
-    let run = |args: &[&Path]| {
+    let run = |panel: &str| {
         let mut command = Command::new(COORDINATOR);
-        command.arg("check").arg("--config").args(args);
+        command.arg("check").arg("--config").arg(&path);
+        command.arg("--panel").arg(panel);
         command.current_dir(home.path()).output().unwrap()
     };
-    let out = run(&[&path]);
+    // Plain HTTP on such an address needs a proxy before it.
+    let out = run("192.0.2.1:9470");
     assert_eq!(out.status.code(), Some(2));
     let told = String::from_utf8_lossy(&out.stderr).into_owned();
-    for part in ["store", "fog.operators", "fog.snapshots", "64 hex digits"] {
+    for part in [
+        "store",
+        "fog.operators",
+        "fog.snapshots",
+        "64 hex digits",
+        "economy",
+        "--panel-proxy",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert!(!home.path().join("state").exists());
     std::fs::write(&path, "[node]\nstate = \"state\"\n[fog]\noperators = []\n").unwrap();
-    let out = run(&[&path]);
+    let out = run("127.0.0.1:9470");
     assert_eq!(out.status.code(), Some(0), "{out:?}");
 }

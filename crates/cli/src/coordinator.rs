@@ -65,7 +65,7 @@ fn settings(settings: &CoordinatorSettings) -> Result<(GatewayConfig, Fog), Fail
     let mut config = checked(read, |_| faults.to_vec())?;
     if fog.as_ref().is_ok_and(|f| f.settings.operators.is_empty()) {
         note!(
-            "warning: no operator is named: only the admin address can order tokens and manage nodes (--operator KEYHEX)"
+            "warning: no operator is named: only the admin address and the panel can order tokens and manage nodes (--operator KEYHEX)"
         );
     }
     let limits = &mut config.limits;
@@ -78,10 +78,21 @@ fn settings(settings: &CoordinatorSettings) -> Result<(GatewayConfig, Fog), Fail
 }
 
 fn check_only(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
-    economy::read(args.config.as_deref(), &args.economy)?;
     let read = given(args)?.read();
     let fog = settings::read(args.config.as_deref(), &args.fog);
-    let faults = fog.err().unwrap_or_default();
+    let mut faults = fog.err().unwrap_or_default();
+    let economy = economy::read(args.config.as_deref(), &args.economy);
+    for (part, fault) in [
+        (economy::TABLE, economy.err()),
+        ("panel", panel::read(&args.panel).err()),
+    ] {
+        faults.extend(fault.map(|fault| Problem {
+            origin: String::new(),
+            key: part.into(),
+            value: String::new(),
+            allowed: fault.why().to_owned(),
+        }));
+    }
     check::check(read, args.config.as_deref(), as_json, |_| faults.clone())
 }
 

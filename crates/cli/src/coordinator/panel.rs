@@ -1,6 +1,6 @@
 //! The control panel of a coordinator.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -49,8 +49,15 @@ fn sources(texts: &[String]) -> Result<Vec<Source>, Fail> {
     }
 }
 
-/// Checks the flags, and takes the address before anything else is started.
-pub(crate) fn settings(args: &PanelArgs) -> Result<Option<PanelSettings>, Fail> {
+/// The flags, checked.
+pub(super) struct Read {
+    address: SocketAddr,
+    proxies: Proxies,
+    sources: Vec<Source>,
+}
+
+/// Checks the flags.
+pub(super) fn read(args: &PanelArgs) -> Result<Option<Read>, Fail> {
     let Some(address) = args.panel else {
         return Ok(None);
     };
@@ -71,6 +78,23 @@ pub(crate) fn settings(args: &PanelArgs) -> Result<Option<PanelSettings>, Fail> 
         return Err(Fail::Usage(format!("panel {address}: {why}")));
     }
     let sources = sources(&args.panel_source)?;
+    Ok(Some(Read {
+        address,
+        proxies,
+        sources,
+    }))
+}
+
+/// Checks the flags, and takes the address before anything else is started.
+pub(crate) fn settings(args: &PanelArgs) -> Result<Option<PanelSettings>, Fail> {
+    let Some(Read {
+        address,
+        proxies,
+        sources,
+    }) = read(args)?
+    else {
+        return Ok(None);
+    };
     let listener = TcpListener::bind(address).map_err(|e| {
         let hint = crate::hint::listen(&address.to_string(), &e);
         Fail::Local(format!("panel {address}: {e}{hint}"))
