@@ -92,6 +92,9 @@ pub(crate) fn read(
     if table.swaps == Some(0) {
         faults.say("swaps", "0", "1 or more swaps of an address in a day");
     }
+    if table.swaps.is_some() && table.folders.is_empty() {
+        faults.say("swaps", "", "need a keyset: name the mint's folder too");
+    }
     let mut peers = flags.mint_peer.clone();
     if peers.is_empty() {
         for text in &table.peers {
