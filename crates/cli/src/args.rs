@@ -444,7 +444,7 @@ pub(crate) struct ServeArgs {
 pub(crate) struct Gateway {
     #[command(subcommand)]
     pub(crate) command: Option<GatewayCommand>,
-    /// TOML file of settings. Each flag below is a key in it, with _ for -; dist/gateway.toml shows all keys.
+    /// TOML file of settings; dist/gateway.toml shows its keys.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]

@@ -15,7 +15,7 @@ use super::settings::{Coordinating, SettingArgs};
     after_help = "Flags take precedence over BETANET_* variables, and these over --config. SIGTERM and Ctrl-C commit what was accepted, \
                   and stop.\n\
                   Every client of the --admin address is an operator: the same requests are served there as JSON, under /fog/1.\n\
-                  The panel asks for an account. The first start prints a code that makes the first administrator, once.\n\
+                  The panel asks for an account. Until there is an administrator, each start prints a new code that makes the first one.\n\
                   Exit codes: 0 stopped, 1 network, 2 usage and settings, 3 local files and the journal.\n\n\
                   Example: coordinator --state ./coordinator --listen 127.0.0.1:8460 --operator KEYHEX --user lab=KEYHEX",
     args_conflicts_with_subcommands = true,

@@ -18,7 +18,7 @@ use super::{AccountFlags, Mixing, SettingArgs};
 pub(crate) struct Mixnode {
     #[command(subcommand)]
     pub(crate) command: Option<MixnodeCommand>,
-    /// TOML file of settings. Each flag below is a key in it, with _ for -; dist/gateway.toml shows all keys.
+    /// TOML file of settings; dist/mixnode.toml shows those of a mixnode, and dist/gateway.toml all others.
     #[arg(long, value_name = "FILE", env = "BETANET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]

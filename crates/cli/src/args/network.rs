@@ -14,7 +14,7 @@ pub(crate) struct NetworkArgs {
 pub(crate) enum NetworkCommand {
     /// Write a test network into a new folder: keys, NETWORK.toml and one command per node.
     #[command(
-        after_help = "Node N listens on 127.N.0.1.\n\nExample: betanet network new ./testnet --relays 4"
+        after_help = "Nodes listen on 127.11.0.1, 127.12.0.1 and so on, in the order of the file COMMANDS. They are at most 240 in all.\n\nExample: betanet network new ./testnet --relays 4"
     )]
     New {
         /// New folder.

@@ -84,7 +84,7 @@ pub(crate) enum PayCommand {
     Restore(RestoreWalletArgs),
     /// Show a node's accounts with its peers: what it forwarded for them, and what they countersigned.
     #[command(
-        after_help = "The node keeps accounts with --accounts. -o writes the records with both signatures: evidence for the ledger of the economy.\n\n\
+        after_help = "The node keeps accounts with --accounts. -o writes the records with both signatures, which pay evidence verifies.\n\n\
                       Example: betanet pay accounts --admin 127.0.0.1:9464 -o ./evidence.cbor"
     )]
     Accounts(AccountsArgs),
@@ -170,7 +170,8 @@ pub(crate) struct MintFlags {
         value_delimiter = ','
     )]
     pub(crate) mint_peer: Vec<Peer>,
-    /// Swaps that one address may make in a day. Default: 1024. All callers over the mix together may make eight times as many.
+    /// Swaps that one address may make in a day, with eight vouchers and points each on average. Default: 1024. All callers over the mix
+    /// together may make eight times as many.
     #[arg(
         long,
         value_name = "N",

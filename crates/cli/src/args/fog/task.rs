@@ -102,7 +102,8 @@ pub(crate) struct RunArgs {
     /// Service tier: bronze, silver, gold or platinum.
     #[arg(long, value_name = "TIER")]
     pub(crate) tier: Option<String>,
-    /// Privacy level: public, private, confidential or secret. Above public, --mix with 3, 5 or 7 relays is needed.
+    /// Privacy level: public, private, confidential or secret. Above public, --mix with at least 3, 5 or 7
+    /// relays is needed; confidential and secret need --mix-cover too.
     #[arg(long, value_name = "LEVEL")]
     pub(crate) privacy: Option<String>,
     /// New folder for the output's files, once the task has succeeded.
