@@ -180,8 +180,9 @@ impl Economy {
 
     /// Root of the state.
     pub fn root(&mut self) -> Hash {
-        let tree = &mut self.tree;
-        each!(self.t, table, table.update(tree));
+        let mut changes = Vec::new();
+        each!(self.t, table, table.changes(&mut changes));
+        self.tree.change(changes);
         self.tree.root()
     }
 
@@ -192,7 +193,7 @@ impl Economy {
         let mut tables = self.t.clone();
         each!(tables, table, {
             let mut tree = Tree::default();
-            table.fill(&mut tree);
+            tree.change(table.leaves());
             roots.push(tree.root());
         });
         roots

@@ -7,7 +7,7 @@ use core::ops::{Bound, RangeBounds};
 use betanet_wire::NodeId;
 use betanet_wire::cbor::{Decode, Reader, Writer};
 
-use crate::tree::Tree;
+use crate::tree::Change;
 
 /// So many changed keys are noted before repeats among them are dropped.
 const TOUCHED: usize = 1 << 16;
@@ -190,24 +190,20 @@ impl<R: Row> Table<R> {
         self.settled = self.touched.len();
     }
 
-    /// Brings the state's tree up to date.
-    pub(crate) fn update(&mut self, tree: &mut Tree) {
+    /// Adds what changed since the state's tree was brought up to date.
+    pub(crate) fn changes(&mut self, all: &mut Vec<Change>) {
         self.settle_touched();
         self.settled = 0;
         for key in core::mem::take(&mut self.touched) {
-            let name = name::<R>(&key);
-            match self.rows.get(&key) {
-                Some(row) => tree.put(&name, &value(row)),
-                None => tree.remove(&name),
-            }
+            let value = self.rows.get(&key).map(value);
+            all.push(Change::new(&name::<R>(&key), value.as_deref()));
         }
     }
 
-    /// Puts all rows into a tree.
-    pub(crate) fn fill(&self, tree: &mut Tree) {
-        for (key, row) in &self.rows {
-            tree.put(&name::<R>(key), &value(row));
-        }
+    /// All rows, for a tree of their own.
+    pub(crate) fn leaves(&self) -> Vec<Change> {
+        let leaf = |(key, row): (&R::Key, &R)| Change::new(&name::<R>(key), Some(&value(row)));
+        self.rows.iter().map(leaf).collect()
     }
 
     /// The encoded row under an encoded key.

@@ -60,6 +60,29 @@ pub struct Tree {
     root: Option<Node>,
 }
 
+/// A leaf that is put, or taken out.
+#[derive(Clone, Debug)]
+pub struct Change {
+    key: Hash,
+    leaf: Option<Box<Leaf>>,
+}
+
+impl Change {
+    /// The leaf of a name, its table and key, gets a value; without one it is taken out.
+    #[must_use]
+    pub fn new(name: &[u8], value: Option<&[u8]>) -> Self {
+        let key = hash(&[name]);
+        let leaf = value.map(|value| {
+            Box::new(Leaf {
+                key,
+                hash: leaf_hash(&key, value),
+                name: name.into(),
+            })
+        });
+        Self { key, leaf }
+    }
+}
+
 /// Path of a leaf, or of the place where it would be.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Path {
@@ -98,6 +121,15 @@ impl Tree {
         let key = hash(&[name]);
         let root = self.root.take();
         self.root = remove(root, &key, 0);
+    }
+
+    /// Makes many changes in one walk, which touches each branch once: much faster than one by one, because neighbours come together.
+    /// Of two changes of a leaf the later counts.
+    pub fn change(&mut self, mut changes: Vec<Change>) {
+        changes.reverse();
+        changes.sort_by_key(|change| change.key);
+        changes.dedup_by(|earlier, kept| earlier.key == kept.key);
+        self.root = merge(self.root.take(), &mut changes, 0);
     }
 
     /// The root.
@@ -181,15 +213,49 @@ fn remove(node: Option<Node>, key: &Hash, depth: usize) -> Option<Node> {
             branch.hash = None;
             let side = &mut branch.sides[usize::from(bit(key, depth))];
             *side = remove(side.take(), key, depth + 1);
-            match &mut branch.sides {
-                [None, None] => None,
-                [lone @ Some(Node::Leaf(_)), None] | [None, lone @ Some(Node::Leaf(_))] => {
-                    lone.take()
-                }
-                _ => Some(Node::Branch(branch)),
-            }
+            closed(branch)
         }
         other => other,
+    }
+}
+
+/// A branch, or the lone leaf that is left of it.
+fn closed(mut branch: Box<Branch>) -> Option<Node> {
+    match &mut branch.sides {
+        [None, None] => None,
+        [lone @ Some(Node::Leaf(_)), None] | [None, lone @ Some(Node::Leaf(_))] => lone.take(),
+        _ => Some(Node::Branch(branch)),
+    }
+}
+
+/// Makes changes whose keys ascend and have the first `depth` bits of this place.
+fn merge(node: Option<Node>, changes: &mut [Change], depth: usize) -> Option<Node> {
+    match changes {
+        [] => node,
+        [one] => match one.leaf.take() {
+            Some(leaf) => Some(insert(node, leaf, depth)),
+            None => remove(node, &one.key, depth),
+        },
+        _ => {
+            let mut branch = match node {
+                Some(Node::Branch(branch)) => branch,
+                other => {
+                    let mut sides = [None, None];
+                    if let Some(Node::Leaf(leaf)) = other {
+                        let place = usize::from(bit(&leaf.key, depth));
+                        sides[place] = Some(Node::Leaf(leaf));
+                    }
+                    Box::new(Branch { hash: None, sides })
+                }
+            };
+            branch.hash = None;
+            let middle = changes.partition_point(|change| !bit(&change.key, depth));
+            let (zeros, ones) = changes.split_at_mut(middle);
+            let [zero, one] = &mut branch.sides;
+            *zero = merge(zero.take(), zeros, depth + 1);
+            *one = merge(one.take(), ones, depth + 1);
+            closed(branch)
+        }
     }
 }
 
@@ -225,4 +291,36 @@ pub fn verify_state(
         true => branch_hash(sibling, &below),
     };
     path.iter().enumerate().rev().fold(start, fold) == *root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_changes_at_once_give_the_tree_of_the_same_changes_one_by_one() {
+        let (mut single, mut many) = (Tree::default(), Tree::default());
+        for round in 0..200_u64 {
+            let mut changes = Vec::new();
+            for n in 0..round {
+                let drawn = hash(&[&round.to_be_bytes(), &n.to_be_bytes()]);
+                // Few names, so that leaves are replaced, taken out, and changed twice in a round.
+                let (name, byte) = ([drawn[0] % 150], drawn[1]);
+                if byte < 100 {
+                    single.remove(&name);
+                    changes.push(Change::new(&name, None));
+                } else {
+                    single.put(&name, &[byte]);
+                    changes.push(Change::new(&name, Some(&[byte])));
+                }
+            }
+            many.change(changes);
+            assert_eq!(single.root(), many.root(), "round {round}");
+            let key = hash(&[&round.to_be_bytes()]);
+            assert_eq!(single.path(&key), many.path(&key));
+        }
+        let all = (0..150_u8).map(|name| Change::new(&[name], None));
+        many.change(all.collect());
+        assert_eq!(many.root(), NO_ROOT);
+    }
 }

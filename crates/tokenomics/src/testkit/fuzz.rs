@@ -9,7 +9,7 @@ use super::world::{Dice, World};
 use crate::journal::{AnswerBody, Record};
 use crate::records::{Forwarded, Receipt, task_verification};
 use crate::request::Transfer;
-use crate::{Economy, Envelope, Genesis, Hash, Request, Tree, leaf_key, verify_state};
+use crate::{Change, Economy, Envelope, Genesis, Hash, Request, Tree, leaf_key, verify_state};
 
 /// Requests, envelopes and transfers: those that are read encode to their own bytes.
 pub fn fuzz_requests(data: &[u8]) {
@@ -70,6 +70,11 @@ fn fuzz_tree(data: &[u8]) {
     }
     let root = one.root();
     assert_eq!(root, other.root());
+    let mut all = Tree::default();
+    all.put(b"gone", b"");
+    let changes = leaves.iter().map(|leaf| Change::new(leaf, Some(b"value")));
+    all.change(changes.chain([Change::new(b"gone", None)]).collect());
+    assert_eq!(root, all.root());
     for leaf in leaves.iter().filter(|leaf| !leaf.is_empty()) {
         let (table, key) = (leaf[0], &leaf[1..]);
         let path = one.path(&leaf_key(table, key)).siblings;
