@@ -1,5 +1,7 @@
 //! The state in pieces.
 
+use std::thread::Builder;
+
 use betanet_durable::Unreadable;
 use betanet_journal::PART_MAX;
 use betanet_machine::Rng;
@@ -66,10 +68,11 @@ impl Names {
         }
         let genesis = &self.setup.genesis;
         // A node that restarts has nothing else to do: the records are copied while the ledger is built.
-        let (ledger, records) = std::thread::scope(|scope| {
-            let records = scope.spawn(|| together(&form.records));
-            (Ledger::from_snapshot(genesis, form.ledger), records.join())
-        });
+        let (ledger, records) = beside(
+            Builder::new(),
+            || together(&form.records),
+            || Ledger::from_snapshot(genesis, form.ledger),
+        );
         let ledger = ledger.map_err(|_| Unreadable)?;
         if ledger.final_size() != form.records.len() as u64 {
             return Err(Unreadable);
@@ -78,7 +81,7 @@ impl Names {
         self.split = ledger.split().is_some();
         self.rivals = ledger.rival_rotations().len();
         self.gossip = Gossip::new(ledger, &seed);
-        self.records = records.map_err(|_| Unreadable)?;
+        self.records = records.ok_or(Unreadable)?;
         self.memory = Memory::from_bytes(form.memory).map_err(|_| Unreadable)?;
         self.recall();
         self.held = (
@@ -92,6 +95,28 @@ impl Names {
     }
 }
 
+/// Does one thing on a thread beside another, or after it where the system gives no thread. `None` if the thread panicked.
+fn beside<A, B>(
+    thread: Builder,
+    aside: impl Fn() -> A + Send + Sync,
+    here: impl FnOnce() -> B,
+) -> (B, Option<A>)
+where
+    A: Send,
+{
+    std::thread::scope(|scope| {
+        let spawned = thread.spawn_scoped(scope, &aside);
+        let here = here();
+        match spawned {
+            Ok(thread) => (here, thread.join().ok()),
+            Err(error) => {
+                tracing::debug!(%error, "no thread for the records: they are copied later");
+                (here, Some(aside()))
+            }
+        }
+    })
+}
+
 /// Records in one piece of memory, instead of one each.
 fn together(records: &[&[u8]]) -> Vec<Bytes> {
     let mut whole = BytesMut::with_capacity(records.iter().map(|r| r.len()).sum());
@@ -100,4 +125,19 @@ fn together(records: &[&[u8]]) -> Vec<Bytes> {
     }
     let mut whole = whole.freeze();
     records.iter().map(|r| whole.split_to(r.len())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_thread_both_are_done_here() {
+        let me = || std::thread::current().id();
+        let (here, aside) = beside(Builder::new(), me, me);
+        assert!(here == me() && aside.is_some_and(|id| id != me()));
+        // No system has such a stack.
+        let none = Builder::new().stack_size(1 << 60);
+        assert_eq!(beside(none, me, me), (me(), Some(me())));
+    }
 }
