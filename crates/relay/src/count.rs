@@ -32,6 +32,6 @@ pub trait CountPeers: Send + Sync {
     /// This node forwarded bytes for a peer.
     fn given(&self, peer: &NodeId, charge: ChargeTo, bytes: u64);
 
-    /// A peer was sent bytes to forward for this node.
-    fn taken(&self, peer: &NodeId, bytes: u64);
+    /// A peer was sent bytes to forward for this node. The party of the session that caused it is charged for the count.
+    fn taken(&self, peer: &NodeId, charge: ChargeTo, bytes: u64);
 }

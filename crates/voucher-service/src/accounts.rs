@@ -4,6 +4,7 @@
 //! others, such as clients, stay in memory and end with the day. A relay asks its peers to countersign its counts, and each peer
 //! signs what agrees with its own. Counts that both signed are evidence, which [`Evidence`] carries in a file.
 
+mod asked;
 mod evidence;
 mod face;
 mod settle;
@@ -24,6 +25,9 @@ use betanet_runtime::{CountPeers, Extension, Gateway, SessionHandle};
 use betanet_session::{Clock, Room, Streams};
 use betanet_vouchers::meter::{Meter, Tariff};
 use betanet_wire::{ChargeTo, NodeId};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::timeout;
 
 use crate::Error;
 pub use evidence::{EVIDENCE_MAX, Evidence, EvidenceError};
@@ -34,7 +38,7 @@ use state::{AccountState, Ask, Said};
 const WRITE: Duration = Duration::from_secs(10);
 /// Counts of one record of the journal.
 const COUNTS_A_RECORD: usize = 1_000;
-/// Longest that a request waits for the state's answer.
+/// Longest that a request waits for the state's answer, and that the last write of a node that stops may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Disagreements that are shown.
 const DISPUTES_MAX: usize = 1_024;
@@ -46,6 +50,8 @@ pub struct AccountSettings {
     pub tariff: Tariff,
     /// Interval at which peers are asked to countersign.
     pub every: Duration,
+    /// Age of a claim when the peer is asked: by then an honest peer has counted, and written down, the same bytes.
+    pub lag: Duration,
     /// When snapshots are taken.
     pub journal: DurableSettings,
 }
@@ -55,6 +61,7 @@ impl Default for AccountSettings {
         Self {
             tariff: Tariff::default(),
             every: Duration::from_secs(3_600),
+            lag: WRITE * 2,
             journal: DurableSettings::default(),
         }
     }
@@ -124,6 +131,10 @@ pub(crate) struct Ledger {
     pub(crate) counted: Counted,
     /// Claims of relays that this node refused, by period and relay.
     pub(crate) disputes: Mutex<BTreeMap<(u64, NodeId), Dispute>>,
+    /// How often relays asked this node to countersign.
+    asked: Mutex<asked::Asked>,
+    /// One batch of counts is written at a time.
+    writing: tokio::sync::Mutex<()>,
     /// The newest totals, for metrics.
     pub(crate) seen: Mutex<AccountView>,
 }
@@ -139,7 +150,7 @@ impl Ledger {
 
     async fn ask(&self, ask: Ask) -> Result<Said, Unavailable> {
         let handle = self.handle.get().ok_or(Unavailable)?;
-        let answered = tokio::time::timeout(PATIENCE, handle.ask(ask)).await;
+        let answered = timeout(PATIENCE, handle.ask(ask)).await;
         answered.unwrap_or(Err(Unavailable))
     }
 
@@ -153,25 +164,33 @@ impl Ledger {
         Ok(*view)
     }
 
-    /// Writes counts of known peers down.
-    async fn write(&self, known: &BTreeSet<NodeId>) -> Result<(), Unavailable> {
+    /// Writes counts of known peers down. What has no answer is sent again with its number, and counted once.
+    async fn write(&self) -> Result<(), Unavailable> {
+        let _alone = self.writing.lock().await;
         loop {
-            let worth = |peer: &NodeId| known.contains(peer);
-            let counts = locked(&self.meter).take(self.now_ms(), COUNTS_A_RECORD, worth);
-            if counts.is_empty() {
+            let Said::Last(last) = self.ask(Ask::Last).await? else {
+                return Err(Unavailable);
+            };
+            let batch = locked(&self.meter).take(self.now_ms(), last, COUNTS_A_RECORD);
+            let Some(batch) = batch else {
                 return Ok(());
-            }
-            match self.ask(Ask::Count(counts.clone())).await {
-                Ok(Said::Lost(bytes)) => {
-                    self.counted.lost.fetch_add(bytes, Ordering::Relaxed);
-                }
-                // The records may be committed even so: bytes are then counted twice on this side, and the peer decides.
-                Ok(_) | Err(Unavailable) => {
-                    locked(&self.meter).put_back(&counts);
-                    return Err(Unavailable);
-                }
-            }
+            };
+            let number = batch.number;
+            let Said::Lost(bytes) = self.ask(Ask::Count(batch)).await? else {
+                return Err(Unavailable);
+            };
+            self.counted.lost.fetch_add(bytes, Ordering::Relaxed);
+            locked(&self.meter).written(number);
         }
+    }
+
+    /// Whether the state may lead soon, so that what it refused can be sent again.
+    fn may_lead(&self) -> bool {
+        let role = self.handle.get().map(Handle::role);
+        matches!(
+            role,
+            Some(Role::Starting | Role::Leads(_) | Role::Failed(_))
+        )
     }
 
     fn dispute(&self, key: (u64, NodeId), dispute: Dispute) {
@@ -202,8 +221,8 @@ impl CountPeers for Ledger {
         locked(&self.meter).given(self.now_ms(), peer, charge, bytes);
     }
 
-    fn taken(&self, peer: &NodeId, bytes: u64) {
-        locked(&self.meter).taken(self.now_ms(), peer, bytes);
+    fn taken(&self, peer: &NodeId, charge: ChargeTo, bytes: u64) {
+        locked(&self.meter).taken(self.now_ms(), peer, charge, bytes);
     }
 }
 
@@ -229,6 +248,8 @@ impl AccountService {
             room: Room::standard(),
             counted: Counted::default(),
             disputes: Mutex::default(),
+            asked: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
         }))
     }
@@ -270,16 +291,16 @@ impl AccountService {
         if self.0.handle.set(durable.handle()).is_err() {
             return Err(Error::Started);
         }
-        let settler = Arc::new(settle::Settler {
-            ledger: Arc::clone(&self.0),
-            peers,
-            known: Mutex::default(),
-        });
-        let task = tokio::spawn(Arc::clone(&settler).run());
+        let settler = Arc::new(settle::Settler::new(Arc::clone(&self.0), peers));
+        let (stop, stopped) = watch::channel(false);
+        let writes = tokio::spawn(Arc::clone(&settler).writes(stopped));
+        let settles = tokio::spawn(Arc::clone(&settler).settles());
         Ok(AccountsRunning {
             settler,
             durable: Some(durable),
-            task: task.abort_handle(),
+            stop,
+            writes,
+            settles: settles.abort_handle(),
         })
     }
 }
@@ -288,7 +309,9 @@ impl AccountService {
 pub struct AccountsRunning {
     settler: Arc<settle::Settler>,
     durable: Option<Durable<AccountState>>,
-    task: tokio::task::AbortHandle,
+    stop: watch::Sender<bool>,
+    writes: JoinHandle<()>,
+    settles: AbortHandle,
 }
 
 impl std::fmt::Debug for AccountsRunning {
@@ -305,14 +328,14 @@ impl AccountsRunning {
         }
     }
 
-    /// Writes counts down, and asks the peers to countersign them, now.
+    /// Writes counts down, and asks the peers to countersign them, now: without the settings' lag.
     ///
     /// # Errors
     ///
     /// The state does not lead.
     pub async fn settle(&self) -> Result<(), Unavailable> {
         self.settler.write().await?;
-        self.settler.settle().await
+        self.settler.settle(Duration::ZERO).await
     }
 
     /// Totals.
@@ -326,9 +349,12 @@ impl AccountsRunning {
 
     /// Writes counts down, gives the lease back, and ends.
     pub async fn stop(mut self) {
-        self.task.abort();
+        self.settles.abort();
+        let _ = self.stop.send(true);
         // Counts that cannot be written are lost, as by a crash.
-        let _ = self.settler.write().await;
+        if timeout(PATIENCE, &mut self.writes).await.is_err() {
+            tracing::warn!("the journal does not answer: the last counts are not written down");
+        }
         if let Some(durable) = self.durable.take() {
             durable.stop().await;
         }
@@ -337,6 +363,7 @@ impl AccountsRunning {
 
 impl Drop for AccountsRunning {
     fn drop(&mut self) {
-        self.task.abort();
+        self.writes.abort();
+        self.settles.abort();
     }
 }

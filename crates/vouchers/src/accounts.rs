@@ -11,7 +11,7 @@ use betanet_keys::PublicKey;
 use betanet_wire::{Code, NodeId, cbor};
 
 use crate::account::{Account, Countersigned, PERIOD};
-use crate::meter::Counted;
+use crate::meter::Batch;
 use record::{GivenRow, Piece, TakenRow};
 
 /// Most counts of either side: one a peer and period.
@@ -96,6 +96,8 @@ pub struct Accounts {
     taken: BTreeMap<Key, Taken>,
     /// Periods below are forgotten.
     gone: u64,
+    /// Number of the last batch of counts.
+    batch: u64,
 }
 
 impl Accounts {
@@ -107,7 +109,14 @@ impl Accounts {
             given: BTreeMap::new(),
             taken: BTreeMap::new(),
             gone: 0,
+            batch: 0,
         }
+    }
+
+    /// Number of the last batch of counts; 0 without one.
+    #[must_use]
+    pub const fn last_batch(&self) -> u64 {
+        self.batch
     }
 
     /// What was forwarded for peers, by period and peer.
@@ -132,10 +141,15 @@ impl Accounts {
         open
     }
 
-    /// Adds counts. Returns the record, and the bytes for which there is no row.
-    pub fn count(&mut self, unix_ms: u64, counts: &[Counted]) -> (Option<Vec<u8>>, u64) {
+    /// Adds a batch of counts, unless one with its number or a higher one was added: a lost answer changes nothing. Returns the
+    /// record, and the bytes for which there is no row.
+    pub fn count(&mut self, unix_ms: u64, batch: &Batch) -> (Option<Vec<u8>>, u64) {
+        if batch.number <= self.batch {
+            return (None, 0);
+        }
         let (mut piece, mut lost) = (self.forget(unix_ms), 0_u64);
-        for count in counts
+        for count in batch
+            .counts
             .iter()
             .filter(|c| c.period >= self.gone.max(piece.gone))
         {
@@ -158,6 +172,10 @@ impl Accounts {
                     None => lost = lost.saturating_add(count.taken),
                 }
             }
+        }
+        if piece.changes() {
+            self.batch = batch.number;
+            piece.batch = batch.number;
         }
         (piece.record(), lost)
     }
@@ -334,6 +352,7 @@ impl Accounts {
             .map(TakenRow::read)
             .collect::<Result<_, _>>()?;
         self.drop_below(piece.gone);
+        self.batch = self.batch.max(piece.batch);
         self.given.extend(given);
         self.taken.extend(taken);
         Ok(())
@@ -344,6 +363,7 @@ impl Accounts {
     pub fn snapshot(&self) -> Vec<Vec<u8>> {
         let first = Piece {
             gone: self.gone,
+            batch: self.batch,
             ..Piece::default()
         };
         let mut pieces = alloc::vec![cbor::to_vec(&first)];

@@ -1,6 +1,6 @@
 //! A node's counts of what it forwards for peers, and of what relays forward for it, until they are written down.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use betanet_wire::{ChargeTo, Code, NodeId};
@@ -9,8 +9,10 @@ use crate::account::PERIOD;
 
 /// Most counts of peers at once.
 pub const METERED_MAX: usize = 1 << 16;
-/// Most of them of peers for whom one party is charged.
+/// Most of them that one party is charged for.
 pub const METERED_EACH: usize = METERED_MAX / 16;
+/// Allowances that peers without a record have in one period together, where one party is charged for them.
+pub const GUESTS_EACH: u64 = 16;
 
 /// What a relay asks of peers that do not countersign what it forwarded for them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -34,11 +36,29 @@ pub struct Counted {
     pub taken: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// Counts that go to the journal together.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Batch {
+    /// Its number: one that is sent again has the same, and is counted once.
+    pub number: u64,
+    /// The counts.
+    pub counts: Vec<Counted>,
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Usage {
     given: u64,
     taken: u64,
-    charge: Option<ChargeTo>,
+    charge: ChargeTo,
+}
+
+/// What one party is charged for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    counts: usize,
+    /// Bytes that were forwarded for peers without a record in this period.
+    period: u64,
+    guests: u64,
 }
 
 /// Counts bytes by peer and period, and says who may begin a stream.
@@ -46,7 +66,11 @@ struct Usage {
 pub struct Meter {
     tariff: Tariff,
     of: BTreeMap<(u64, NodeId), Usage>,
-    by: BTreeMap<ChargeTo, usize>,
+    by: BTreeMap<ChargeTo, Share>,
+    /// Peers with a record. Accounts with others are not written down.
+    known: BTreeSet<NodeId>,
+    /// Counts that are being written down.
+    under_way: Option<Batch>,
     /// Bytes that are written down and not countersigned.
     open: BTreeMap<NodeId, u64>,
     /// Bytes that were not counted, because too many peers are.
@@ -63,25 +87,32 @@ impl Meter {
         }
     }
 
-    fn has_room(&self, charge: Option<ChargeTo>) -> bool {
-        let own = charge.and_then(|c| self.by.get(&c));
-        self.of.len() < METERED_MAX && own.is_none_or(|n| *n < METERED_EACH)
+    fn has_room(&self, charge: ChargeTo) -> bool {
+        let fits = match self.by.get(&charge) {
+            Some(share) => share.counts < METERED_EACH,
+            None => self.by.len() < METERED_MAX,
+        };
+        fits && self.of.len() < METERED_MAX
     }
 
-    fn entry(&mut self, key: (u64, NodeId), charge: Option<ChargeTo>) -> Option<&mut Usage> {
+    fn entry(&mut self, key: (u64, NodeId), charge: ChargeTo) -> Option<&mut Usage> {
         if !self.of.contains_key(&key) {
             if !self.has_room(charge) {
                 return None;
             }
-            if let Some(charge) = charge {
-                *self.by.entry(charge).or_default() += 1;
-            }
+            self.by.entry(charge).or_default().counts += 1;
         }
         let fresh = Usage {
+            given: 0,
+            taken: 0,
             charge,
-            ..Usage::default()
         };
         Some(self.of.entry(key).or_insert(fresh))
+    }
+
+    /// Replaces the peers that have a record.
+    pub fn set_known(&mut self, known: BTreeSet<NodeId>) {
+        self.known = known;
     }
 
     /// Bytes that a peer has open: forwarded for it, and not countersigned. What was not written down counts for its period alone.
@@ -89,21 +120,37 @@ impl Meter {
     pub fn open(&self, unix_ms: u64, peer: &NodeId) -> u64 {
         let fresh = self.of.get(&(unix_ms / PERIOD, *peer));
         let written = self.open.get(peer).copied().unwrap_or_default();
-        written.saturating_add(fresh.map_or(0, |u| u.given))
+        let counts = self.under_way.iter().flat_map(|batch| &batch.counts);
+        counts
+            .filter(|count| count.peer == *peer)
+            .fold(fresh.map_or(0, |u| u.given), |sum, count| {
+                sum.saturating_add(count.given)
+            })
+            .saturating_add(written)
+    }
+
+    /// Bytes that were forwarded in a period for peers without a record, for which this party is charged.
+    fn of_guests(&self, period: u64, charge: ChargeTo) -> u64 {
+        let share = self.by.get(&charge).filter(|s| s.period == period);
+        share.map_or(0, |s| s.guests)
     }
 
     /// Whether a peer may begin a stream. One that runs is never cut: it takes what it takes, and the next has to wait.
     ///
     /// # Errors
     ///
-    /// [`Code::POLICY_REJECTED`]: the peer's allowance is used up, or too many peers are counted.
+    /// [`Code::POLICY_REJECTED`]: the allowance of the peer is used up, or of the party that is charged for peers without a record. Or
+    /// too many peers are counted.
     pub fn admits(&self, unix_ms: u64, peer: &NodeId, charge: ChargeTo) -> Result<(), Code> {
         if self.tariff.price == 0 {
             return Ok(());
         }
-        let known = self.of.contains_key(&(unix_ms / PERIOD, *peer));
-        let fits = known || self.has_room(Some(charge));
-        match fits && self.open(unix_ms, peer) < self.tariff.allowance {
+        let (period, allowance) = (unix_ms / PERIOD, self.tariff.allowance);
+        let fits = self.of.contains_key(&(period, *peer)) || self.has_room(charge);
+        // An identity costs nothing, and an allowance each would have no end.
+        let together = allowance.saturating_mul(GUESTS_EACH);
+        let shares = self.known.contains(peer) || self.of_guests(period, charge) < together;
+        match fits && shares && self.open(unix_ms, peer) < allowance {
             true => Ok(()),
             false => Err(Code::POLICY_REJECTED),
         }
@@ -111,33 +158,48 @@ impl Meter {
 
     /// Counts bytes that this node forwarded for a peer.
     pub fn given(&mut self, unix_ms: u64, peer: &NodeId, charge: ChargeTo, bytes: u64) {
-        match self.entry((unix_ms / PERIOD, *peer), Some(charge)) {
+        if bytes == 0 {
+            return;
+        }
+        let period = unix_ms / PERIOD;
+        match self.entry((period, *peer), charge) {
             Some(usage) => usage.given = usage.given.saturating_add(bytes),
             None => self.uncounted = self.uncounted.saturating_add(bytes),
         }
+        let room = self.by.len() < METERED_MAX || self.by.contains_key(&charge);
+        if room && !self.known.contains(peer) {
+            let share = self.by.entry(charge).or_default();
+            if share.period < period {
+                (share.period, share.guests) = (period, 0);
+            }
+            share.guests = share.guests.saturating_add(bytes);
+        }
     }
 
-    /// Counts bytes that a peer was sent to forward for this node.
-    pub fn taken(&mut self, unix_ms: u64, peer: &NodeId, bytes: u64) {
-        match self.entry((unix_ms / PERIOD, *peer), None) {
+    /// Counts bytes that a peer was sent to forward for this node. The party of the session that caused it is charged.
+    pub fn taken(&mut self, unix_ms: u64, peer: &NodeId, charge: ChargeTo, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        match self.entry((unix_ms / PERIOD, *peer), charge) {
             Some(usage) => usage.taken = usage.taken.saturating_add(bytes),
             None => self.uncounted = self.uncounted.saturating_add(bytes),
         }
     }
 
-    /// Takes at most so many counts out, of peers that are worth writing down. The counts of others are forgotten with their period.
-    pub fn take(
-        &mut self,
-        unix_ms: u64,
-        most: usize,
-        worth: impl Fn(&NodeId) -> bool,
-    ) -> Vec<Counted> {
-        let (now, mut out) = (unix_ms / PERIOD, Vec::new());
-        let by = &mut self.by;
+    /// Takes at most so many counts of known peers out, as the batch after number `last`. The same batch comes again until it is
+    /// [written](Self::written). Counts of other peers are forgotten with their period.
+    pub fn take(&mut self, unix_ms: u64, last: u64, most: usize) -> Option<Batch> {
+        let (now, mut counts) = (unix_ms / PERIOD, Vec::new());
+        let (by, known) = (&mut self.by, &self.known);
+        let most = match self.under_way {
+            Some(_) => 0,
+            None => most,
+        };
         self.of.retain(|(period, peer), usage| {
-            let goes = worth(peer);
-            if goes && out.len() < most {
-                out.push(Counted {
+            let goes = known.contains(peer);
+            if goes && counts.len() < most {
+                counts.push(Counted {
                     period: *period,
                     peer: *peer,
                     given: usage.given,
@@ -146,29 +208,22 @@ impl Meter {
             } else if goes || *period >= now {
                 return true;
             }
-            if let Some(charge) = usage.charge
-                && let Some(n) = by.get_mut(&charge)
-            {
-                *n = n.saturating_sub(1);
+            if let Some(share) = by.get_mut(&usage.charge) {
+                share.counts = share.counts.saturating_sub(1);
             }
             false
         });
-        by.retain(|_, n| *n > 0);
-        out
+        by.retain(|_, share| share.counts > 0 || share.guests > 0 && share.period >= now);
+        if !counts.is_empty() {
+            let number = last.saturating_add(1);
+            self.under_way = Some(Batch { number, counts });
+        }
+        self.under_way.clone()
     }
 
-    /// Puts counts back that could not be written down.
-    pub fn put_back(&mut self, counts: &[Counted]) {
-        for count in counts {
-            let bytes = count.given.saturating_add(count.taken);
-            match self.entry((count.period, count.peer), None) {
-                Some(usage) => {
-                    usage.given = usage.given.saturating_add(count.given);
-                    usage.taken = usage.taken.saturating_add(count.taken);
-                }
-                None => self.uncounted = self.uncounted.saturating_add(bytes),
-            }
-        }
+    /// Forgets a batch, which is written down.
+    pub fn written(&mut self, number: u64) {
+        self.under_way.take_if(|batch| batch.number == number);
     }
 
     /// Replaces what is written down and not countersigned.
@@ -179,6 +234,8 @@ impl Meter {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
 
     const A: NodeId = NodeId([1; 20]);
@@ -207,7 +264,11 @@ mod tests {
             given: 5_999,
             taken: 0,
         };
-        assert_eq!(m.take(DAY + PERIOD, 9, |_| true), [counted]);
+        m.set_known([A].into());
+        let batch = m.take(DAY + PERIOD, 0, 9).unwrap();
+        assert_eq!((batch.number, &batch.counts[..]), (1, &[counted][..]));
+        assert_eq!(m.admits(DAY + PERIOD, &A, BY), REFUSED);
+        m.written(1);
         m.set_open([(A, 5_999)].into());
         assert_eq!(m.admits(DAY + PERIOD, &A, BY), REFUSED);
         m.set_open([(A, 999)].into());
@@ -223,21 +284,24 @@ mod tests {
         let guest = NodeId([2; 20]);
         m.given(DAY, &A, BY, 10);
         m.given(DAY, &guest, BY, 2_000);
-        m.taken(DAY, &A, 3);
-        let out = m.take(DAY, 9, |peer| *peer == A);
-        assert_eq!(
-            out.iter().map(|c| (c.given, c.taken)).collect::<Vec<_>>(),
-            [(10, 3)]
-        );
-        m.put_back(&out);
-        m.taken(DAY, &A, 1);
-        let out = m.take(DAY, 9, |peer| *peer == A);
-        assert_eq!(
-            out.iter().map(|c| (c.given, c.taken)).collect::<Vec<_>>(),
-            [(10, 4)]
-        );
+        m.taken(DAY, &A, BY, 3);
+        m.set_known([A].into());
+        let pairs = |batch: &Batch| -> Vec<(u64, u64)> {
+            let counts = batch.counts.iter();
+            counts.map(|c| (c.given, c.taken)).collect()
+        };
+        let batch = m.take(DAY, 7, 9).unwrap();
+        assert_eq!((batch.number, pairs(&batch)), (8, vec![(10, 3)]));
+        // Without an answer the same batch is sent again, whatever was counted meanwhile.
+        m.taken(DAY, &A, BY, 1);
+        m.written(7);
+        assert_eq!(m.take(DAY, 8, 9), Some(batch));
+        m.written(8);
+        let batch = m.take(DAY, 8, 9).unwrap();
+        assert_eq!((batch.number, pairs(&batch)), (9, vec![(0, 1)]));
+        m.written(9);
         assert_eq!(m.admits(DAY, &guest, BY), REFUSED);
-        assert!(m.take(DAY + PERIOD, 9, |peer| *peer == A).is_empty());
+        assert_eq!(m.take(DAY + PERIOD, 9, 9), None);
         assert_eq!(m.admits(DAY + PERIOD, &guest, BY), Ok(()));
         assert!(m.of.is_empty() && m.by.is_empty());
     }
@@ -246,32 +310,87 @@ mod tests {
     fn peers_are_bounded_and_one_address_has_a_sixteenth() {
         let mut m = meter(1);
         for n in 0..u32::try_from(METERED_MAX).unwrap() {
-            let mut id = [0; 20];
-            id[..4].copy_from_slice(&n.to_be_bytes());
             let [a, ..] = n.to_be_bytes();
             let by = n / u32::try_from(METERED_EACH).unwrap();
             let by = ChargeTo::V4([a, 0, 0, u8::try_from(by).unwrap()]);
-            m.given(DAY, &NodeId(id), by, 1);
+            m.given(DAY, &node(n), by, 1);
         }
         assert_eq!((m.of.len(), m.uncounted), (METERED_MAX, 0));
         assert_eq!(m.admits(DAY, &A, BY), REFUSED);
         m.given(DAY, &A, BY, 7);
-        m.taken(DAY, &A, 7);
+        m.taken(DAY, &A, BY, 7);
         assert_eq!((m.of.len(), m.uncounted), (METERED_MAX, 14));
         // Counts go out in parts, and the rest stays.
-        assert_eq!(m.take(DAY, 1_000, |_| true).len(), 1_000);
+        m.set_known(m.of.keys().map(|(_, peer)| *peer).collect());
+        assert_eq!(m.take(DAY, 0, 1_000).unwrap().counts.len(), 1_000);
         assert_eq!(m.of.len(), METERED_MAX - 1_000);
-        m.take(DAY + PERIOD, 0, |_| false);
-        assert_eq!(m.admits(DAY, &A, BY), Ok(()));
+        m.written(1);
+        m.set_known(BTreeSet::new());
+        assert_eq!(m.take(DAY + PERIOD, 1, 9), None);
+        assert_eq!(m.admits(DAY + PERIOD, &A, BY), Ok(()));
 
         let mut one = meter(1);
         for n in 0..5_000_u32 {
-            let mut id = [0; 20];
-            id[..4].copy_from_slice(&n.to_be_bytes());
-            one.given(DAY, &NodeId(id), BY, 1);
+            one.given(DAY, &node(n), BY, 1);
         }
         assert_eq!(one.of.len(), METERED_EACH);
         assert_eq!(one.admits(DAY, &A, BY), REFUSED);
         assert_eq!(one.admits(DAY, &A, ChargeTo::V4([8; 4])), Ok(()));
+    }
+
+    fn node(n: u32) -> NodeId {
+        let mut id = [0; 20];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        NodeId(id)
+    }
+
+    #[test]
+    fn relays_that_a_party_makes_this_node_use_are_of_its_share() {
+        let mut m = meter(1);
+        let most = u32::try_from(METERED_MAX).unwrap();
+        (0..most).for_each(|n| m.taken(DAY, &node(n), BY, 1));
+        assert_eq!(m.of.len(), METERED_EACH);
+        assert_eq!(m.admits(DAY, &A, BY), REFUSED);
+        // A newcomer from elsewhere has its place, and no stream without bytes takes one.
+        let other = ChargeTo::V4([8; 4]);
+        assert_eq!(m.admits(DAY, &A, other), Ok(()));
+        (0..most).for_each(|n| m.taken(DAY, &node(n), other, 0));
+        (0..most).for_each(|n| m.given(DAY, &node(n), other, 0));
+        assert_eq!(m.of.len(), METERED_EACH);
+        m.given(DAY, &A, other, 1);
+        assert_eq!(m.of.len(), METERED_EACH + 1);
+    }
+
+    #[test]
+    fn peers_without_a_record_share_the_allowances_of_their_address() {
+        let mut m = meter(1);
+        m.set_known([A].into());
+        let fresh = (0..1_000).take_while(|n| {
+            let admitted = m.admits(DAY, &node(*n), BY).is_ok();
+            if admitted {
+                m.given(DAY, &node(*n), BY, 1_000);
+            }
+            admitted
+        });
+        assert_eq!(fresh.count() as u64, GUESTS_EACH);
+        // A relay of the same address has its own, and so has each other address.
+        assert_eq!(m.admits(DAY, &A, BY), Ok(()));
+        assert_eq!(m.admits(DAY, &node(1_000), ChargeTo::V4([8; 4])), Ok(()));
+        // What is written down for a relay is not on its neighbours.
+        let near = ChargeTo::V4([7; 4]);
+        m.given(DAY, &A, near, 1_000 * GUESTS_EACH);
+        assert_eq!(m.admits(DAY, &node(1_000), near), Ok(()));
+        // An identity that moves is on each address with what it took there.
+        (0..GUESTS_EACH).for_each(|_| m.given(DAY, &node(0), near, 1_000));
+        assert_eq!(m.admits(DAY, &node(1_001), near), REFUSED);
+        m.take(DAY, 0, 9);
+        assert_eq!(m.admits(DAY, &node(1_000), BY), REFUSED);
+        // The next day begins anew.
+        assert_eq!(m.admits(DAY + PERIOD, &node(1_000), BY), Ok(()));
+        m.given(DAY + PERIOD, &node(0), BY, 1);
+        assert_eq!(m.of_guests(6, BY), 1);
+        m.written(1);
+        m.take(DAY + 2 * PERIOD, 1, 9);
+        assert!(m.of.is_empty() && m.by.is_empty());
     }
 }

@@ -9,7 +9,7 @@ use betanet_htx::kind;
 use betanet_machine::{Machine as _, Now, Time};
 use betanet_mix::links::{Cause, DEAD, Fails, LinkEvent, LinkInput, LinkTransmit};
 use betanet_mix::{Departure, PACKET, Via};
-use betanet_wire::NodeId;
+use betanet_wire::{ChargeTo, NodeId};
 use bytes::BytesMut;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep_until, timeout, timeout_at};
@@ -60,6 +60,12 @@ impl Links {
 /// Bytes of so many packets.
 pub(super) fn bytes_of(packets: usize) -> u64 {
     u64::try_from(packets.saturating_mul(PACKET)).unwrap_or(u64::MAX)
+}
+
+/// The bytes of packets by the parties charged for the sessions that brought them, one item for each run.
+fn by_payer(packets: &[Departure]) -> impl Iterator<Item = (ChargeTo, u64)> {
+    let runs = packets.chunk_by(|a, b| a.via.charge == b.via.charge);
+    runs.filter_map(|run| Some((run.first()?.via.charge, bytes_of(run.len()))))
 }
 
 const fn named(cause: Cause) -> &'static str {
@@ -232,7 +238,9 @@ async fn run(inner: Weak<Inner>, mut orders: mpsc::Receiver<LinkTransmit>) {
                 let written = timeout_at(inner.clock.instant(until), writing).await;
                 if matches!(written, Ok(Some(()))) {
                     if let Some(peers) = inner.peers.get() {
-                        peers.taken(&op.next, bytes_of(packets.len()));
+                        for (charge, bytes) in by_payer(&packets) {
+                            peers.taken(&op.next, charge, bytes);
+                        }
                     }
                     LinkInput::Written { op, packets }
                 } else {
@@ -285,5 +293,32 @@ fn standing_stream(mut stream: Substream) -> Result<Substream, Fails> {
     match futures_util::FutureExt::now_or_never(stream.next()) {
         Some(Err(_)) => Err(Fails::Down),
         _ => Ok(stream),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_of_one_write_are_on_those_who_brought_them() {
+        let from = |n: u8| Departure {
+            next: NodeId([1; 20]),
+            packet: Box::new(betanet_mix::Packet([0; PACKET])),
+            due: Time::ZERO,
+            via: Via {
+                session: n.into(),
+                charge: ChargeTo::V4([192, 0, 2, n]),
+            },
+        };
+        let packets: Vec<Departure> = [1, 1, 2, 1].map(from).into();
+        let on = |n| ChargeTo::V4([192, 0, 2, n]);
+        let expected = [
+            (on(1), bytes_of(2)),
+            (on(2), bytes_of(1)),
+            (on(1), bytes_of(1)),
+        ];
+        assert_eq!(by_payer(&packets).collect::<Vec<_>>(), expected);
+        assert_eq!(by_payer(&[]).count(), 0);
     }
 }

@@ -1,6 +1,5 @@
 //! The asking side of ACCOUNT: counts go to the journal, and peers are asked to countersign them.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,8 +9,9 @@ use betanet_session::{SessionHandle, StreamType};
 use betanet_vouchers::account::{Account, Countersigned};
 use betanet_wire::{Code, NodeId, cbor, msg};
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
-use tokio::time::Instant;
+use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::state::{Ask, Said};
 use super::stream::{Claim, Countersignature, MESSAGE_MAX, Refusal};
@@ -19,15 +19,23 @@ use super::{Ledger, Peers, WRITE, locked};
 
 /// Peers that are asked at once.
 const AT_ONCE: usize = 8;
-/// Longest that a peer is dialled and asked.
+/// Claims that are made at once.
+const MADE_AT_ONCE: usize = 64;
+/// Longest that a peer is dialled, and that it may take for all of its claims.
 const ANSWER: Duration = Duration::from_secs(20);
+/// Longest that a round begins to ask peers. The next goes on behind the last of them.
+const ROUND: Duration = Duration::from_secs(300);
+/// Pause before a state that refused the last counts gets them again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Writes counts down and settles them.
 pub(crate) struct Settler {
     pub(super) ledger: Arc<Ledger>,
-    pub(super) peers: Arc<dyn Peers>,
-    /// The peers that were known last: a node that stops knows none any more.
-    pub(super) known: Mutex<BTreeSet<NodeId>>,
+    peers: Arc<dyn Peers>,
+    /// The peer that was asked last.
+    last: Mutex<Option<NodeId>>,
+    answer: Duration,
+    round: Duration,
 }
 
 /// Reasons why a claim has no answer that counts.
@@ -39,58 +47,94 @@ enum Failed {
 }
 
 impl Settler {
-    pub(super) async fn run(self: Arc<Self>) {
-        let mut settles = Instant::now() + self.ledger.settings.every.min(WRITE);
+    pub(super) fn new(ledger: Arc<Ledger>, peers: Arc<dyn Peers>) -> Self {
+        Self {
+            ledger,
+            peers,
+            last: Mutex::default(),
+            answer: ANSWER,
+            round: ROUND,
+        }
+    }
+
+    /// Writes counts down until the stop, and then once more: a clean stop loses none.
+    pub(super) async fn writes(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let every = self.ledger.settings.every.min(WRITE);
         loop {
-            let writes = Instant::now() + WRITE;
-            tokio::time::sleep_until(writes.min(settles)).await;
-            // A state that does not lead settles nothing. Its counts stay in memory.
-            let written = self.write().await.is_ok();
-            if Instant::now() >= settles {
-                if written {
-                    let _ = self.settle().await;
-                }
-                settles = Instant::now() + self.ledger.settings.every;
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stops| *stops) => break,
+                () = sleep(every) => {}
             }
+            // Counts that a state does not take stay in memory.
+            let _ = self.write().await;
             let _ = self.ledger.view().await;
+        }
+        while self.write().await.is_err() && self.ledger.may_lead() {
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Has the peers asked at each interval. Those that are not reached keep nobody from writing.
+    pub(super) async fn settles(self: Arc<Self>) {
+        let settings = self.ledger.settings;
+        sleep(settings.every.min(WRITE)).await;
+        loop {
+            let next = Instant::now() + settings.every;
+            // A state that does not lead settles nothing.
+            let _ = self.settle(settings.lag).await;
+            tokio::time::sleep_until(next).await;
         }
     }
 
     pub(super) async fn write(&self) -> Result<(), Unavailable> {
-        let now = self.peers.known().await;
-        let known = {
-            let mut known = locked(&self.known);
-            if !now.is_empty() {
-                *known = now;
-            }
-            known.clone()
-        };
-        self.ledger.write(&known).await
+        let known = self.peers.known().await;
+        // A node that stops knows none any more.
+        if !known.is_empty() {
+            locked(&self.ledger.meter).set_known(known);
+        }
+        self.ledger.write().await
     }
 
-    /// Asks every peer that has something to countersign.
-    pub(super) async fn settle(&self) -> Result<(), Unavailable> {
+    /// Makes the claims on every peer that has something to countersign, and asks for them when they are so old.
+    pub(super) async fn settle(&self, lag: Duration) -> Result<(), Unavailable> {
         let Said::Due(due) = self.ledger.ask(Ask::Due).await? else {
             return Err(Unavailable);
         };
-        let asked = stream::iter(due).map(|peer| self.settle_with(peer));
-        let asked: Vec<_> = asked.buffer_unordered(AT_ONCE).collect().await;
+        let due = behind(due, *locked(&self.last));
+        let made = stream::iter(due).map(|peer| async move {
+            match self.ledger.ask(Ask::Claim(peer)).await? {
+                Said::Claims(claims) => Ok((peer, claims)),
+                _ => Err(Unavailable),
+            }
+        });
+        let made: Vec<_> = made.buffered(MADE_AT_ONCE).try_collect().await?;
+        if made.is_empty() {
+            return Ok(());
+        }
+        sleep(lag).await;
+        let end = Instant::now() + self.round;
+        let asked = stream::iter(made)
+            .take_while(|_| future::ready(Instant::now() < end))
+            .map(|(peer, claims)| self.settle_with(peer, claims))
+            .buffer_unordered(AT_ONCE);
+        let asked: Vec<_> = asked.collect().await;
         asked.into_iter().collect::<Result<(), _>>()?;
         self.ledger.view().await.map(|_| ())
     }
 
-    async fn settle_with(&self, peer: NodeId) -> Result<(), Unavailable> {
+    /// Asks one peer, until its first answer that does not come in time.
+    async fn settle_with(&self, peer: NodeId, claims: Vec<Account>) -> Result<(), Unavailable> {
         let counted = &self.ledger.counted;
-        let session = tokio::time::timeout(ANSWER, self.peers.session(peer)).await;
+        *locked(&self.last) = Some(peer);
+        let session = timeout(self.answer, self.peers.session(peer)).await;
         let Ok(Some(session)) = session else {
             counted.silent.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         };
-        let Said::Claims(claims) = self.ledger.ask(Ask::Claim(peer)).await? else {
-            return Err(Unavailable);
-        };
+        let end = Instant::now() + self.answer;
         for claim in claims {
-            let asked = tokio::time::timeout(ANSWER, self.asked(&session, &claim)).await;
+            let asked = timeout_at(end, self.asked(&session, &claim)).await;
             let answer = match asked.unwrap_or(Err(Failed::Silent)) {
                 Ok(signed) => {
                     counted.settled.fetch_add(1, Ordering::Relaxed);
@@ -164,5 +208,115 @@ impl Settler {
             Ok(_) => Ok(signed),
             Err(_) => Err(Failed::Refused(Code::AUTH_FAILED)),
         }
+    }
+}
+
+/// The peers in order of their IDs, those behind the last one first: a round that was cut off is gone on with.
+fn behind(mut due: Vec<NodeId>, last: Option<NodeId>) -> Vec<NodeId> {
+    due.sort_unstable();
+    let done = due.partition_point(|peer| Some(*peer) <= last);
+    due.rotate_left(done);
+    due
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeSet;
+
+    use betanet_journal::{Journal, MemoryStore};
+    use betanet_keys::Identity;
+    use betanet_wire::ChargeTo;
+
+    use super::super::{AccountService, AccountSettings, AccountsRunning, PeersFuture};
+    use super::*;
+
+    /// Peers that are never reached, and take their time for it.
+    pub(in super::super) struct Silent {
+        known: BTreeSet<NodeId>,
+        dialled: Mutex<Vec<NodeId>>,
+    }
+
+    impl Silent {
+        pub(in super::super) fn of(peers: &[NodeId]) -> Arc<Self> {
+            Arc::new(Self {
+                known: peers.iter().copied().collect(),
+                dialled: Mutex::default(),
+            })
+        }
+    }
+
+    impl Peers for Silent {
+        fn known(&self) -> PeersFuture<'_, BTreeSet<NodeId>> {
+            Box::pin(future::ready(self.known.clone()))
+        }
+
+        fn session(&self, peer: NodeId) -> PeersFuture<'_, Option<SessionHandle>> {
+            locked(&self.dialled).push(peer);
+            Box::pin(future::pending())
+        }
+    }
+
+    async fn service(peers: &Arc<Silent>, every: Duration) -> (AccountService, AccountsRunning) {
+        let settings = AccountSettings {
+            every,
+            lag: Duration::ZERO,
+            ..AccountSettings::default()
+        };
+        let service = AccountService::new(Identity::from_seed(&[1; 32]), settings);
+        for peer in &peers.known {
+            service.meter().given(peer, ChargeTo::Unknown, 100);
+        }
+        let journal: Arc<dyn Journal> = Arc::new(MemoryStore::new().open("one"));
+        let peers = Arc::clone(peers) as Arc<dyn Peers>;
+        let running = service.start(journal, peers).await.unwrap();
+        running.leads().await;
+        (service, running)
+    }
+
+    fn nodes(n: u8) -> Vec<NodeId> {
+        (1..=n).map(|n| NodeId([n; 20])).collect()
+    }
+
+    #[tokio::test]
+    async fn peers_that_are_not_reached_keep_nobody_from_writing() {
+        let peers = Silent::of(&nodes(40));
+        let (service, running) = service(&peers, Duration::from_millis(20)).await;
+        let written = timeout(ANSWER / 2, async {
+            while locked(&peers.dialled).len() < AT_ONCE {
+                tokio::task::yield_now().await;
+            }
+            // The round hangs, and counts go to the journal.
+            let peer = NodeId([1; 20]);
+            service.meter().given(&peer, ChargeTo::Unknown, 11);
+            while running.view().await.unwrap().given.0 < 40 * 100 + 11 {
+                tokio::task::yield_now().await;
+            }
+        });
+        written.await.unwrap();
+        running.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_round_ends_in_time_and_the_next_goes_on_behind_it() {
+        let all = nodes(16);
+        let peers = Silent::of(&all);
+        let (service, running) = service(&peers, Duration::from_secs(3_600)).await;
+        running.settler.write().await.unwrap();
+        let settler = Settler {
+            answer: Duration::from_millis(1_500),
+            round: Duration::from_millis(700),
+            ..Settler::new(Arc::clone(&service.0), Arc::clone(&peers) as Arc<dyn Peers>)
+        };
+        let mut rounds = 0;
+        while locked(&peers.dialled).len() < all.len() {
+            settler.settle(Duration::ZERO).await.unwrap();
+            rounds += 1;
+        }
+        // Each began with as many as are asked at once, and none was asked twice before all were.
+        assert_eq!(rounds, all.len() / AT_ONCE);
+        assert_eq!(*locked(&peers.dialled), all);
+        settler.settle(Duration::ZERO).await.unwrap();
+        assert_eq!(locked(&peers.dialled).get(all.len()), all.first());
+        running.stop().await;
     }
 }

@@ -7,7 +7,7 @@ use betanet_journal::{Kind, Record};
 use betanet_keys::PublicKey;
 use betanet_vouchers::account::{Account, Countersigned};
 use betanet_vouchers::accounts::{Accounts, Given, Taken};
-use betanet_vouchers::meter::Counted;
+use betanet_vouchers::meter::Batch;
 use betanet_wire::{Code, NodeId};
 
 const ACCOUNT: Kind = match Kind::new("account") {
@@ -22,7 +22,9 @@ const SHOWN_MAX: usize = 4_096;
 #[derive(Debug)]
 pub(crate) enum Ask {
     /// Adds counts.
-    Count(Vec<Counted>),
+    Count(Batch),
+    /// The number of the last batch of counts.
+    Last,
     /// Peers that have something to countersign.
     Due,
     /// The claims on a peer.
@@ -39,6 +41,7 @@ pub(crate) enum Ask {
 pub(crate) enum Said {
     /// Bytes for which there was no row.
     Lost(u64),
+    Last(u64),
     Due(Vec<NodeId>),
     Claims(Vec<Account>),
     /// An answer was taken, or is to an older claim.
@@ -128,11 +131,12 @@ impl State for AccountState {
             records.extend(record.map(|r| Record::new(ACCOUNT, r)));
         };
         match ask {
-            Ask::Count(counts) => {
-                let (record, lost) = self.accounts.count(now.unix_ms, &counts);
+            Ask::Count(batch) => {
+                let (record, lost) = self.accounts.count(now.unix_ms, &batch);
                 keep(record);
                 Said::Lost(lost)
             }
+            Ask::Last => Said::Last(self.accounts.last_batch()),
             Ask::Due => Said::Due(self.accounts.due(now.unix_ms)),
             Ask::Claim(peer) => {
                 let (claims, record) = self.accounts.claim(now.unix_ms, &peer);

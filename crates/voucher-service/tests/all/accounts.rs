@@ -1,10 +1,12 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use betanet_journal::{Journal, MemoryStore};
 use betanet_keys::Peer;
 use betanet_runtime::{
-    AdminRequest, Extension, Gateway, GatewayConfig, Headers, Method, Node, Request, StreamType,
+    AdminRequest, CountPeers, Extension, Gateway, GatewayBuilder, GatewayConfig, Headers, Method,
+    Node, Request, StreamType,
 };
 use betanet_voucher_service::accounts::{
     AccountService, AccountSettings, AccountsRunning, Evidence, Peers, PeersFuture,
@@ -72,11 +74,7 @@ struct Relay {
     _home: tempfile::TempDir,
 }
 
-async fn gateway(
-    me: u8,
-    onward: Vec<Peer>,
-    service: Option<&AccountService>,
-) -> (Gateway, tempfile::TempDir) {
+fn building(me: u8, onward: Vec<Peer>) -> (GatewayBuilder, tempfile::TempDir) {
     let home = tempfile::tempdir().unwrap();
     let mut config = GatewayConfig::in_state(home.path().join("state"));
     config.listener.listen = vec!["127.0.0.1:0".into()];
@@ -85,7 +83,16 @@ async fn gateway(
     let answer = |_: betanet_runtime::Call| async {
         betanet_runtime::Reply::new(200).with_body(vec![7; ANSWER])
     };
-    let mut builder = Gateway::builder(identity(me), &config).service("/", answer);
+    let builder = Gateway::builder(identity(me), &config).service("/", answer);
+    (builder, home)
+}
+
+async fn gateway(
+    me: u8,
+    onward: Vec<Peer>,
+    service: Option<&AccountService>,
+) -> (Gateway, tempfile::TempDir) {
+    let (mut builder, home) = building(me, onward);
     if let Some(service) = service {
         builder = builder
             .count_peers(service.meter())
@@ -323,6 +330,78 @@ async fn an_unpaid_peer_is_refused_between_streams_until_it_countersigns() {
     world.first.running.settle().await.unwrap();
     world.second.running.settle().await.unwrap();
     assert_eq!(world.fetch().await, Ok(ANSWER));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_waits_until_an_honest_peer_has_counted_the_same() {
+    let settings = AccountSettings {
+        every: Duration::from_millis(50),
+        lag: Duration::from_secs(3),
+        ..AccountSettings::default()
+    };
+    let (end, home) = gateway(43, Vec::new(), None).await;
+    let store = Arc::new(MemoryStore::new());
+    let second = Relay::with(42, vec![end.listening().peer()], settings, store).await;
+    let first = Relay::start(41, vec![second.peer()], Tariff::default()).await;
+    let world = World {
+        first,
+        second,
+        end,
+        _home: home,
+    };
+    assert_eq!(world.fetch().await, Ok(ANSWER));
+    world.meet();
+    let (first, second) = (&world.first, &world.second);
+    let claimed = async || {
+        let view = second.running.view().await.unwrap();
+        view.of_peers.iter().any(|(_, row)| row.open)
+    };
+    while !claimed().await && second.metric("account_records_refused") == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The claim is made, and the peer writes down what it counted only now.
+    first.running.settle().await.unwrap();
+    let answers = || {
+        let refused = second.metric("account_records_refused");
+        (second.metric("account_records_settled"), refused)
+    };
+    while answers() == (0, 0) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(answers(), (1, 0));
+}
+
+/// Peers that were sent bytes to forward, and who is charged for it.
+#[derive(Default)]
+struct Charges(Mutex<BTreeSet<(NodeId, ChargeTo)>>);
+
+impl CountPeers for Charges {
+    fn admits(&self, _: &NodeId, _: ChargeTo) -> bool {
+        true
+    }
+
+    fn given(&self, _: &NodeId, _: ChargeTo, _: u64) {}
+
+    fn taken(&self, peer: &NodeId, charge: ChargeTo, _: u64) {
+        self.0.lock().unwrap().insert((*peer, charge));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_brings_a_stream_is_charged_for_the_relay_that_it_goes_on_to() {
+    let (end, _home) = gateway(43, Vec::new(), None).await;
+    let (builder, _state) = building(42, vec![end.listening().peer()]);
+    let charges = Arc::new(Charges::default());
+    let counts = Arc::clone(&charges) as Arc<dyn CountPeers>;
+    let relay = builder.count_peers(counts).start().await.unwrap();
+    let node = Node::client().unwrap();
+    let over = [relay.listening().peer()];
+    let session = node.connect_over(&over, &end.listening().peer()).await;
+    let get = Request::new(Method::Get, "/", Headers::default());
+    assert_eq!(session.unwrap().ask(get).await.unwrap().head.status, 200);
+    let on = ChargeTo::V4([127, 0, 0, 1]);
+    let expected = [(identity(43).public().node_id(), on)];
+    assert_eq!(*charges.0.lock().unwrap(), expected.into());
 }
 
 message! {

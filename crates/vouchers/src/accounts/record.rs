@@ -57,16 +57,22 @@ message! {
     pub(super) struct Piece {
         /// Periods below are forgotten.
         req "gone" gone: u64,
+        /// Number of the last batch of counts; 0 in a record without counts.
+        req "batch" batch: u64,
         req "given" given: Vec<GivenRow>,
         req "taken" taken: Vec<TakenRow>,
     }
 }
 
 impl Piece {
+    /// Whether anything changes.
+    pub(super) const fn changes(&self) -> bool {
+        self.gone > 0 || !self.given.is_empty() || !self.taken.is_empty()
+    }
+
     /// The bytes, unless nothing changes.
     pub(super) fn record(&self) -> Option<Vec<u8>> {
-        let changes = self.gone > 0 || !self.given.is_empty() || !self.taken.is_empty();
-        changes.then(|| cbor::to_vec(self))
+        self.changes().then(|| cbor::to_vec(self))
     }
 }
 

@@ -1,6 +1,7 @@
 use betanet_keys::Identity;
 
 use super::*;
+use crate::meter::{Counted, Meter};
 
 const DAY: u64 = 20_000 * PERIOD;
 const MIB: u64 = 1 << 20;
@@ -24,6 +25,15 @@ fn counted(peer: NodeId, given: u64, taken: u64) -> Counted {
     }
 }
 
+/// The counts as the batch after the last one.
+fn next(all: &mut Accounts, now: u64, counts: &[Counted]) -> (Option<Vec<u8>>, u64) {
+    let batch = Batch {
+        number: all.last_batch() + 1,
+        counts: counts.to_vec(),
+    };
+    all.count(now, &batch)
+}
+
 impl Pair {
     fn new() -> Self {
         let (relay, from) = (Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32]));
@@ -39,9 +49,9 @@ impl Pair {
 
     fn forwards(&mut self, by_relay: u64, by_from: u64) {
         let (relay, from) = (self.relay.public().node_id(), self.from.public().node_id());
-        let (record, _) = self.of_relay.count(DAY, &[counted(from, by_relay, 0)]);
+        let (record, _) = next(&mut self.of_relay, DAY, &[counted(from, by_relay, 0)]);
         self.records[0].extend(record);
-        let (record, _) = self.of_from.count(DAY, &[counted(relay, 0, by_from)]);
+        let (record, _) = next(&mut self.of_from, DAY, &[counted(relay, 0, by_from)]);
         self.records[1].extend(record);
     }
 
@@ -166,6 +176,34 @@ fn a_lost_message_or_answer_is_repeated_and_counted_once() {
 }
 
 #[test]
+fn a_batch_whose_answer_is_lost_is_counted_once() {
+    let (peer, by) = (NodeId([7; 20]), betanet_wire::ChargeTo::V4([9; 4]));
+    let (mut all, mut meter) = (Accounts::new(NodeId([9; 20])), Meter::default());
+    meter.set_known([peer].into());
+    meter.given(DAY, &peer, by, 100);
+    meter.taken(DAY, &peer, by, 30);
+    let batch = meter.take(DAY, all.last_batch(), 9).unwrap();
+    let record = all.count(DAY, &batch).0.unwrap();
+    // The answer is lost, and the node goes on from its journal, or from a snapshot.
+    let mut again = Accounts::new(NodeId([9; 20]));
+    again.apply(&record).unwrap();
+    assert_eq!(again, all);
+    let mut restored = Accounts::new(NodeId([9; 20]));
+    let pieces = all.snapshot();
+    pieces.iter().for_each(|p| restored.apply(p).unwrap());
+    meter.given(DAY, &peer, by, 11);
+    for mut state in [again, restored] {
+        let mut meter = meter.clone();
+        while let Some(batch) = meter.take(DAY, state.last_batch(), 9) {
+            assert_eq!(state.count(DAY, &batch).1, 0);
+            meter.written(batch.number);
+        }
+        assert_eq!(state.given().next().unwrap().1.bytes, 111);
+        assert_eq!(state.taken().next().unwrap().1.bytes, 30);
+    }
+}
+
+#[test]
 fn what_a_peer_refuses_to_sign() {
     let mut pair = Pair::new();
     pair.forwards(MIB, MIB);
@@ -237,14 +275,15 @@ fn rows_are_bounded_and_forgotten_in_time() {
         counted(NodeId(id), 1, 1)
     };
     let most: Vec<Counted> = (0..u32::try_from(ROWS_MAX).unwrap()).map(peers).collect();
-    assert_eq!(all.count(DAY, &most).1, 0);
-    assert_eq!(all.count(DAY, &[peers(u32::MAX)]), (None, 2));
+    assert_eq!(next(&mut all, DAY, &most).1, 0);
+    assert_eq!(next(&mut all, DAY, &[peers(u32::MAX)]), (None, 2));
     // Those that have a row are counted on.
-    assert_eq!(all.count(DAY, &[peers(3)]).1, 0);
+    assert_eq!(next(&mut all, DAY, &[peers(3)]).1, 0);
     assert!(all.snapshot().iter().all(|p| p.len() < 1 << 20));
     let later = DAY + (KEPT + 1) * PERIOD;
     assert!(all.open(later).is_empty());
-    let (record, lost) = all.count(
+    let (record, lost) = next(
+        &mut all,
         later,
         &[Counted {
             period: later / PERIOD,
@@ -256,5 +295,5 @@ fn rows_are_bounded_and_forgotten_in_time() {
     again.apply(&record.unwrap()).unwrap();
     assert_eq!(again, all);
     // What came late is not taken up again.
-    assert_eq!(all.count(later, &[peers(8)]), (None, 0));
+    assert_eq!(next(&mut all, later, &[peers(8)]), (None, 0));
 }

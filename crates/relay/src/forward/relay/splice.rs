@@ -53,9 +53,9 @@ impl Sides<'_> {
     /// Bytes of either direction are forwarded for the peer that opened the stream.
     fn passed(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let behind = self.behind.key.node_id();
-        self.peers.given(&behind, self.behind.charge, bytes);
-        self.peers.taken(&self.ahead, bytes);
+        let (behind, charge) = (self.behind.key.node_id(), self.behind.charge);
+        self.peers.given(&behind, charge, bytes);
+        self.peers.taken(&self.ahead, charge, bytes);
     }
 }
 
