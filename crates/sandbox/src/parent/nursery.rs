@@ -7,7 +7,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::net::UnixStream as Socket,
+        unix::{net::UnixStream as Socket, process::CommandExt as _},
     },
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, Sender, channel},
@@ -15,9 +15,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+use rustix::{
+    io::Errno,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    },
 };
 use tokio::sync::oneshot;
 
@@ -27,8 +30,19 @@ use crate::{
     child::{CLOSED, IDLE_ARGUMENT, NETWORK},
 };
 
-/// How long the server may take to answer. A fork takes less than a millisecond, the start of the server some.
-const ANSWER: Duration = Duration::from_secs(10);
+/// How long a server may take to answer.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// The first time: it is started and makes the engine meanwhile.
+    first: Duration,
+    /// From then on. A fork takes less than a millisecond.
+    then: Duration,
+}
+
+const PATIENCE: Patience = Patience {
+    first: Duration::from_secs(30),
+    then: Duration::from_secs(10),
+};
 
 /// Most servers that do not answer and whose children may still run. Beyond it, the oldest ends, and its children with it.
 const SILENT_MAX: usize = 4;
@@ -55,7 +69,7 @@ impl Nursery {
         let (asks, asked) = channel();
         thread::Builder::new()
             .name("sandbox".to_owned())
-            .spawn(move || work(&program, &asked))
+            .spawn(move || work(|| Server::start(&program), &asked))
             .map_err(Error::Spawn)?;
         Ok(Self { asks })
     }
@@ -71,27 +85,36 @@ impl Nursery {
     }
 }
 
-fn work(program: &ChildProgram, asked: &Receiver<Ask>) {
+fn work(mut start: impl FnMut() -> Result<Server, Error>, asked: &Receiver<Ask>) {
     let mut server: Option<Server> = None;
     // Children end with their server, so one that does not answer is left to them.
     let mut silent: Vec<Process> = Vec::new();
     while let Ok(Ask { network, answer }) = asked.recv() {
+        if answer.is_closed() {
+            continue;
+        }
         silent.retain_mut(Process::runs);
-        let forked = match server.as_ref().map(|server| server.fork(network)) {
+        let forked = match server.as_mut().map(|server| server.fork(network)) {
             None | Some(Err(NotForked::Silent)) => {
-                // With its socket closed it ends by itself after its last child.
-                silent.extend(server.take().map(|server| server.process));
+                // With its socket closed it ends by itself after its last child. One that never answered has none.
+                let left = server.take().filter(|server| server.answered);
+                silent.extend(left.map(|server| server.process));
                 if silent.len() > SILENT_MAX {
                     drop(silent.remove(0));
                 }
-                Server::start(program).and_then(|new| {
-                    let forked = new.fork(network);
-                    server = Some(new);
-                    forked.map_err(|_| Error::NotReady)
-                })
+                start().map(|new| server.insert(new).fork(network))
             }
-            Some(Err(NotForked::Refused(error))) => Err(Error::Spawn(error)),
-            Some(Ok(forked)) => Ok(forked),
+            Some(forked) => Ok(forked),
+        };
+        let forked = match forked {
+            Ok(Ok(forked)) => Ok(forked),
+            Ok(Err(NotForked::Refused(error))) => Err(Error::Spawn(error)),
+            Ok(Err(NotForked::Silent)) => {
+                // A new one. It ends, for its late answer would be taken for the one to the next request.
+                server = None;
+                Err(Error::NotReady)
+            }
+            Err(error) => Err(error),
         };
         let _ = answer.send(forked);
     }
@@ -125,14 +148,14 @@ impl Drop for Process {
 struct Server {
     process: Process,
     control: Socket,
+    patience: Patience,
+    /// Whether it has answered a request.
+    answered: bool,
 }
 
 impl Server {
     fn start(program: &ChildProgram) -> Result<Self, Error> {
         let (control, theirs) = Socket::pair().map_err(Error::Spawn)?;
-        control
-            .set_read_timeout(Some(ANSWER))
-            .map_err(Error::Spawn)?;
         // An allocator that starts a thread would keep the children from leaving its namespaces.
         let quiet = "background_thread:false";
         let process = Command::new(&program.path)
@@ -144,13 +167,26 @@ impl Server {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // A terminal signals the group in front: it is to reach the parent, which lets its programs end.
+            .process_group(0)
             .spawn()
             .map_err(Error::Spawn)?;
-        let process = Process(process);
-        Ok(Self { process, control })
+        Self::new(Process(process), control, PATIENCE)
     }
 
-    fn fork(&self, network: bool) -> Result<Forked, NotForked> {
+    fn new(process: Process, control: Socket, patience: Patience) -> Result<Self, Error> {
+        control
+            .set_read_timeout(Some(patience.first))
+            .map_err(Error::Spawn)?;
+        Ok(Self {
+            process,
+            control,
+            patience,
+            answered: false,
+        })
+    }
+
+    fn fork(&mut self, network: bool) -> Result<Forked, NotForked> {
         let (ours, theirs) = Socket::pair().map_err(NotForked::Refused)?;
         let theirs = [theirs.as_fd()];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -159,14 +195,17 @@ impl Server {
             return Err(NotForked::Refused(io::ErrorKind::InvalidInput.into()));
         }
         let kind = [if network { NETWORK } else { CLOSED }];
-        let silent = |_: rustix::io::Errno| NotForked::Silent;
         sendmsg(
             &self.control,
             &[IoSlice::new(&kind)],
             &mut handed,
             SendFlags::NOSIGNAL,
         )
-        .map_err(silent)?;
+        .map_err(|errno| match errno {
+            Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN => NotForked::Silent,
+            // Nothing was sent, so no answer will come.
+            errno => NotForked::Refused(errno.into()),
+        })?;
         let mut done = [0_u8; 1];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut given = RecvAncillaryBuffer::new(&mut space);
@@ -178,7 +217,12 @@ impl Server {
                 RecvFlags::CMSG_CLOEXEC,
             )
         })
-        .map_err(silent)?;
+        .map_err(|_| NotForked::Silent)?;
+        if read.bytes > 0 && !self.answered {
+            self.answered = true;
+            // Where this fails, the longer time holds.
+            let _ = self.control.set_read_timeout(Some(self.patience.then));
+        }
         let handle = given.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut files) => files.next(),
             _ => None,
@@ -191,3 +235,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

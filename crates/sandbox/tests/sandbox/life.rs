@@ -4,8 +4,8 @@ use std::{fs, os::fd::AsRawFd as _, path::PathBuf, time::Duration};
 
 use betanet_sandbox::{ChildProgram, Error, Sandbox, Status};
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open,
-    pidfd_send_signal, setrlimit,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getpgid, getpgrp, getrlimit, kill_process,
+    pidfd_open, pidfd_send_signal, setrlimit,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -295,6 +295,20 @@ async fn all_children_are_forks_of_one_server_and_a_lost_one_is_replaced() {
     let ended = bench.run(&program(&[], "", ""), bench.job()).await;
     assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
     assert_ne!(servers(), before);
+}
+
+#[tokio::test]
+async fn a_signal_of_the_terminal_reaches_no_guest() {
+    let bench = Bench::new().await;
+    let own = getpgrp();
+    let all = descendants();
+    assert!(all.len() > 1, "{all:?}");
+    for pid in all {
+        let pid = Pid::from_raw(pid.cast_signed()).unwrap();
+        // One that has just ended has none.
+        assert_ne!(getpgid(Some(pid)).ok(), Some(own));
+    }
+    drop(bench);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
