@@ -161,6 +161,13 @@ impl Service {
             idle: settings.harvest.is_some(),
         });
         let sandbox = sandbox.await?;
+        let missing = sandbox.missing_layers();
+        if !missing.is_empty() {
+            tracing::warn!(
+                missing = missing.join(", "),
+                "this machine refuses some of the layers that close programs in"
+            );
+        }
         let blobs = Blobs::open(state, settings.blobs).await?;
         let (control, counters) = (Control::default(), Arc::new(Counters::default()));
         let holdings = Holdings::new(blobs, control.clone(), Arc::clone(&counters));

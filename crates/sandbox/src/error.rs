@@ -30,6 +30,9 @@ pub enum Error {
         "a child that was started did not report ready; perhaps that program does not call `betanet_sandbox::child_main`"
     )]
     NotReady,
+    /// A child is closed in less than the first one was.
+    #[error("a child lacks the layer `{0}`, which the first child of this sandbox had")]
+    Layer(&'static str),
     /// The engine refuses its settings.
     #[error("the engine does not work on this machine: {0}")]
     Engine(wasmtime::Error),

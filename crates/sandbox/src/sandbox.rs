@@ -76,7 +76,7 @@ impl Sandbox {
         let (folder, max) = (settings.folder, settings.cache_max);
         let cache = tokio::task::spawn_blocking(move || Cache::open(&folder, key, max)).await;
         let cache = cache.map_err(|_| Error::Ended)??;
-        let pool = Pool::new(nursery, settings.spare);
+        let pool = Pool::new(nursery, settings.spare, layers);
         pool.keep(first);
         pool.fill();
         Ok(Self {
@@ -95,7 +95,7 @@ impl Sandbox {
         ENGINE
     }
 
-    /// The layers that this machine closes around a program, by name.
+    /// The layers that this machine closes around a program, by name. A child with fewer takes no program.
     #[must_use]
     pub fn layers(&self) -> Vec<&'static str> {
         Layer::ALL

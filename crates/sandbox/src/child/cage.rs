@@ -71,6 +71,14 @@ impl Layer {
             Self::Nobody => "nobody",
             Self::User => "user",
             Self::Mount => "mount",
+    /// The first layer of these that is not among those closed. With the network's grant, a child keeps the network.
+    pub(crate) fn lacking(needed: u32, closed: u32, network: bool) -> Option<Self> {
+        Self::ALL.into_iter().find(|layer| {
+            let granted = network && *layer == Self::Network;
+            !granted && needed & !closed & layer.bit() != 0
+        })
+    }
+
             Self::Pid => "pid",
             Self::Network => "network",
             Self::Ipc => "ipc",
@@ -291,4 +299,21 @@ fn limit(resource: Resource, most: u64) -> io::Result<()> {
         },
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_that_is_lacking_is_named() {
+        let (all, pid) = (0xff, Layer::Pid.bit());
+        assert_eq!(Layer::lacking(all, all, false), None);
+        assert_eq!(Layer::lacking(all, all & !pid, true), Some(Layer::Pid));
+        // One that the first child lacked too is not asked for.
+        assert_eq!(Layer::lacking(all & !pid, all & !pid, false), None);
+        let without = all & !Layer::Network.bit();
+        assert_eq!(Layer::lacking(all, without, true), None);
+        assert_eq!(Layer::lacking(all, without, false), Some(Layer::Network));
+    }
 }

@@ -12,11 +12,13 @@ use super::{
     kid::{Kid, Life},
     nursery::Nursery,
 };
-use crate::Error;
+use crate::{Error, child::Layer};
 
 pub(crate) struct Pool {
     nursery: Nursery,
     spare: usize,
+    /// Layers of the first child, which every other must have too.
+    layers: u32,
     state: Mutex<State>,
     pub(crate) paused: watch::Sender<bool>,
     pub(crate) share: watch::Sender<u8>,
@@ -32,11 +34,12 @@ struct State {
 }
 
 impl Pool {
-    pub(crate) fn new(nursery: Nursery, spare: usize) -> Arc<Self> {
+    pub(crate) fn new(nursery: Nursery, spare: usize, layers: u32) -> Arc<Self> {
         let state = Mutex::new(State::default());
         Arc::new(Self {
             nursery,
             spare,
+            layers,
             state,
             paused: watch::Sender::new(false),
             share: watch::Sender::new(100),
@@ -66,7 +69,7 @@ impl Pool {
         let kid = if network { None } else { self.ready() };
         let kid = match kid {
             Some(kid) => kid,
-            None => self.nursery.kid(network).await?,
+            None => born(&self.nursery, network, self.layers).await?,
         };
         self.fill();
         Ok(self.run(kid))
@@ -78,9 +81,9 @@ impl Pool {
         while state.ready.len() + state.starting < self.spare {
             state.starting += 1;
             let pool = Arc::downgrade(self);
-            let nursery = self.nursery.clone();
+            let (nursery, layers) = (self.nursery.clone(), self.layers);
             tokio::spawn(async move {
-                let started = nursery.kid(false).await;
+                let started = born(&nursery, false, layers).await;
                 let Some(pool) = pool.upgrade() else { return };
                 let mut state = pool.state();
                 state.starting -= 1;
@@ -117,6 +120,15 @@ impl Pool {
         for life in state.running.values().filter_map(Weak::upgrade) {
             life.signal(if paused { Signal::STOP } else { Signal::CONT });
         }
+    }
+}
+
+/// A new child with all layers of the first: a machine that is short of something closes fewer.
+async fn born(nursery: &Nursery, network: bool, layers: u32) -> Result<Kid, Error> {
+    let kid = nursery.kid(network).await?;
+    match Layer::lacking(layers, kid.layers(), network) {
+        Some(layer) => Err(Error::Layer(layer.name())),
+        None => Ok(kid),
     }
 }
 

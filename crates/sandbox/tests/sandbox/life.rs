@@ -297,6 +297,31 @@ async fn all_children_are_forks_of_one_server_and_a_lost_one_is_replaced() {
     assert_ne!(servers(), before);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_with_fewer_layers_than_the_first_takes_no_program() {
+    let flags = tempfile::tempdir().unwrap();
+    let none = flags.path().join("no-namespaces");
+    let bench = Bench::with(|settings| {
+        settings.child.args.push(none.clone().into());
+        settings.spare = 0;
+    })
+    .await;
+    let had = bench.sandbox.layers();
+    assert!(had.contains(&"ipc"), "{had:?}");
+    let nothing = program(&[], "", "");
+    assert_eq!(bench.run(&nothing, bench.job()).await.status, Status::Ok);
+    fs::write(&none, "").unwrap();
+    kill(servers()[0]);
+    let ended = bench.run(&nothing, bench.job()).await;
+    assert_eq!(ended.status, Status::Internal);
+    assert!(ended.reason.contains("lacks the layer"), "{}", ended.reason);
+    // A machine that gives none from the start is named, and programs run.
+    let bench = Bench::with(|settings| settings.child.args.push(none.clone().into())).await;
+    let missing = bench.sandbox.missing_layers();
+    assert!(missing.contains(&"ipc"), "{missing:?}");
+    assert_eq!(bench.run(&nothing, bench.job()).await.status, Status::Ok);
+}
+
 #[tokio::test]
 async fn a_signal_of_the_terminal_reaches_no_guest() {
     let bench = Bench::new().await;
