@@ -107,7 +107,7 @@ fn main() -> Result<(), Gone> {
     let engine = crate::guest::engine::engine(false)?;
     let key = crate::guest::engine::key(&engine);
     let filter = filter::build();
-    let Some(server::Born { socket, network }) = server::serve(std::io::stdin().as_fd())? else {
+    let Some(server::Born { socket, network }) = server::serve(std::io::stdin().as_fd()) else {
         return Ok(());
     };
     // From here on this is a child. The socket takes the place of the server's own.

@@ -6,18 +6,23 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    thread,
+    time::Duration,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+        SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
     },
     process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid},
 };
 
 use super::raw;
+
+/// Pause where the machine cannot say what came.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a request asks for, in its one byte.
 pub(crate) const CLOSED: u8 = 0;
@@ -32,7 +37,7 @@ pub(super) struct Born {
 
 /// Forks a child for each request. Returns in each child; `None` in this process, once the parent's end of the socket is closed and all
 /// children have ended, for they end with it.
-pub(super) fn serve(control: BorrowedFd<'_>) -> io::Result<Option<Born>> {
+pub(super) fn serve(control: BorrowedFd<'_>) -> Option<Born> {
     let mut children: Vec<(Pid, OwnedFd)> = Vec::new();
     let mut open = true;
     while open || !children.is_empty() {
@@ -42,7 +47,11 @@ pub(super) fn serve(control: BorrowedFd<'_>) -> io::Result<Option<Born>> {
         if open {
             polled.push(PollFd::new(&control, PollFlags::IN));
         }
-        rustix::io::retry_on_intr(|| poll(&mut polled, None))?;
+        if poll(&mut polled, None).is_err() {
+            // A signal, or a machine that is short of memory. An end here would be that of all children.
+            thread::sleep(PAUSE);
+            continue;
+        }
         let asked = open && polled.last().is_some_and(|at| !at.revents().is_empty());
         drop(polled);
         // An ended child is waited for, so that its number is free again.
@@ -50,19 +59,21 @@ pub(super) fn serve(control: BorrowedFd<'_>) -> io::Result<Option<Born>> {
         if !asked {
             continue;
         }
-        let born = match request(control)? {
-            Asked::Child(born) => born,
-            Asked::Nothing => {
+        let born = match request(control) {
+            Ok(Asked::Child(born)) => born,
+            Ok(Asked::Nothing) => {
                 reply(control, None);
                 continue;
             }
-            Asked::End => {
+            Ok(Asked::End) | Err(_) => {
+                // Where a request could not be read, the parent waits for no answer to it.
+                let _ = shutdown(control, Shutdown::Both);
                 open = false;
                 continue;
             }
         };
         match raw::fork() {
-            Ok(None) => return Ok(Some(born)),
+            Ok(None) => return Some(born),
             // It was not waited for yet, so the number is still its own.
             Ok(Some(pid)) => match pidfd_open(pid, PidfdFlags::empty()) {
                 Ok(handle) => {
@@ -78,7 +89,7 @@ pub(super) fn serve(control: BorrowedFd<'_>) -> io::Result<Option<Born>> {
             Err(_) => reply(control, None),
         }
     }
-    Ok(None)
+    None
 }
 
 /// What came over the socket.
@@ -115,17 +126,56 @@ fn request(control: BorrowedFd<'_>) -> io::Result<Asked> {
     })
 }
 
-/// A byte, with the child's handle if there is a child. A parent that does not take it has closed its end, which the next request tells.
+/// A byte, with the child's handle if there is a child. A handle that cannot be sent ends its child, for the parent closes that one's
+/// socket. A parent that does not take the byte has closed its end, which the next request tells.
 fn reply(control: BorrowedFd<'_>, handle: Option<BorrowedFd<'_>>) {
+    if handle.is_none_or(|handle| say(control, Some(handle)).is_err()) {
+        let _ = say(control, None);
+    }
+}
+
+fn say(control: BorrowedFd<'_>, handle: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut handed = SendAncillaryBuffer::new(&mut space);
     let handles: Vec<BorrowedFd<'_>> = handle.into_iter().collect();
     let done = !handles.is_empty() && handed.push(SendAncillaryMessage::ScmRights(&handles));
     let done = [u8::from(done)];
-    let _ = sendmsg(
+    sendmsg(
         control,
         &[IoSlice::new(&done)],
         &mut handed,
         SendFlags::NOSIGNAL,
-    );
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, os::unix::net::UnixStream};
+
+    use super::*;
+
+    #[test]
+    fn a_parent_that_goes_without_its_answer_ends_the_requests_and_no_more() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let server = thread::spawn(move || serve(theirs.as_fd()).is_none());
+        // A request without a descriptor: it is answered, and forks nothing.
+        ours.write_all(&[CLOSED]).unwrap();
+        let mut answered = [PollFd::new(&ours, PollFlags::IN)];
+        poll(&mut answered, None).unwrap();
+        // An answer that was not read: the server's next read is an error.
+        drop(ours);
+        assert!(server.join().unwrap());
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_read_is_answered_by_the_end_of_the_stream() {
+        // Not connected, so every read of it is an error.
+        let socket = rustix::net::socket(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::STREAM,
+            None,
+        );
+        assert!(serve(socket.unwrap().as_fd()).is_none());
+    }
 }
