@@ -39,7 +39,8 @@ fn create(folder: &Path) -> io::Result<()> {
 }
 
 fn remove(folder: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
+    // A run that was dropped may write one last file meanwhile.
+    match std::fs::remove_dir_all(folder).or_else(|_| std::fs::remove_dir_all(folder)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -188,9 +188,9 @@ impl Sandbox {
             .map_err(|_| broken("its child took no order"))?;
         drop(inputs);
 
-        let keeper = Keeper::open(job.output);
+        let mut keeper = Keeper::new(job.output);
         let mut log = |bytes: &[u8]| sink.log(bytes);
-        let to = &mut To::Folder(&keeper);
+        let to = &mut To::Folder(&mut keeper);
         let bounds = (job.limits, folders);
         let (told, fuel) =
             listen(&self.inner.pool, &mut running, bounds, share, &mut log, to).await;

@@ -20,7 +20,7 @@ use crate::{
 
 /// Where bytes that a child sends go.
 pub(super) enum To<'a> {
-    Folder(&'a Keeper),
+    Folder(&'a mut Keeper),
     Memory(&'a mut Memory),
 }
 
@@ -112,7 +112,7 @@ pub(super) async fn listen(
         // Whoever takes the log may have been slow: that time counts too.
         pass(&mut left, stopped, began);
         if let To::Folder(keeper) = to
-            && within(&mut left, &mut paused, keeper.pass(&mut parts))
+            && within(&mut left, &mut paused, keeper.pass(parts))
                 .await
                 .is_none()
         {

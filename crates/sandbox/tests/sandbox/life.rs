@@ -322,6 +322,47 @@ async fn a_child_with_fewer_layers_than_the_first_takes_no_program() {
     assert_eq!(bench.run(&nothing, bench.job()).await.status, Status::Ok);
 }
 
+#[test]
+fn runs_hold_none_of_the_threads_that_others_need() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let bench = Bench::new().await;
+        let loops = bench.text(&program(&[], "", "(loop (br 0))"));
+        let runs: Vec<_> = (0..3)
+            .map(|_| {
+                let (sandbox, loops, mut job) = (bench.sandbox.clone(), loops.clone(), bench.job());
+                endless(&mut job);
+                tokio::spawn(async move { sandbox.run(loops, job, |_: &[u8]| {}).await })
+            })
+            .collect();
+        until("three guests that run", || {
+            let used = |pid: &u32| field::<u64>(*pid, 14).is_some_and(|ticks| ticks > 2);
+            let own = |pid: &u32| parent(*pid) != Some(std::process::id());
+            descendants()
+                .iter()
+                .filter(|pid| own(pid) && used(pid))
+                .count()
+                >= 3
+        })
+        .await;
+        let free = tokio::task::spawn_blocking(|| ());
+        timeout(Duration::from_secs(20), free)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(runs.iter().all(|run| !run.is_finished()));
+        // What one leaves is written beside them.
+        let ended = bench.run(&program(&[], "", ""), bench.job()).await;
+        assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
+        runs.iter().for_each(tokio::task::JoinHandle::abort);
+    });
+}
+
 #[tokio::test]
 async fn a_signal_of_the_terminal_reaches_no_guest() {
     let bench = Bench::new().await;
