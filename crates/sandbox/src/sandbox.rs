@@ -178,7 +178,9 @@ impl Sandbox {
             .take(network)
             .await
             .map_err(|error| broken(&error.to_string()))?;
-        let files: Vec<BorrowedFd<'_>> = std::iter::once(code.sealed.file.as_fd())
+        let own = code.sealed.handle();
+        let own = own.map_err(|error| broken(&format!("its code: {error}")))?;
+        let files: Vec<BorrowedFd<'_>> = std::iter::once(own.as_fd())
             .chain(inputs.iter().map(|(_, file, _)| file.as_fd()))
             .collect();
         running
@@ -186,7 +188,7 @@ impl Sandbox {
             .order(&order, &files)
             .await
             .map_err(|_| broken("its child took no order"))?;
-        drop(inputs);
+        drop((own, inputs));
 
         let mut keeper = Keeper::new(job.output);
         let mut log = |bytes: &[u8]| sink.log(bytes);
