@@ -103,6 +103,7 @@ impl Voice {
 fn main() -> Result<(), Gone> {
     raw::close_rest()?;
     cage::die_with_parent()?;
+    cage::inspected(false)?;
     let idle = std::env::args_os().any(|arg| arg == OsStr::new(IDLE_ARGUMENT));
     let engine = crate::guest::engine::engine(false)?;
     let key = crate::guest::engine::key(&engine);
@@ -110,8 +111,10 @@ fn main() -> Result<(), Gone> {
     let Some(server::Born { socket, network }) = server::serve(std::io::stdin().as_fd()) else {
         return Ok(());
     };
+    let mut before = selftest::Before::new();
     // From here on this is a child. The socket takes the place of the server's own.
     raw::take_as_stdin(&socket)?;
+    raw::own_nothing()?;
     if idle {
         raw::idle()?;
     }
@@ -137,7 +140,7 @@ fn main() -> Result<(), Gone> {
         Order::Run(run) => cage::Bounds::of_run(&run.limits, code),
         Order::Compile | Order::SelfTest => cage::Bounds::of_compile(),
     };
-    let inherited = selftest::descriptors();
+    before.look();
     // Made here, because it opens descriptors for sockets and signals, which the filter forbids.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -165,7 +168,7 @@ fn main() -> Result<(), Gone> {
         }
         (Order::Run(_), None) => Err(Gone::Order),
         (Order::Compile, _) => compile::compile(&engine, &voice, files.next()),
-        (Order::SelfTest, _) => selftest::run(&voice, inherited, network),
+        (Order::SelfTest, _) => selftest::run(&voice, &before, network),
     }
 }
 

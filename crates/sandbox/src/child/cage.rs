@@ -29,6 +29,11 @@ const BASE: u64 = 96 << 20;
 const COMPILER: u64 = 1 << 30;
 const COMPILER_TIME: u64 = 120;
 
+/// Bytes of its stack.
+const STACK: u64 = 8 << 20;
+/// Bytes of addresses. The engine reserves 4 GiB and some for each memory, of which a guest has at most 32; tables of pages stay small.
+const ADDRESSES: u64 = 256 << 30;
+
 /// A layer of the cage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layer {
@@ -66,11 +71,6 @@ impl Layer {
         1 << self as u32
     }
 
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Nobody => "nobody",
-            Self::User => "user",
-            Self::Mount => "mount",
     /// The first layer of these that is not among those closed. With the network's grant, a child keeps the network.
     pub(crate) fn lacking(needed: u32, closed: u32, network: bool) -> Option<Self> {
         Self::ALL.into_iter().find(|layer| {
@@ -79,6 +79,11 @@ impl Layer {
         })
     }
 
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::User => "user",
+            Self::Mount => "mount",
             Self::Pid => "pid",
             Self::Network => "network",
             Self::Ipc => "ipc",
@@ -107,8 +112,6 @@ pub(super) fn enter(socket: UnixStream, network: bool) -> Result<Entered, Gone> 
     ] {
         limit(resource, 0)?;
     }
-    // The kernel ends it first when memory runs out. Where that cannot be said, the limits still hold.
-    let _ = fs::write("/proc/self/oom_score_adj", "1000");
     let mut closed = 0;
     let kinds = [
         (Layer::Mount, UnshareFlags::NEWNS),
@@ -122,10 +125,17 @@ pub(super) fn enter(socket: UnixStream, network: bool) -> Result<Entered, Gone> 
         .collect();
     let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
     let root = uid.is_root();
+    if !root {
+        // Of a process that nobody may inspect, these files are root's.
+        inspected(true)?;
+    }
+    // The kernel ends it first when memory runs out. Where that cannot be said, the limits still hold.
+    let _ = fs::write("/proc/self/oom_score_adj", "1000");
     // Root needs no namespace of users for the others; everybody else gets the others by it.
     if !root && raw::unshare(UnshareFlags::NEWUSER).is_ok() && map(uid, gid).is_ok() {
         closed |= Layer::User.bit();
     }
+    inspected(false)?;
     let all = wanted
         .iter()
         .fold(UnshareFlags::empty(), |all, (_, flag)| all | *flag);
@@ -162,9 +172,8 @@ pub(super) fn enter(socket: UnixStream, network: bool) -> Result<Entered, Gone> 
         closed |= Layer::Nobody.bit();
     }
     rustix::thread::set_no_new_privs(true).map_err(io::Error::from)?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(io::Error::from)?;
-    // A change of user forgets this.
+    // A change of user forgets these two.
+    inspected(false)?;
     die_with_parent()?;
     if landlock(network) {
         closed |= Layer::Landlock.bit();
@@ -176,6 +185,17 @@ pub(super) fn enter(socket: UnixStream, network: bool) -> Result<Entered, Gone> 
 pub(super) fn die_with_parent() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(())
+}
+
+/// Whether other processes of the same user may inspect this one and those that it forks, and it leaves an image when it breaks.
+/// The start of a program allows it.
+pub(super) fn inspected(may: bool) -> io::Result<()> {
+    let how = if may {
+        DumpableBehavior::Dumpable
+    } else {
+        DumpableBehavior::NotDumpable
+    };
+    Ok(rustix::process::set_dumpable_behavior(how)?)
 }
 
 /// Makes this user nobody in the new namespace. Only the one line that everybody may write.
@@ -283,6 +303,11 @@ impl Bounds {
 
 pub(super) fn bound(bounds: &Bounds) -> io::Result<()> {
     limit(Resource::Data, bounds.data)?;
+    for (resource, most) in [(Resource::Stack, STACK), (Resource::As, ADDRESSES)] {
+        // The machine may have a lower one, which nobody but root can raise.
+        let own = rustix::process::getrlimit(resource).maximum;
+        limit(resource, own.map_or(most, |own| own.min(most)))?;
+    }
     limit(Resource::Nofile, bounds.files)?;
     limit(Resource::Nproc, 0)?;
     bounds

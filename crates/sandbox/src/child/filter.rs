@@ -30,8 +30,6 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_lseek,
     libc::SYS_madvise,
     libc::SYS_membarrier,
-    libc::SYS_mmap,
-    libc::SYS_mprotect,
     libc::SYS_mremap,
     libc::SYS_munmap,
     libc::SYS_nanosleep,
@@ -69,14 +67,16 @@ const NETWORK: &[libc::c_long] = &[
     libc::SYS_shutdown,
 ];
 
-/// What `fcntl` may be asked: flags of a descriptor, and for another one of the same file.
+/// What `fcntl` may be asked: flags of a descriptor, and for another one of the same file. Flags of a file are not to be changed.
 const ASKED: &[libc::c_int] = &[
     libc::F_GETFD,
     libc::F_SETFD,
     libc::F_GETFL,
-    libc::F_SETFL,
     libc::F_DUPFD_CLOEXEC,
 ];
+
+/// Flags of a mapping: its kind, and those by which the kernel does not count it as data.
+const MAPPING: libc::c_int = 0xf | libc::MAP_GROWSDOWN | libc::MAP_HUGETLB;
 
 /// Bits of a socket's type that are no flags.
 const TYPE: u64 = 0xf;
@@ -118,8 +118,21 @@ fn asked() -> Option<Rules> {
     // This process alone, and only to be nicer.
     let itself = equal(0, libc::PRIO_PROCESS.cast_signed())?;
     let nicer = vec![itself, equal(1, 0)?, equal(2, PATIENT)?];
+    // The limit of memory counts what is private and can be written to. So there is nothing shared, and what was once written
+    // to stays counted until it is given back.
+    let private = condition(
+        3,
+        SeccompCmpOp::MaskedEq(u64::from(MAPPING.cast_unsigned())),
+        libc::MAP_PRIVATE,
+    )?;
+    let written = equal(2, libc::PROT_READ | libc::PROT_WRITE)?;
     Some(BTreeMap::from([
         (libc::SYS_fcntl, descriptors),
+        (libc::SYS_mmap, vec![SeccompRule::new(vec![private]).ok()?]),
+        (
+            libc::SYS_mprotect,
+            vec![SeccompRule::new(vec![written]).ok()?],
+        ),
         (libc::SYS_setpriority, vec![SeccompRule::new(nicer).ok()?]),
     ]))
 }
@@ -170,7 +183,7 @@ pub(super) fn apply(filters: Option<Filters>, network: bool) -> Result<(), Gone>
 mod tests {
     use std::net::{TcpListener, TcpStream, UdpSocket};
 
-    use super::*;
+    use super::{super::raw, *};
 
     /// Under a filter, which closes around one thread only.
     fn under<T: Send + 'static>(network: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -180,6 +193,32 @@ mod tests {
             work()
         });
         thread.join().unwrap()
+    }
+
+    #[test]
+    fn memory_that_its_limit_does_not_count_cannot_be_had() {
+        let map = |flags| under(false, move || raw::map(flags));
+        let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        map(private).unwrap();
+        for flags in [
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            libc::MAP_SHARED_VALIDATE | libc::MAP_ANONYMOUS,
+            private | libc::MAP_GROWSDOWN,
+            private | libc::MAP_HUGETLB,
+        ] {
+            let answer = map(flags).unwrap_err();
+            assert_eq!(answer.raw_os_error(), Some(REFUSED), "{flags:#x}");
+        }
+        let protect = |how: libc::c_int| {
+            under(false, move || {
+                raw::system_call(libc::SYS_mprotect, 0, 0, how.into()).map(drop)
+            })
+        };
+        protect(libc::PROT_READ | libc::PROT_WRITE).unwrap();
+        for how in [libc::PROT_NONE, libc::PROT_READ, libc::PROT_EXEC] {
+            let answer = protect(how).unwrap_err();
+            assert_eq!(answer.raw_os_error(), Some(REFUSED), "{how:#x}");
+        }
     }
 
     #[test]

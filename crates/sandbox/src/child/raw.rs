@@ -31,10 +31,24 @@ pub(super) fn close_stdin() {
 
 /// Puts a socket in the place of descriptor 0.
 pub(super) fn take_as_stdin(socket: &OwnedFd) -> io::Result<()> {
-    // SAFETY: nothing in this process owns descriptor 0; both descriptors are of the same socket afterwards.
-    match unsafe { libc::dup2(socket.as_raw_fd(), 0) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+    place(socket, 0)
+}
+
+/// Opens nothing anew in the place of descriptors 1 and 2: those that were inherited are other children's too, which could see
+/// a change of their flags.
+pub(super) fn own_nothing() -> io::Result<()> {
+    // Appending tells it from the one that was inherited.
+    let nothing = File::options().append(true).open("/dev/null")?.into();
+    place(&nothing, 1)?;
+    place(&nothing, 2)
+}
+
+/// Puts a file in the place of a standard descriptor.
+fn place(file: &OwnedFd, standard: libc::c_int) -> io::Result<()> {
+    // SAFETY: nothing in this process owns one of the standard descriptors; both are of the same file afterwards.
+    match unsafe { libc::dup2(file.as_raw_fd(), standard) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
     }
 }
 
@@ -92,4 +106,14 @@ pub(super) fn system_call(
         -1 => Err(io::Error::last_os_error()),
         done => Ok(done),
     }
+}
+
+/// Maps a page that nobody uses, for the self-test.
+pub(super) fn map(flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: no address is asked for, so the kernel takes one that is free, and no other mapping changes.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, flags, -1, 0) };
+    if at == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }

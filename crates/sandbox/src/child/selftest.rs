@@ -5,23 +5,56 @@
 
 use std::{fs, io, net::TcpStream, os::unix::net::UnixDatagram, process::Command};
 
+use rustix::process::DumpableBehavior;
+
 use super::{Gone, Voice, filter::REFUSED, raw};
 use crate::{Status, wire::Frame};
 
 /// A number that is no flag, signal or user.
 const NONE: libc::c_long = 0x7fff_fff0;
 
-/// Counts the open descriptors beyond the standard ones.
-pub(super) fn descriptors() -> usize {
-    (3..256).filter(|&fd| is_open(fd)).count()
+/// What a child is, as seen before the filter forbids to ask.
+pub(super) struct Before {
+    /// Descriptors beyond the standard ones.
+    descriptors: usize,
+    /// Whether the fork server, or the child with its order, could be inspected by other processes.
+    inspected: bool,
 }
 
-/// Tries all, and reports for each whether it was refused. The child began with so many inherited descriptors.
-pub(super) fn run(voice: &Voice, inherited: usize, network: bool) -> Result<(), Gone> {
-    let paths = paths().into_iter().chain(calls()).chain(sockets());
+impl Before {
+    /// Of a child that was just forked, and so of the fork server.
+    pub(super) fn new() -> Self {
+        Self {
+            descriptors: 0,
+            inspected: inspected(),
+        }
+    }
+
+    /// Looks again once the child is in its cage.
+    pub(super) fn look(&mut self) {
+        self.descriptors = (3..256).filter(|&fd| is_open(fd)).count();
+        self.inspected |= inspected();
+    }
+}
+
+fn inspected() -> bool {
+    !matches!(
+        rustix::process::dumpable_behavior(),
+        Ok(DumpableBehavior::NotDumpable)
+    )
+}
+
+/// Tries all, and reports for each whether it was refused.
+pub(super) fn run(voice: &Voice, before: &Before, network: bool) -> Result<(), Gone> {
+    let paths = paths().into_iter().chain(calls()).chain(memory());
+    let paths = paths.chain(sockets());
     let closed = if network { Vec::new() } else { connections() };
     // The socket to the parent is open a second time beside descriptor 0.
-    let descriptors = [("other descriptors", inherited <= 1)];
+    let descriptors = [
+        ("other descriptors", before.descriptors <= 1),
+        ("be inspected by others", !before.inspected),
+        ("standard descriptors of others", own(1) && own(2)),
+    ];
     for (name, held) in paths.chain(closed).chain(descriptors) {
         voice.say(&Frame::Attempt {
             held,
@@ -66,6 +99,12 @@ fn paths() -> Vec<(&'static str, bool)> {
 
 fn is_open(fd: libc::c_long) -> bool {
     raw::system_call(libc::SYS_fcntl, fd, libc::F_GETFD.into(), 0).is_ok()
+}
+
+/// Whether a standard descriptor is that which this process opened.
+fn own(fd: libc::c_long) -> bool {
+    let flags = raw::system_call(libc::SYS_fcntl, fd, libc::F_GETFL.into(), 0);
+    flags.is_ok_and(|flags| flags & i64::from(libc::O_APPEND) != 0)
 }
 
 fn tried(number: libc::c_long, a: libc::c_long, b: libc::c_long, c: libc::c_long) -> bool {
@@ -129,6 +168,31 @@ fn connections() -> Vec<(&'static str, bool)> {
     ]
 }
 
+/// Memory that the limit of the process does not count.
+fn memory() -> Vec<(&'static str, bool)> {
+    let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let protect = |how: libc::c_int| tried(libc::SYS_mprotect, 0, 0, how.into());
+    vec![
+        (
+            "shared memory",
+            refused(raw::map(libc::MAP_SHARED | libc::MAP_ANONYMOUS)),
+        ),
+        (
+            "memory that grows downwards",
+            refused(raw::map(private | libc::MAP_GROWSDOWN)),
+        ),
+        (
+            "memory in huge pages",
+            refused(raw::map(private | libc::MAP_HUGETLB)),
+        ),
+        (
+            "keep memory that cannot be written to",
+            protect(libc::PROT_READ),
+        ),
+        ("keep memory that cannot be read", protect(libc::PROT_NONE)),
+    ]
+}
+
 /// Calls that no guest's process needs.
 fn calls() -> Vec<(&'static str, bool)> {
     vec![
@@ -171,6 +235,10 @@ fn calls() -> Vec<(&'static str, bool)> {
         (
             "outlive the parent",
             tried(libc::SYS_prctl, libc::PR_SET_PDEATHSIG.into(), NONE, 0),
+        ),
+        (
+            "change the flags of a file",
+            tried(libc::SYS_fcntl, 0, libc::F_SETFL.into(), 0),
         ),
         ("own a descriptor", tried(libc::SYS_fcntl, 0, 8, 0)),
         (

@@ -81,6 +81,12 @@ async fn the_cage_holds_against_what_a_guest_that_broke_out_would_try() {
     for name in [
         "read /etc/passwd",
         "connect to this machine",
+        "shared memory",
+        "change the flags of a file",
+        "standard descriptors of others",
+        "be inspected by others",
+        "memory that grows downwards, with the network's grant",
+        "keep memory that cannot be written to",
         "open a socket of UDP, with the network's grant",
     ] {
         assert!(attempts.iter().any(|a| a.name == name), "{name}");
@@ -361,6 +367,42 @@ fn runs_hold_none_of_the_threads_that_others_need() {
         assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
         runs.iter().for_each(tokio::task::JoinHandle::abort);
     });
+}
+
+/// A limit of a process, as the kernel shows it.
+fn shown(pid: u32, limit: &str) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix(limit))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_has_all_its_memories_and_its_process_no_more_addresses_than_they_need() {
+    let bench = Bench::new().await;
+    let memories = "(memory 1)".repeat(31);
+    let touch: String = (0..32)
+        .map(|n| format!("(i32.store {n} (i32.const 65532) (i32.const 1))"))
+        .collect();
+    let wat = |then: &str| {
+        format!(
+            "(module (memory (export \"memory\") 1) {memories} (func (export \"_start\") {touch} {then}))"
+        )
+    };
+    let ended = bench.run(&wat(""), bench.job()).await;
+    assert_eq!(ended.status, Status::Ok, "{}", ended.reason);
+    let loops = bench.text(&wat("(loop (br 0))"));
+    let mut job = bench.job();
+    endless(&mut job);
+    let sandbox = bench.sandbox.clone();
+    let run = tokio::spawn(async move { sandbox.run(loops, job, |_: &[u8]| {}).await });
+    until("a guest with these limits", || {
+        descendants().into_iter().any(|pid| {
+            shown(pid, "Max address space").is_some_and(|most| most <= 256 << 30)
+                && shown(pid, "Max stack size").is_some_and(|most| most <= 8 << 20)
+        })
+    })
+    .await;
+    run.abort();
 }
 
 #[tokio::test]
