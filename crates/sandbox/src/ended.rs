@@ -36,7 +36,7 @@ pub enum Status {
     Module,
     /// It ran longer than its limit.
     Time,
-    /// An input is missing or unusable.
+    /// An input is missing or unusable, or the program takes more to compile than there is for one here.
     Input,
     /// This machine failed.
     Internal,

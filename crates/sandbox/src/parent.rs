@@ -6,4 +6,5 @@ pub(crate) mod keep;
 pub(crate) mod kid;
 pub(crate) mod nursery;
 pub(crate) mod pool;
+pub(crate) mod refused;
 pub(crate) mod resolve;

@@ -19,6 +19,7 @@ use crate::{
         keep::Keeper,
         nursery::Nursery,
         pool::Pool,
+        refused::Refused,
         resolve,
     },
     wire::{Frame, Frames, Order, Run},
@@ -53,6 +54,7 @@ struct Inner {
     layers: u32,
     /// One program is compiled at a time.
     compiling: Semaphore,
+    refused: Refused,
 }
 
 /// One attempt of the self-test.
@@ -85,6 +87,7 @@ impl Sandbox {
                 cache,
                 layers,
                 compiling: Semaphore::new(1),
+                refused: Refused::default(),
             }),
         })
     }
@@ -267,14 +270,18 @@ fn broken(what: &str) -> Ended {
     Ended::new(Status::Internal, what)
 }
 
-/// Why no code came of a compilation, which on another machine may get on.
-fn uncompiled(silence: Silence) -> Ended {
-    match silence {
-        Silence::Time | Silence::Gone => {
-            broken("its compilation took more time or memory than there is for one here")
-        }
-        silence => silence.ended(&COMPILE),
-    }
+/// A program that took too much to compile. Another machine may get on, so this is no result, and the task brought it on, so it is no
+/// fault of this machine.
+fn uncompiled() -> Ended {
+    Ended::new(
+        Status::Input,
+        "its compilation takes more time or memory than there is for one here",
+    )
+}
+
+/// Whether a compilation ended since it took too much, as opposed to a fault.
+fn took_too_much(silence: &Silence) -> bool {
+    matches!(silence, Silence::Time | Silence::Gone)
 }
 
 /// Opens inputs: path, file, length.
@@ -314,6 +321,9 @@ impl Inner {
             loaded => {
                 if let Err(error) = loaded {
                     tracing::warn!(%error, "compiled code cannot be read; the program is compiled anew");
+                }
+                if self.refused.knows(digest, Instant::now()) {
+                    return Err(uncompiled());
                 }
                 self.compile(program.clone()).await?
             }
@@ -375,7 +385,11 @@ impl Inner {
                 ..
             }) => return Err(broken(&reason)),
             Ok(_) => return Err(broken("its compiler said what it may not")),
-            Err(silence) => return Err(uncompiled(silence)),
+            Err(silence) if took_too_much(&silence) => {
+                self.refused.add(digest, Instant::now());
+                return Err(uncompiled());
+            }
+            Err(silence) => return Err(silence.ended(&COMPILE)),
         }
         let sealed = memory
             .seal()
@@ -400,8 +414,11 @@ mod tests {
     #[test]
     fn a_compilation_that_this_machine_ended_says_nothing_about_the_program() {
         let full = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
-        for silence in [Silence::Time, Silence::Gone, Silence::Memory(full)] {
-            assert_eq!(uncompiled(silence).status, Status::Internal);
-        }
+        let memory = Silence::Memory(full);
+        assert!(!took_too_much(&memory));
+        assert_eq!(memory.ended(&COMPILE).status, Status::Internal);
+        assert!(took_too_much(&Silence::Time) && took_too_much(&Silence::Gone));
+        // Neither a result nor a fault of the node.
+        assert_eq!(uncompiled().status, Status::Input);
     }
 }

@@ -44,6 +44,16 @@ fn kill(pid: u32) {
     }
 }
 
+/// Ends children that have used more processor time than a start takes.
+pub(crate) fn kill_those_that_work() {
+    let servers = servers();
+    for pid in descendants() {
+        if !servers.contains(&pid) && field::<u64>(pid, 14).is_some_and(|ticks| ticks > 3) {
+            kill(pid);
+        }
+    }
+}
+
 /// Processes of guests that this process has, at any depth.
 fn descendants() -> Vec<u32> {
     let pids = fs::read_dir("/proc")
