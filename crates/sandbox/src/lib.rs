@@ -2,8 +2,9 @@
 //!
 //! **Promises.** [`Sandbox::run`] runs a module (WASI preview 1) or a component (preview 2) and says how it ended: the status of a
 //! receipt, a reason for people, the fuel burned and the files left. Same program, arguments, inputs, seed and start give the same
-//! status, fuel and files on every machine, unless a grant gives that up. A program reaches no file, process, name or address of
-//! this machine. Each message of a child is checked, for none is trusted. Dropping a run ends its process and removes what it left.
+//! status, fuel and files on every machine, unless a grant gives that up. A program reaches no file, process or name of this
+//! machine, and no address but those that its job grants. Each message of a child is checked, for none is trusted. Dropping a run
+//! ends its process and removes what it left.
 //!
 //! **Below:** `wasmtime` and the kernel. **Above:** the worker. **Source:** chapter 10 of the profile, "Life of a task".
 //!
@@ -14,13 +15,16 @@
 //!   are the job's start.
 //! - **Clocks** are virtual. Each reading moves them on by 10 µs, each sleep by its length. **Randomness** comes from the job's seed.
 //! - **Network**: components only, TCP only, to the hosts and ports of the policy. The parent looks names up before the start.
-//!   Private addresses stay closed. The grant brings the machine's clocks with it.
+//!   The engine refuses private addresses, and this machine's own. It alone does: with the grant, a guest that breaks out of the engine
+//!   reaches every address that this machine reaches over TCP, those two kinds included. The grant brings the machine's clocks with it.
 //! - **Time** has no code of its own in the program: a guest hands control back after each slice of fuel, and the parent ends the
 //!   process at the limit. The deterministic limit is fuel, so instructions for epochs would cost speed and add nothing.
 //! - **Layers** around a process: user nobody, namespaces (user, mount, pid, network, ipc), an empty read-only root, landlock, a list
 //!   of system calls, resource limits. [`Sandbox::layers`] names those that this machine closes, [`Sandbox::self_test`] tries them.
-//! - **Processes** are forks of one that has loaded the program and made the engine, and runs no guest. So the addresses of one guest's
-//!   process tell those of its neighbours: the layers do not build on their being secret.
+//!   A child that lacks one which the first child had takes no program.
+//! - **Processes** are forks of one that has loaded this executable and made the engine, but runs no guest. So one guest's process tells
+//!   the addresses, the guards of stacks and pointers and the hash keys of its neighbours: the layers do not build on these being secret.
+//! - **Memory** of a process is private: what it can write to, its stack and its addresses each have a limit.
 //! - **Code** is compiled once per program and engine, by a child, and cached under the node's key.
 //! - Recursion ends with a trap at 1 MiB of stack. Machines differ in how deep that is.
 //!
