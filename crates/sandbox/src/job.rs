@@ -92,7 +92,7 @@ pub struct Grants {
 /// Where a program with the network's grant may connect to, over TCP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkPolicy {
-    /// Names or addresses, each with its port. Private addresses stay closed, whatever a name resolves to.
+    /// Names or addresses, each with its port. The engine refuses private ones, whatever a name resolves to.
     pub hosts: Vec<(String, u16)>,
 }
 

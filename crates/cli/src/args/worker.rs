@@ -124,7 +124,7 @@ pub(crate) struct NodeFlags {
     /// takes one such task at a time.
     #[arg(long, value_name = "BITS")]
     pub(crate) relay: Option<u64>,
-    /// Give the network to programs whose tasks have the grant. Private addresses stay closed to them.
+    /// Give the network to programs whose tasks have the grant. Only the engine keeps private addresses closed to them.
     #[arg(long)]
     pub(crate) allow_network: bool,
 }
