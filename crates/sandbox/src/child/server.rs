@@ -1,4 +1,4 @@
-//! The process that children are forks of: it has loaded the program and made the engine once, so that a child begins sooner.
+//! The process that children are forks of: it has loaded this executable and made the engine once, so that a child begins sooner.
 //!
 //! It runs no guest, reads nothing of one, and has no thread. All its children have their memory at the same addresses. Each child closes
 //! a cage of its own.
