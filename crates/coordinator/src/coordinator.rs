@@ -285,6 +285,7 @@ impl<P: Placer> Coordinator<P> {
             Request::PutJob(job) => self.put_job(caller, &job),
             Request::Job(ns, name) => self.job(caller, ns, name),
             Request::DeleteJob(ns, name) => self.delete_job(caller, ns, name),
+            Request::LastJob(ns, name) => self.last_job(caller, ns, name),
             Request::Jobs { ns, after, n } => Ok(self.list_jobs(caller, &ns, after, n)),
             Request::Tasks {
                 ns,

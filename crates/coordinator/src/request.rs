@@ -97,6 +97,8 @@ pub enum Request {
     Job(Word, Word),
     /// `DEL jobs/<ns>/<name>`.
     DeleteJob(Word, Word),
+    /// The last version of a job, for the process that runs the coordinator.
+    LastJob(Word, Word),
     /// The jobs, for the process that runs the coordinator.
     Jobs {
         /// Namespace; empty means all.
@@ -182,6 +184,8 @@ pub enum Reply {
     Plan(Box<Plan>),
     /// The signed job.
     Job(Box<[u8]>),
+    /// The last version of a job.
+    LastJob(LastJob),
     /// A page of jobs.
     Jobs(JobPage),
     /// A page of tasks.
@@ -207,6 +211,17 @@ pub enum Reply {
         /// Whether these bytes are new.
         store: bool,
     },
+}
+
+/// The last version of a job, which the next one follows. A deleted job keeps it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LastJob {
+    /// Key of its owner. No other key can state a version of it.
+    pub owner: [u8; 32],
+    /// Number of the version.
+    pub ver: u64,
+    /// Whether the job is deleted.
+    pub deleted: bool,
 }
 
 /// A job in a list.

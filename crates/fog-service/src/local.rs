@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use betanet_blobs::{Digest as BlobDigest, Error as BlobError};
-use betanet_coordinator::{Caller, Reply, Request};
+use betanet_coordinator::{Caller, LastJob, Reply, Request};
 use betanet_fog::bodies::{Plan, Status, TokenRequest};
 use betanet_fog::{Digest, Job, Refusal, RefusalCode, Signed, Task, TaskId, Word};
 use betanet_keys::PublicKey;
@@ -190,6 +190,20 @@ impl Local {
         match self.ask(Request::Job(ns, name)).await? {
             Reply::Job(envelope) => Signed::<Job>::restore(&envelope),
             _ => Err(odd()),
+        }
+    }
+
+    /// The last version of a job, deleted ones included; `None` for a job that never was.
+    ///
+    /// # Errors
+    ///
+    /// The refusal.
+    pub async fn last_job(&self, ns: Word, name: Word) -> Result<Option<LastJob>, Refusal> {
+        match self.ask(Request::LastJob(ns, name)).await {
+            Ok(Reply::LastJob(last)) => Ok(Some(last)),
+            Ok(_) => Err(odd()),
+            Err(refusal) if refusal.code == RefusalCode::Unknown => Ok(None),
+            Err(refusal) => Err(refusal),
         }
     }
 

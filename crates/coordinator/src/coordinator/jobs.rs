@@ -10,7 +10,7 @@ use super::{Coordinator, Served, UNKNOWN};
 use crate::life::End;
 use crate::placer::Placer;
 use crate::record::Change;
-use crate::request::{Caller, JobPage, JobSummary, Reply};
+use crate::request::{Caller, JobPage, JobSummary, LastJob, Reply};
 use crate::state::tokens::{JOBS_MAX, JobRow};
 
 /// Tasks and jobs that one list looks at: a page may be short and still have a next one.
@@ -89,6 +89,17 @@ impl<P: Placer> Coordinator<P> {
             return Err(UNKNOWN);
         }
         Ok(Reply::Job(job.envelope.clone()))
+    }
+
+    /// The last version of a job, deleted ones included.
+    pub(super) fn last_job(&self, caller: &Caller, ns: Word, name: Word) -> Served {
+        Self::may_see(caller, &ns)?;
+        let job = self.state.jobs.get(&(ns, name)).ok_or(UNKNOWN)?;
+        Ok(Reply::LastJob(LastJob {
+            owner: job.owner,
+            ver: job.ver,
+            deleted: job.envelope.is_empty(),
+        }))
     }
 
     fn summary(&self, (ns, name): &(Word, Word), job: &JobRow) -> JobSummary {

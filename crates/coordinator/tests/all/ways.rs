@@ -1,6 +1,6 @@
 //! Dependencies, jobs, retries, verification, preemption, and what can be read.
 
-use betanet_coordinator::{Caller, Item, Reply, Request};
+use betanet_coordinator::{Caller, Item, LastJob, Reply, Request};
 use betanet_fog::{
     Assignment, Input, Job, List, Outcome, Output, OutputFile, Placement, RefusalCode, Resources,
     Retry, Signed, Source, TaskId, TaskState, Tier, Verification, Verify,
@@ -175,6 +175,18 @@ fn jobs_have_versions_and_the_tasks_of_the_old_one_alone_are_cancelled() {
     assert!(tasks.iter().all(|t| w.state(*t) == TaskState::Cancelled));
     let read = Request::Job("lab".parse().unwrap(), "nightly".parse().unwrap());
     assert_eq!(w.refused(me.clone(), read), RefusalCode::Unknown);
+    let last = |name: &str| Request::LastJob("lab".parse().unwrap(), name.parse().unwrap());
+    let (owner, ver, deleted) = (*user.public().as_bytes(), 2, true);
+    let told = Reply::LastJob(LastJob {
+        owner,
+        ver,
+        deleted,
+    });
+    assert_eq!(w.ask(me.clone(), last("nightly")), Ok(told));
+    assert_eq!(w.refused(me.clone(), last("no")), RefusalCode::Unknown);
+    let mut stranger = caller(&identity(21), false);
+    stranger.namespaces.clear();
+    assert_eq!(w.refused(stranger, last("nightly")), RefusalCode::Role);
     assert_eq!(
         w.refused(me.clone(), job(1, &[])),
         RefusalCode::Version,
