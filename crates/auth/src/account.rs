@@ -8,7 +8,7 @@ use betanet_fog::Word;
 use betanet_wire::{cbor, message};
 
 use crate::webauthn::Passkey;
-use crate::{AccountId, Error, Grant, Grants, PasswordHash, Role};
+use crate::{AccountId, Error, Grant, Grants, PasskeyFault, PasswordHash, Role};
 
 /// Most accounts.
 pub const ACCOUNTS_MAX: usize = 1 << 14;
@@ -328,16 +328,20 @@ impl Accounts {
         self.get(id).ok_or(Error::Unknown)
     }
 
-    /// Replaces a passkey after it was used: its counter has risen.
+    /// Replaces a passkey after it was used. Another use may have been stored since its login was checked: of two with the same counter,
+    /// only the first counts.
     ///
     /// # Errors
     ///
-    /// [`Error::Unknown`].
-    pub fn set_passkey(&mut self, id: AccountId, passkey: Passkey) -> Result<&Account, Error> {
+    /// [`Error::Unknown`]; [`PasskeyFault::Counter`] if its counter has not risen.
+    pub fn use_passkey(&mut self, id: AccountId, used: Passkey) -> Result<&Account, Error> {
         let account = self.of(id)?;
         let mut all = account.passkeys.iter_mut();
-        let old = all.find(|p| p.id == passkey.id);
-        *old.ok_or(Error::Unknown)? = passkey;
+        let old = all.find(|p| p.id == used.id).ok_or(Error::Unknown)?;
+        if !old.counts_up_to(used.count) {
+            return Err(PasskeyFault::Counter.into());
+        }
+        *old = used;
         Ok(account)
     }
 

@@ -23,7 +23,7 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use crate::PasskeyFault;
 use crate::json::Object;
 
-pub use challenge::{CHALLENGES_MAX, Challenges, Purpose};
+pub use challenge::{CHALLENGES_MAX, Challenges, Purpose, REGISTRATIONS_MAX};
 use data::{AuthenticatorData, CoseKey};
 
 /// Longest client data.
@@ -75,6 +75,13 @@ message! {
         req "count" count: u64,
         /// Whether the authenticator may copy it to other devices.
         req "backup" backup: bool,
+    }
+}
+
+impl Passkey {
+    /// Whether a use with this counter is newer than the last one. An authenticator without a counter says 0 each time.
+    pub(crate) const fn counts_up_to(&self, count: u64) -> bool {
+        count > self.count || (count == 0 && self.count == 0)
     }
 }
 
@@ -217,7 +224,7 @@ pub fn log_in(
     let signed = [assertion.authenticator, &client].concat();
     verify(passkey, &signed, assertion.signature)?;
     let count = u64::from(data.count);
-    if (count != 0 || passkey.count != 0) && count <= passkey.count {
+    if !passkey.counts_up_to(count) {
         return Err(PasskeyFault::Counter);
     }
     Ok(Passkey {

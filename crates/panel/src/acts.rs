@@ -216,15 +216,19 @@ pub(crate) async fn refresh(cx: &Cx, token: &str) -> Result<Tokens, Fault> {
     .await
 }
 
+/// Checks the caller's own password, which somebody who only has its session does not know.
+pub(crate) async fn own_password(cx: &Cx, password: &str) -> Result<Account, Fault> {
+    let name = cx.who()?.name.clone();
+    match guessed(cx, &name, password).await {
+        Err(Fault::Auth(AuthError::Credentials)) => Err(Fault::Password),
+        guessed => guessed,
+    }
+}
+
 /// Replaces the caller's own password, which ends its sessions and tokens.
 pub(crate) async fn set_password(cx: &Cx, old: &str, new: &str) -> Result<(), Fault> {
-    let who = cx.who()?;
-    let name = who.name.clone();
-    let account = match guessed(cx, &name, old).await {
-        Err(Fault::Auth(AuthError::Credentials)) => return Err(Fault::Field("old")),
-        guessed => guessed?,
-    };
-    let hash = cx.shared.hash(true, new, &name).await?;
+    let account = own_password(cx, old).await?;
+    let hash = cx.shared.hash(true, new, &account.name).await?;
     cx.change(move |core, _, tx| {
         core.accounts.live(account.id, account.generation)?;
         let before = account.to_bytes();

@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     Unavailable,
     /// A field is missing or out of its bounds.
     Field(&'static str),
+    /// The caller's own password is not that.
+    Password,
     /// A field that the request does not have.
     UnknownField,
     /// There is no such page or entry.
@@ -65,7 +67,7 @@ impl Fault {
                 code => code.status(),
             },
             Self::Unavailable | Self::Busy => 503,
-            Self::Field(_) | Self::UnknownField => 400,
+            Self::Field(_) | Self::Password | Self::UnknownField => 400,
             Self::Missing => 404,
             Self::Source => 502,
             Self::Method => 405,
@@ -98,6 +100,7 @@ impl Fault {
             }
             Self::Unavailable => Unavailable.to_string(),
             Self::Field(name) => format!("{name} is missing or out of its bounds"),
+            Self::Password => "the present password is another one".to_owned(),
             Self::UnknownField => "the request has a field that is not known here".to_owned(),
             Self::Missing => "there is no such page or entry".to_owned(),
             Self::Method => "this path takes other methods".to_owned(),
@@ -122,7 +125,7 @@ impl Fault {
             },
             Self::Fog(refusal) => refusal.code.as_str(),
             Self::Unavailable => "unavailable",
-            Self::Field(_) => "bad_value",
+            Self::Field(_) | Self::Password => "bad_value",
             Self::UnknownField => "unknown_field",
             Self::Missing => "unknown",
             Self::Method => "method",
@@ -138,6 +141,7 @@ impl Fault {
     pub(crate) const fn verdict(self) -> Verdict {
         match self {
             Self::Auth(error) => Verdict::of(&Err(error)),
+            Self::Password => Verdict::Denied,
             _ => Verdict::Failed,
         }
     }

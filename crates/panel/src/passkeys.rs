@@ -72,7 +72,7 @@ fn origin(cx: &Cx) -> String {
     format!("{scheme}://{}", cx.host.as_deref().unwrap_or_default())
 }
 
-/// Registers a passkey for the caller.
+/// Registers a passkey for the caller, which outlasts its session: so its password is asked for.
 pub(crate) async fn register(cx: &Cx, fields: &Fields) -> Result<(), Fault> {
     let id = cx.who()?.caller.account;
     let name = fields.get("name");
@@ -84,6 +84,7 @@ pub(crate) async fn register(cx: &Cx, fields: &Fields) -> Result<(), Fault> {
     let domain = domain(cx).ok_or(Fault::Missing)?;
     let purpose = Purpose::Register(id);
     let challenge = challenge(cx, &client, purpose)?;
+    let known = acts::own_password(cx, fields.raw("password")).await?;
     let origin = origin(cx);
     let want = Expected {
         challenge: &challenge,
@@ -96,7 +97,7 @@ pub(crate) async fn register(cx: &Cx, fields: &Fields) -> Result<(), Fault> {
     let now = cx.shared.desk.now().mono;
     cx.shared.challenges().end(now, &challenge, purpose)?;
     cx.change(move |core, _, tx| {
-        let before = core.accounts.get(id).ok_or(AuthError::Unknown)?.to_bytes();
+        let before = core.accounts.live(id, known.generation)?.to_bytes();
         let account = core.accounts.add_passkey(id, passkey)?;
         tx.account(account);
         let noted = Noted::on(id.to_string());
@@ -155,15 +156,10 @@ pub(crate) async fn log_in(cx: &Cx, fields: &Fields) -> Result<LoggedIn, Fault> 
         .challenges()
         .end(now, &challenge, Purpose::LogIn)?;
     let stored = cx.shared.desk.with(move |core, _, tx| {
-        let known = core.accounts.live(account.id, account.generation)?;
-        let seen = known.passkeys.iter().find(|p| p.id == used.id);
-        // Another login with it may have been stored meanwhile.
-        if seen.ok_or(AuthError::Unknown)?.count > used.count {
-            return Err(AuthError::Passkey(PasskeyFault::Counter));
-        }
-        let account = core.accounts.set_passkey(account.id, used)?.clone();
+        core.accounts.live(account.id, account.generation)?;
+        let account = core.accounts.use_passkey(account.id, used)?.clone();
         tx.account(&account);
-        Ok(account)
+        Ok::<_, AuthError>(account)
     });
     acts::opened(cx, stored.await??).await
 }

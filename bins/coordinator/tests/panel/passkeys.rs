@@ -81,7 +81,16 @@ fn a_passkey_is_registered_used_and_refused_for_a_wrong_origin() {
     let ready =
         |id: &str| format!("document.querySelector('[data-testid={id}]')?.hidden === false");
     browser.until("the form of a passkey", &ready("add-passkey-button"));
+    // A session alone makes no passkey: that would outlast it.
     browser.fill("#k-name", "laptop");
+    browser.fill("#k-password", "not the password");
+    browser.click("add-passkey-button");
+    let why = browser.see("error-notification");
+    assert!(why.contains("password is another one"), "{why}");
+    browser.open(&format!("{panel}settings"));
+    browser.until("the form of a passkey", &ready("add-passkey-button"));
+    browser.fill("#k-name", "laptop");
+    browser.fill("#k-password", "xK9!rQ2#vB7z");
     browser.click("add-passkey-button");
     browser.see("success-notification");
     assert!(browser.see("passkey").contains("laptop"));

@@ -5,8 +5,10 @@ use betanet_machine::{Rng, Time};
 
 use crate::{AccountId, Error, ServerKey};
 
-/// Most answered challenges that are remembered.
+/// Most answered challenges that are remembered: of logins, and as many of registrations.
 pub const CHALLENGES_MAX: usize = 1 << 16;
+/// Most of them that are registrations of one account.
+pub const REGISTRATIONS_MAX: usize = 32;
 /// Life of a challenge.
 const LIFE: core::time::Duration = core::time::Duration::from_secs(300);
 /// Bytes of a challenge before its keyed hash: when it was made, and 8 random ones.
@@ -24,11 +26,13 @@ pub enum Purpose {
 /// Challenges that this process gives out. Each counts for five minutes, for its own purpose, until it was answered.
 ///
 /// A challenge carries its time under a keyed hash, so one that waits takes no room, and nobody can keep others from theirs.
-/// Only answered ones are remembered, and each answer was signed by a passkey.
+/// Only answered ones are remembered. A passkey signed each answer to a login. With the attestation `none`, nothing signs a registration:
+/// those are counted apart, and for each account.
 #[derive(Debug)]
 pub struct Challenges {
     key: ServerKey,
-    answered: BTreeMap<[u8; 32], Time>,
+    logins: BTreeMap<[u8; 32], Time>,
+    registrations: BTreeMap<(AccountId, [u8; 32]), Time>,
 }
 
 impl Challenges {
@@ -37,7 +41,8 @@ impl Challenges {
     pub const fn new(key: ServerKey) -> Self {
         Self {
             key,
-            answered: BTreeMap::new(),
+            logins: BTreeMap::new(),
+            registrations: BTreeMap::new(),
         }
     }
 
@@ -80,28 +85,49 @@ impl Challenges {
         let made = Time::from_micros(u64::from_be_bytes(*made));
         let ours = same(&self.seal(*plain, purpose), challenge);
         let in_time = made <= now && now - made < LIFE;
-        match ours && in_time && !self.answered.contains_key(challenge) {
+        let answered = match purpose {
+            Purpose::LogIn => self.logins.contains_key(challenge),
+            Purpose::Register(id) => self.registrations.contains_key(&(id, *challenge)),
+        };
+        match ours && in_time && !answered {
             true => Ok(()),
             false => Err(Error::Expired),
         }
     }
 
-    /// Ends a challenge whose answer has a good signature. Of two equal answers, only the first passes.
+    /// Ends a challenge whose answer is right. Of two equal answers, only the first passes.
     ///
     /// # Errors
     ///
-    /// Those of [`Challenges::check`]; [`Error::Wait`] while too many were answered.
+    /// Those of [`Challenges::check`]; [`Error::Wait`] while too many were answered, at all or by the account.
     pub fn end(&mut self, now: Time, challenge: &[u8; 32], purpose: Purpose) -> Result<(), Error> {
         self.check(now, challenge, purpose)?;
-        if self.answered.len() >= CHALLENGES_MAX {
-            self.answered.retain(|_, at| now - *at < LIFE);
-        }
-        if self.answered.len() >= CHALLENGES_MAX {
+        let full = match purpose {
+            Purpose::LogIn => full(&mut self.logins, now),
+            Purpose::Register(id) => {
+                let own = (id, [0; 32])..=(id, [0xff; 32]);
+                let lives = |at: &Time| now - *at < LIFE;
+                let own = self.registrations.range(own).filter(|(_, at)| lives(at));
+                own.count() >= REGISTRATIONS_MAX || full(&mut self.registrations, now)
+            }
+        };
+        if full {
             return Err(Error::Wait(1000));
         }
-        self.answered.insert(*challenge, now);
+        match purpose {
+            Purpose::LogIn => self.logins.insert(*challenge, now),
+            Purpose::Register(id) => self.registrations.insert((id, *challenge), now),
+        };
         Ok(())
     }
+}
+
+/// Whether there is no room, once those that have expired are forgotten.
+fn full<K: Ord>(answered: &mut BTreeMap<K, Time>, now: Time) -> bool {
+    if answered.len() >= CHALLENGES_MAX {
+        answered.retain(|_, at| now - *at < LIFE);
+    }
+    answered.len() >= CHALLENGES_MAX
 }
 
 #[cfg(test)]
@@ -156,6 +182,25 @@ mod tests {
         let late = Time::ZERO + LIFE;
         let next = all.issue(late, Purpose::LogIn, &mut rng);
         assert_eq!(all.end(late, &next, Purpose::LogIn), Ok(()));
-        assert_eq!(all.answered.len(), 1);
+        assert_eq!(all.logins.len(), 1);
+    }
+
+    #[test]
+    fn registrations_of_one_account_keep_no_other_and_no_login_out() {
+        let mut rng = Rng::new(&Seed::from_number(1));
+        let mut all = Challenges::new(ServerKey::new([1; 32]));
+        let mut register = |now, id: u8| {
+            let purpose = Purpose::Register(AccountId([id; 16]));
+            let c = all.issue(now, purpose, &mut rng);
+            all.end(now, &c, purpose)
+        };
+        for _ in 0..REGISTRATIONS_MAX {
+            assert_eq!(register(Time::ZERO, 1), Ok(()));
+        }
+        assert_eq!(register(Time::ZERO, 1), Err(Error::Wait(1000)));
+        assert_eq!(register(Time::ZERO, 0), Ok(()));
+        assert_eq!(register(Time::ZERO, 2), Ok(()));
+        assert_eq!(register(Time::ZERO + LIFE, 1), Ok(()));
+        assert!(all.logins.is_empty());
     }
 }

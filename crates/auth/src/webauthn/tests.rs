@@ -371,6 +371,36 @@ fn only_the_registered_key_signs() {
 }
 
 #[test]
+fn of_two_uses_with_one_counter_only_the_first_is_stored() {
+    let mut soft = Soft::new(Algorithm::EdDsa);
+    let passkey = enrol(&soft).unwrap();
+    let mut all = crate::Accounts::default();
+    let id = all
+        .add(1, [1; 16], "a", crate::Grants::default(), None)
+        .unwrap()
+        .id;
+    all.add_passkey(id, passkey.clone()).unwrap();
+    // Two logins at once: both are checked against the counter that is stored.
+    soft.count = 2;
+    let (one, two) = (come(&soft, &passkey), come(&soft, &passkey));
+    assert!(all.use_passkey(id, one.unwrap()).is_ok());
+    let late = all.use_passkey(id, two.unwrap()).err();
+    assert_eq!(late, Some(PasskeyFault::Counter.into()));
+    // An authenticator without a counter has no newer one.
+    let mut none = Passkey {
+        id: vec![9],
+        count: 0,
+        ..passkey
+    };
+    all.add_passkey(id, none.clone()).unwrap();
+    assert!(all.use_passkey(id, none.clone()).is_ok());
+    assert!(all.use_passkey(id, none.clone()).is_ok());
+    none.id = vec![8];
+    let unknown = all.use_passkey(id, none).err();
+    assert_eq!(unknown, Some(crate::Error::Unknown));
+}
+
+#[test]
 fn a_name_is_cut_and_an_account_has_each_passkey_once() {
     let soft = Soft::new(Algorithm::EdDsa);
     let (client, object) = soft.create(&CHALLENGE);

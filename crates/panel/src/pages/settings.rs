@@ -29,7 +29,7 @@ fn password(cx: &Cx) -> Markup {
             form.stack method="post" action="/settings/password" data-testid="password-form" {
                 (page::token(cx))
                 div { label for="p-old" { "Present password" } input #p-old type="password" name="old" required autocomplete="current-password"; }
-                div { label for="p-new" { "New password" } input #p-new type="password" name="new" required autocomplete="new-password"; p.soft { "12 to 128 characters, not easy to guess. All sessions and tokens end." } }
+                div { label for="p-new" { "New password" } input #p-new type="password" name="new" required autocomplete="new-password"; p.soft { "12 to 128 characters, not easy to guess. All sessions and tokens end. Passkeys stay: remove those that you do not know." } }
                 div { button { "Change the password" } }
             }
         }
@@ -65,6 +65,7 @@ fn passkeys(cx: &Cx, me: &Account) -> Markup {
                     data-user=(base64url(&me.id.0)) data-name=(me.name) data-known=(known.join(" ")) {
                     (page::token(cx))
                     input type="hidden" name="client"; input type="hidden" name="attestation";
+                    div { label for="k-password" { "Present password" } input #k-password type="password" name="password" required autocomplete="current-password"; }
                     div { label for="k-name" { "Name" } input #k-name name="name" required maxlength="64" spellcheck="false"; }
                     p.soft data-passkey-none { "Passkeys need script, and a browser that has them." }
                     div { button data-testid="add-passkey-button" hidden { "Add a passkey" } }
@@ -188,7 +189,7 @@ pub(crate) async fn set_password(cx: Cx) -> Result<Done, Fault> {
 /// `POST /settings/passkeys`
 pub(crate) async fn add_passkey(cx: Cx) -> Result<Done, Fault> {
     let fields = cx.fields();
-    fields.only(&["name", "client", "attestation"])?;
+    fields.only(&["name", "password", "client", "attestation"])?;
     passkeys::register(&cx, &fields).await?;
     Ok(Done::audited(reply::see_other("/settings?done=passkey")))
 }

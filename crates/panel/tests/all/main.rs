@@ -10,6 +10,7 @@ mod hostile;
 mod jobs;
 mod ledger;
 mod panel;
+mod passkeys;
 mod rights;
 mod sources;
 mod world;
