@@ -20,7 +20,7 @@ words! {
         Submitter = "submitter",
         /// Manages nodes, beside the rights of a submitter.
         Operator = "operator",
-        /// Manages vouchers.
+        /// Reads keysets, balances and holds, and manages vouchers.
         Treasurer = "treasurer",
         /// Reads everything, including the audit log, and changes nothing.
         Auditor = "auditor",
@@ -34,7 +34,7 @@ words! {
     pub enum Permission {
         /// The account's own password, sessions, tokens and passkeys.
         Own = "own",
-        /// Overview, nodes, network and names.
+        /// Overview, nodes, network, names and governance.
         Look = "look",
         /// Tasks and jobs of a namespace.
         ReadWork = "read-work",
@@ -42,7 +42,7 @@ words! {
         Submit = "submit",
         /// Registration, drain and maintenance of nodes; changes of names.
         Operate = "operate",
-        /// Keysets, issue, redemption and alarms.
+        /// Keysets, issue, redemption and alarms; balances and holds of tokens.
         ReadTreasury = "read-treasury",
         /// Changes to keysets and balances.
         Treasury = "treasury",

@@ -155,8 +155,8 @@ pub const ROUTES: &[Route] = &[
     get("namesPage", "/names", P::Look),
     get("namePage", "/names/{id}", P::Look),
     get("nameProof", "/names/{id}/proof", P::Look),
-    get("vouchersPage", "/vouchers", P::Look),
-    get("tokensPage", "/tokens", P::Look),
+    get("vouchersPage", "/vouchers", P::ReadTreasury),
+    get("tokensPage", "/tokens", P::ReadTreasury),
     get("governancePage", "/governance", P::Look),
     get("auditPage", "/audit", P::ReadAudit),
     get("settingsPage", "/settings", P::Own),
@@ -234,7 +234,7 @@ pub const ROUTES: &[Route] = &[
     get("listPeers", "/api/v1/peers", P::Look),
     get("listNames", "/api/v1/names", P::Look),
     get("getName", "/api/v1/names/{id}", P::Look),
-    get("listKeysets", "/api/v1/keysets", P::Look),
+    get("listKeysets", "/api/v1/keysets", P::ReadTreasury),
     get("readAudit", "/api/v1/audit", P::ReadAudit),
     get("auditHead", "/api/v1/audit/head", P::ReadAudit),
     get("listAccounts", "/api/v1/accounts", P::Manage),
@@ -502,6 +502,10 @@ mod tests {
             &[Viewer, Submitter, Operator, Treasurer, Auditor, Admin],
         );
         may("readAudit", &[Auditor, Admin]);
+        for id in ["vouchersPage", "listKeysets", "tokensPage"] {
+            may(id, &[Treasurer, Auditor, Admin]);
+        }
+        may("governancePage", Role::ALL);
         may("patchAccount", &[Admin]);
     }
 

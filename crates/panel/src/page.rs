@@ -31,15 +31,15 @@ const PAGES: &[(&str, &str, Permission)] = &[
     ("/jobs", "Jobs", Permission::ReadWork),
     ("/network", "Network", Permission::Look),
     ("/names", "Names", Permission::Look),
-    ("/vouchers", "Vouchers", Permission::Look),
-    ("/tokens", "Tokens", Permission::Look),
+    ("/vouchers", "Vouchers", Permission::ReadTreasury),
+    ("/tokens", "Tokens", Permission::ReadTreasury),
     ("/governance", "Governance", Permission::Look),
     ("/audit", "Audit", Permission::ReadAudit),
     ("/settings", "Settings", Permission::Own),
 ];
 
 /// Pages with figures of whole programs, which are for roles that hold everywhere.
-const WHOLE: [&str; 2] = ["/network", "/vouchers"];
+const WHOLE: [&str; 4] = ["/network", "/vouchers", "/tokens", "/governance"];
 
 fn links(cx: &Cx) -> Markup {
     html! {

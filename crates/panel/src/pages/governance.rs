@@ -6,6 +6,7 @@ use betanet_wire::text::hex;
 use maud::{Markup, html};
 
 use super::tokens::{after, heads, next, not_installed};
+use super::vouchers::whole;
 use crate::books::{self, Governance, Shown};
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -87,6 +88,7 @@ fn parameters(g: &Governance) -> Markup {
 
 /// `GET /governance`
 pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
+    whole(&cx)?;
     cx.query.only(&["after", "done"])?;
     let (title, id) = ("Governance", "governance-page");
     let Some(ledger) = &cx.shared.ledger else {

@@ -5,6 +5,7 @@ use betanet_tokenomics::account::{CLOSED, FROZEN};
 use betanet_wire::text::unhex;
 use maud::{Markup, html};
 
+use super::vouchers::whole;
 use crate::books::{self, Head, Tokens};
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -144,6 +145,7 @@ fn holds(t: &Tokens) -> Markup {
 
 /// `GET /tokens`
 pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
+    whole(&cx)?;
     cx.query.only(&["after", "done"])?;
     let (title, id) = ("Tokens", "tokens-page");
     let Some(ledger) = &cx.shared.ledger else {
