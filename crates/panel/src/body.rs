@@ -17,10 +17,13 @@ use http_body_util::{BodyExt as _, Limited};
 use crate::cx::{Cx, Input};
 use crate::fault::Fault;
 use crate::form::Fields;
+use crate::jobs::FILE_MAX;
 use crate::shared::MODULE_MAX;
 
 /// Longest body of a form or a JSON request.
 pub(crate) const BODY_MAX: usize = 64 << 10;
+/// Longest body of a form or a JSON request with a job file: each of its bytes takes six at most, as a line's end does in a form.
+pub(crate) const JOB_MAX: usize = 6 * FILE_MAX + (4 << 10);
 /// Longest body of a form with a file.
 pub(crate) const FORM_MAX: usize = MODULE_MAX + BODY_MAX;
 /// Longest first field of a form with a file.
@@ -58,8 +61,17 @@ pub(crate) fn is_upload(route: &Route, parts: &Parts) -> bool {
     route.id == "submitTaskForm" && content_type(parts) == "multipart/form-data"
 }
 
+/// Bound of a form or a JSON request of a route.
+fn most(route: &Route) -> usize {
+    match route.id {
+        "planJobForm" | "runJobForm" | "planJob" | "runJob" => JOB_MAX,
+        _ => BODY_MAX,
+    }
+}
+
 /// Reads a form without a file, and takes its form token out.
 pub(crate) async fn form(
+    route: &Route,
     parts: &Parts,
     body: Body,
     form_token: &mut Option<String>,
@@ -67,7 +79,7 @@ pub(crate) async fn form(
     if content_type(parts) != "application/x-www-form-urlencoded" {
         return Err(Fault::Type);
     }
-    let all = Fields::read(&read(body, BODY_MAX).await?)?;
+    let all = Fields::read(&read(body, most(route)).await?)?;
     let token = all.raw("form_token");
     *form_token = Some(token.to_owned()).filter(|t| !t.is_empty());
     Ok(Input::Fields(all.without("form_token")))
@@ -119,7 +131,7 @@ pub(crate) async fn api(cx: &mut Cx, parts: &Parts, body: Body) -> Result<Input,
         cx.uploads()?;
         return Ok(Input::Bytes(read(body, MODULE_MAX).await?));
     }
-    let bytes = read(body, BODY_MAX).await?;
+    let bytes = read(body, most(cx.route)).await?;
     if bytes.is_empty() {
         return Ok(Input::Fields(Fields::default()));
     }

@@ -16,7 +16,6 @@ use betanet_journal::{Kind, Record};
 use betanet_machine::Now;
 use betanet_wire::cbor;
 
-use crate::kept::{Kept, Version};
 use crate::place::Place;
 
 /// Most audit records that are kept in memory, for the page and its filters.
@@ -67,10 +66,6 @@ impl Tx<'_> {
         self.put("family", family.to_bytes());
     }
 
-    pub(crate) fn job(&mut self, version: &Version) {
-        self.put("job", cbor::to_vec(version));
-    }
-
     pub(crate) fn family_ended(&mut self, id: &FamilyId) {
         self.put("family-end", id.to_vec());
     }
@@ -95,7 +90,6 @@ pub(crate) struct Core {
     pub(crate) keyring: Keyring,
     pub(crate) logins: Logins,
     pub(crate) devices: Devices,
-    pub(crate) jobs: Kept,
     limits: Limits,
     site: Site,
     trail: Trail,
@@ -118,7 +112,6 @@ impl Core {
             keyring: Keyring::new(key.clone(), parties),
             logins: Logins::new(key.clone()),
             devices: Devices::new(key),
-            jobs: Kept::default(),
             limits: Limits::for_accounts(rate_factor),
             site,
             trail: Trail::default(),
@@ -168,7 +161,8 @@ impl Core {
                 self.families.end(&id);
                 Ok(())
             }
-            "job" => return self.jobs.replay(body).map_err(|_| Unreadable),
+            // Job files have entries of their own now.
+            "job" => Ok(()),
             _ => return Err(Unreadable),
         };
         done.map_err(|_| Unreadable)

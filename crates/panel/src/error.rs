@@ -1,4 +1,5 @@
 use betanet_journal::Error as JournalError;
+use betanet_store::Error as StoreError;
 
 /// The reason why a panel does not start.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,9 @@ pub enum Error {
     /// A record is not of this version.
     #[error("record {0} of the panel's journal is not of this version")]
     Record(u64),
+    /// The job files that the panel keeps cannot be read.
+    #[error("the job files that the panel keeps cannot be read")]
+    Files(#[source] StoreError),
     /// The panel's address cannot be served.
     #[error("the panel's address cannot be served")]
     Listen(#[source] std::io::Error),

@@ -1,7 +1,7 @@
 //! Jobs of the panel: their files, the versions that are kept, and what is done with them.
 
 use betanet_auth::Permission;
-use betanet_coordinator::Request;
+use betanet_coordinator::{LastJob, Request};
 use betanet_fog::bodies::Plan;
 use betanet_fog::{Job, Level, Refusal, RefusalCode, Signed, TaskId, Word};
 
@@ -86,6 +86,23 @@ impl Given {
     }
 }
 
+/// The last version of a job, deleted ones included. Refuses a job of another key, of which no version can be stated here.
+async fn last(cx: &Cx, ns: &Word, name: &Word) -> Result<Option<LastJob>, Fault> {
+    let local = &cx.shared.local;
+    let last = local.last_job(ns.clone(), name.clone()).await?;
+    match last {
+        Some(job) if job.owner != *local.key().as_bytes() => {
+            Err(RefusalCode::NotYours.of("owner").into())
+        }
+        last => Ok(last),
+    }
+}
+
+/// The number of the version that runs; 0 for none.
+fn running(last: Option<LastJob>) -> u64 {
+    last.filter(|job| !job.deleted).map_or(0, |job| job.ver)
+}
+
 /// The present version of a job, and its tasks; `None` if there is none.
 pub(crate) async fn present(cx: &Cx, ns: &Word, name: &Word) -> Result<Option<Signed<Job>>, Fault> {
     match cx.shared.local.job(ns.clone(), name.clone()).await {
@@ -96,13 +113,8 @@ pub(crate) async fn present(cx: &Cx, ns: &Word, name: &Word) -> Result<Option<Si
 }
 
 /// The versions of a job that are kept, oldest first.
-pub(crate) async fn versions(cx: &Cx, ns: &str, name: &str) -> Result<Vec<Version>, Fault> {
-    let (ns, name) = (ns.to_owned(), name.to_owned());
-    let all = cx
-        .shared
-        .desk
-        .with(move |core, _, _| core.jobs.of(&ns, &name));
-    Ok(all.await?)
+pub(crate) async fn versions(cx: &Cx, ns: &str, name: &str) -> Vec<Version> {
+    cx.shared.kept.of(ns, name).await
 }
 
 /// Where the tasks of a job would go, and what would change.
@@ -122,9 +134,9 @@ pub(crate) struct Planned {
 /// Plans a job. Nothing is changed.
 pub(crate) async fn plan(cx: &Cx, given: &Given) -> Result<Planned, Wrong> {
     let file = given.read(cx, Reading::Plan)?;
+    let replaces = running(last(cx, &file.ns, &file.name).await?);
     let present = present(cx, &file.ns, &file.name).await?;
-    let kept = versions(cx, &file.ns, &file.name).await?;
-    let replaces = present.as_ref().map_or(0, |j| j.ver);
+    let kept = versions(cx, &file.ns, &file.name).await;
     let old = kept.into_iter().find(|v| v.ver == replaces);
     let mut tasks = Vec::new();
     for (name, task) in file.tasks {
@@ -155,14 +167,13 @@ pub(crate) async fn run(cx: &Cx, given: &Given, replaces: Option<u64>) -> Result
     let place = Place::In(Some(ns.to_string()));
     let target = format!("job {ns}/{name}");
     cx.begin(Permission::Submit, place, target).await?;
-    let now = present(cx, &ns, &name).await?.map_or(0, |j| j.ver);
-    if replaces.is_some_and(|seen| seen != now) {
+    let last = last(cx, &ns, &name).await?;
+    if replaces.is_some_and(|seen| seen != running(last)) {
         return Err(RefusalCode::Version.of("ver").into());
     }
-    let kept = versions(cx, &ns, &name).await?;
     // A job that was stopped goes on above its last version.
-    let last = kept.last().map_or(0, |v| v.ver).max(now);
-    let (ver, local) = (last.saturating_add(1), &cx.shared.local);
+    let ver = last.map_or(0, |job| job.ver).saturating_add(1);
+    let local = &cx.shared.local;
     let mut sent: Vec<TaskId> = Vec::new();
     let stated = async {
         for (_, task) in tasks {
@@ -194,11 +205,7 @@ pub(crate) async fn run(cx: &Cx, given: &Given, replaces: Option<u64>) -> Result
         name: name.to_string(),
         text: given.text.clone(),
     };
-    let stored = cx.shared.desk.with(move |core, _, tx| {
-        tx.job(&version);
-        core.jobs.add(version);
-    });
-    stored.await?;
+    cx.shared.kept.add(version).await?;
     Ok(Ran {
         ns,
         name,
@@ -232,7 +239,7 @@ pub(crate) async fn stop(cx: &Cx) -> Result<(Word, Word), Fault> {
 /// The kept version before the present one, or the last one of a job that was stopped.
 pub(crate) async fn before(cx: &Cx, ns: &Word, name: &Word) -> Result<Given, Fault> {
     let now = present(cx, ns, name).await?.map_or(u64::MAX, |j| j.ver);
-    let kept = versions(cx, ns, name).await?;
+    let kept = versions(cx, ns, name).await;
     let mut earlier = kept.into_iter().rev().filter(|v| v.ver < now);
     let old = earlier
         .next()

@@ -21,7 +21,7 @@
 //! | `pages`, `api`, `openapi` | the two faces of the same actions, and their description |
 //!
 //! Accounts, sessions, tokens and the audit log are records of a journal of the panel's own. It has no snapshots: the audit log is kept
-//! whole, and a start reads it.
+//! whole, and a start reads it. Job files have entries beside it, which are replaced and bounded.
 
 mod acts;
 mod api;
@@ -77,6 +77,7 @@ use betanet_journal::Journal;
 use betanet_keys::Identity;
 use betanet_machine::Rng;
 use betanet_runtime::Gateway;
+use betanet_store::Storage;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -124,6 +125,8 @@ impl std::fmt::Debug for Settings {
 pub struct Parts {
     /// The journal of the panel.
     pub journal: Arc<dyn Journal>,
+    /// Entries of the panel, for the job files that it keeps.
+    pub files: Arc<dyn Storage>,
     /// The coordinator.
     pub coordinator: Local,
     /// Its node.
@@ -185,10 +188,11 @@ impl Panel {
     ///
     /// # Errors
     ///
-    /// The journal or the address cannot be used.
+    /// The journal, the job files or the address cannot be used.
     pub async fn start(settings: Settings, parts: Parts) -> Result<Self, Error> {
         let Parts {
             journal,
+            files,
             coordinator,
             gateway,
             ledger,
@@ -211,6 +215,7 @@ impl Panel {
             parties,
             rate_factor: settings.rate_factor,
         };
+        let kept = Arc::new(kept::JobFiles::open(files)?);
         let started = desk::Desk::start(Arc::clone(&journal), fixed, end.clone()).await?;
         let (desk, state) = started;
         let mut own = Rng::new(&rng.seed());
@@ -231,6 +236,7 @@ impl Panel {
             gateway,
             identity,
             jobs,
+            kept,
             ledger,
             journal,
             setup,

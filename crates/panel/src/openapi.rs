@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::fog::TOKENS_MAX;
 use crate::form::NUMBER_MAX;
+use crate::jobs::FILE_MAX;
 use crate::pages::{names::STATES, vouchers::PHASES};
 use crate::{form, spec};
 
@@ -119,7 +120,9 @@ fn kind(id: &str, field: &str) -> Value {
         ("listNames", "status") => words(&STATES),
         ("listKeysets", "phase") => words(&PHASES),
         ("listKeysets", "alarm") => words(&["1"]),
-        ("planJob" | "runJob", "file") => json!({"type": "string", "minLength": 1}),
+        ("planJob" | "runJob", "file") => {
+            json!({"type": "string", "minLength": 1, "maxLength": FILE_MAX})
+        }
         ("planJob" | "runJob", "format") => words(&["toml", "json"]),
         ("listNodes" | "listTasks" | "listJobs", "org" | "ns") => json!({"type": "string"}),
         (_, "ns" | "org") => text(NO_WORD),

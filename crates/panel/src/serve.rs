@@ -253,7 +253,7 @@ async fn begun(
         && !route.is_api()
         && let Some(body) = body.take()
     {
-        early = body::form(parts, body, &mut head.form_token).await;
+        early = body::form(route, parts, body, &mut head.form_token).await;
     }
     match admit(shared, route, &head, address).await {
         Ok(who) => cx.who = who,

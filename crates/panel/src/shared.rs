@@ -23,6 +23,7 @@ use crate::checks::Checks;
 use crate::desk::Desk;
 use crate::fault::Fault;
 use crate::hashes::Hashes;
+use crate::kept::JobFiles;
 use crate::live::Live;
 use crate::reading::ReadJobs;
 use crate::source::{History, Sources};
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) identity: Identity,
     pub(crate) jobs: Arc<dyn ReadJobs>,
+    /// The versions of jobs that are kept.
+    pub(crate) kept: Arc<JobFiles>,
     /// The ledger of tokens, if the coordinator has one.
     pub(crate) ledger: Option<Ledger>,
     pub(crate) journal: Arc<dyn Journal>,

@@ -156,6 +156,7 @@ pub(crate) async fn start(
     };
     let parts = Parts {
         journal: Arc::new(journal),
+        files: state,
         coordinator: coordinator.local(),
         gateway: Arc::clone(gateway),
         jobs: Arc::new(crate::fog::JobReader(identity.clone())),

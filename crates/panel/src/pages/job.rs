@@ -1,6 +1,7 @@
 //! `/jobs/{ns}/{id}`: one job, its tasks and the versions that are kept; and what is done with it.
 
 use betanet_auth::Permission;
+use betanet_fog::{Job, Signed};
 use betanet_wire::text::hex;
 use maud::{Markup, html};
 use serde_json::{Value, json};
@@ -31,12 +32,15 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     let (ns, name) = jobs::named(&cx, Permission::ReadWork)?;
     let as_of = (cx.shared.local.position(), cx.now_ms);
     let present = jobs::present(&cx, &ns, &name).await?;
-    let kept = jobs::versions(&cx, &ns, &name).await?;
+    let kept = jobs::versions(&cx, &ns, &name).await;
     if present.is_none() && kept.is_empty() {
         return Err(Fault::Missing);
     }
     let snapshot = cx.shared.fresh().await?;
     let may = cx.may(Permission::Submit, Some(&ns));
+    // The versions of a job are stated by one key.
+    let own = |j: &Signed<Job>| j.owner == *cx.shared.local.key().as_bytes();
+    let runs = may && present.as_ref().is_none_or(own);
     let now = present.as_ref().map_or(0, |j| j.ver);
     let path = format!("/jobs/{ns}/{name}");
     let body = html! {
@@ -67,7 +71,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
             @else {
                 div.scroll tabindex="0" role="region" aria-label="Versions" { table {
                     thead { tr { @for name in ["Version", "Run", "By", "File", ""] { th scope="col" { (name) } } } }
-                    tbody { @for v in kept.iter().rev() { (version(v, now, may)) } }
+                    tbody { @for v in kept.iter().rev() { (version(v, now, runs)) } }
                 } }
                 p.soft { "The panel keeps the last " (VERSIONS_MAX) " versions that it ran." }
             }
@@ -79,7 +83,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
                     @if present.is_some() {
                         form method="post" action={ (path) "/stop" } { (page::token(&cx)) button.bad data-testid="stop-job-button" { "Stop this job" } }
                     }
-                    @if kept.iter().any(|v| present.is_none() || v.ver < now) {
+                    @if runs && kept.iter().any(|v| present.is_none() || v.ver < now) {
                         form method="post" action={ (path) "/revert" } { (page::token(&cx)) button.plain data-testid="revert-job-button" { "Return to the version before" } }
                     }
                 }
@@ -157,7 +161,7 @@ pub(crate) async fn get(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&[])?;
     let (ns, name) = jobs::named(&cx, Permission::ReadWork)?;
     let present = jobs::present(&cx, &ns, &name).await?;
-    let kept = jobs::versions(&cx, &ns, &name).await?;
+    let kept = jobs::versions(&cx, &ns, &name).await;
     if present.is_none() && kept.is_empty() {
         return Err(Fault::Missing);
     }

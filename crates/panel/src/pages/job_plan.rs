@@ -92,7 +92,7 @@ async fn chosen(cx: &Cx) -> Result<Given, Fault> {
         cx.query.number("ver", 0)?,
     );
     cx.need(Permission::Submit, Some(ns))?;
-    let kept = jobs::versions(cx, ns, name).await?;
+    let kept = jobs::versions(cx, ns, name).await;
     let found = kept.into_iter().find(|v| v.ver == ver);
     let found = found.ok_or(Fault::Missing)?;
     Ok(Given {
@@ -113,6 +113,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         Ok(plan) => Ok(reply::page(200, drawn(&cx, &plan, &given)).into()),
         Err(why) => {
             let mut fields = Fields::default();
+            fields.add("format".to_owned(), given.format().to_owned())?;
             fields.add("file".to_owned(), given.text)?;
             wrong(&cx, &fields, why).await
         }

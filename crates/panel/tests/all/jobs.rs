@@ -1,10 +1,14 @@
 //! Jobs from the panel: planned, run, replaced, reverted, stopped.
 
 use betanet_auth::audit::{Record, Verdict};
+use betanet_coordinator::{Caller, Quota, Reply, Request};
+use betanet_fog::{Job, Signed};
+use betanet_journal::MemoryStore;
+use betanet_keys::Identity;
 use betanet_wire::text::hex;
 use serde_json::{Value, json};
 
-use crate::world::{PASSWORD, World, world};
+use crate::world::{PASSWORD, World, over, world};
 
 const MODULE: &str = "a module that nobody runs";
 
@@ -124,4 +128,108 @@ async fn a_job_is_planned_run_replaced_reverted_and_stopped() {
         .api("GET", "/api/v1/jobs/lab/night", &eve, &Value::Null)
         .await;
     assert_eq!(one.status, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_job_runs_again_though_the_panel_forgot_its_files() {
+    let world = over(&MemoryStore::new(), Quota::default(), 1_000).await;
+    world.admin().await;
+    let (root, _) = world.access("root").await;
+    let night = file(&world, &root, "a").await;
+    let run = async |file: &str| {
+        let body = json!({"file": file});
+        let ran = world.api("POST", "/api/v1/jobs", &root, &body).await;
+        assert_eq!(ran.status, 201, "{ran:?}");
+        ran.json()["ver"].as_u64().unwrap()
+    };
+    assert_eq!(run(&night).await, 1);
+    let path = "/api/v1/jobs/lab/night";
+    let stopped = world.api("DELETE", path, &root, &Value::Null).await;
+    assert_eq!(stopped.status, 204);
+    // So many jobs of a namespace are kept, and it is forgotten.
+    let empty = night.replace("\na", "");
+    for n in 0..64 {
+        assert_eq!(run(&empty.replace("night", &format!("j{n}"))).await, 1);
+    }
+    let forgotten = world.api("GET", path, &root, &Value::Null).await;
+    assert_eq!(forgotten.status, 404, "{forgotten:?}");
+    assert_eq!(run(&night).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_another_key_is_refused_before_any_of_its_tasks_starts() {
+    let world = world().await;
+    let (cookie, token) = world.admin().await;
+    let (root, _) = world.access("root").await;
+    let night = file(&world, &root, "a\nb").await;
+    let user = Identity::from_seed(&[2; 32]);
+    let job = Job {
+        ns: "lab".parse().unwrap(),
+        ver: 1,
+        name: "night".parse().unwrap(),
+        owner: *user.public().as_bytes(),
+        tasks: Vec::new().try_into().unwrap(),
+    };
+    let caller = Caller {
+        key: *user.public().as_bytes(),
+        node: user.public().node_id(),
+        operator: false,
+        namespaces: vec!["lab".parse().unwrap()],
+    };
+    let put = Request::PutJob(Box::new(Signed::sign(job, &user).unwrap()));
+    let put = world.handle().ask(caller, put).await;
+    assert_eq!(put, Ok(Reply::Created));
+    let body = json!({"file": night});
+    for path in ["/api/v1/jobs/plan", "/api/v1/jobs"] {
+        let refused = world.api("POST", path, &root, &body).await;
+        assert_eq!(refused.status, 403, "{path} {refused:?}");
+        assert_eq!(refused.json()["code"], "not_yours", "{path}");
+    }
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("form_token", &token)
+        .append_pair("file", &night);
+    let page = world.form("/jobs/plan", &cookie, &form.finish()).await;
+    assert!(page.status == 403 && !page.body.contains("run-planned-job-button"));
+    let tasks = world.api("GET", "/api/v1/tasks", &root, &Value::Null).await;
+    assert_eq!(tasks.json()["items"], json!([]));
+    let fields = [("cookie", cookie.as_str())];
+    let page = world.ask("GET", "/jobs/lab/night", &fields, "").await.body;
+    assert!(page.contains("stop-job-button") && !page.contains("revert-job-button"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_file_of_any_script_fits_into_a_form_and_keeps_its_format() {
+    let world = world().await;
+    let (cookie, token) = world.admin().await;
+    let (root, _) = world.access("root").await;
+    let head = file(&world, &root, "").await;
+    let form = async |path: &str, file: &str| {
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.append_pair("form_token", &token);
+        body.append_pair("format", "json");
+        body.append_pair("file", file);
+        world.form(path, &cookie, &body.finish()).await
+    };
+    // Each letter has two bytes, and six in a form.
+    let letters = |bytes: usize| "\u{430}".repeat((bytes - head.len()) / 2);
+    let long = format!("{head}{}", letters(32 << 10));
+    let plan = form("/jobs/plan", &long).await;
+    assert_eq!(plan.status, 200, "{}", plan.head);
+    let body = json!({"file": long});
+    let plan = world.api("POST", "/api/v1/jobs/plan", &root, &body).await;
+    assert_eq!(plan.status, 200, "{}", plan.head);
+    // A browser sends a line's end as CR LF, which takes six bytes.
+    let odd = head.replace("night", "no-plan");
+    let lines = "\r\n".repeat((32 << 10) - odd.len());
+    let plan = form("/jobs/plan", &format!("{odd}{lines}")).await;
+    assert_eq!(plan.status, 400, "{}", plan.head);
+    let longer = format!("{head}{}", letters(33 << 10));
+    assert_eq!(form("/jobs/plan", &longer).await.status, 413);
+    // A plan that fails shows the file again, in its own format.
+    assert_eq!(form("/jobs", &odd).await.status, 303);
+    let back = "/jobs/plan?ns=lab&name=no-plan&ver=1";
+    let fields = [("cookie", cookie.as_str())];
+    let page = world.ask("GET", back, &fields, "").await;
+    assert_eq!(page.status, 400, "{page:?}");
+    assert!(page.body.contains("<option value=\"json\" selected>"));
 }

@@ -74,11 +74,14 @@ impl ReadJobs for Jobs {
         &self,
         text: &str,
         _json: bool,
-        _reading: Reading,
+        reading: Reading,
         now_ms: u64,
         rng: &mut Rng,
     ) -> Result<JobFile, Vec<String>> {
         let wrong = || vec!["<b>no job</b>".to_owned()];
+        if reading == Reading::Plan && text.contains("no-plan") {
+            return Err(wrong());
+        }
         let mut lines = text.lines();
         let head: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
         let [ns, name, digest, size] = head[..] else {
@@ -201,6 +204,7 @@ impl World {
         };
         let parts = Parts {
             journal: Arc::new(journal),
+            files: state,
             coordinator: self.coordinator.local(),
             gateway: Arc::clone(&self.gateway),
             ledger: self.ledger.clone(),
@@ -249,7 +253,6 @@ impl World {
     }
 
     /// The coordinator, for requests of nodes and users in this process.
-    #[allow(dead_code, reason = "the measurements use it")]
     pub(crate) fn handle(&self) -> &betanet_fog_service::Handle {
         self.running.handle()
     }
