@@ -17,7 +17,7 @@ use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::page::ROWS;
 use crate::record;
-use crate::reply;
+use crate::reply::{self, Done};
 
 /// Most records of an answer.
 pub(crate) const RECORDS_MAX: u64 = 1000;
@@ -105,6 +105,18 @@ fn sent(text: String, place: OwnedSemaphorePermit) -> Body {
         Some((Ok(piece), (rest, place)))
     });
     Body::from_stream(pieces)
+}
+
+/// The page of a list that the query asks for, as JSON.
+pub(crate) fn answer<T>(
+    cx: &Cx,
+    as_of: (u64, u64),
+    rows: Vec<T>,
+    record: impl FnMut(&T) -> Value,
+) -> Result<Done, Fault> {
+    let rows = paged(cx, rows)?.rows;
+    let items = rows.iter().map(record).collect();
+    Ok(listed(as_of, items).into())
 }
 
 /// A list as JSON, with the position of the journal and the time that it is of.

@@ -97,28 +97,28 @@ impl Sources {
     }
 
     /// The ledgers of names.
-    pub(crate) async fn ledgers(&self, now_ms: u64) -> Read<'_, Ledger> {
+    pub(crate) async fn ledgers(&self) -> Read<'_, Ledger> {
         let all = self.0.iter().map(async |one| {
             let read = ledger::read(&one.source);
-            (&one.source, one.ledger.read(now_ms, read).await)
+            (&one.source, one.ledger.read(read).await)
         });
         join_all(all).await
     }
 
     /// The mints.
-    pub(crate) async fn mints(&self, now_ms: u64) -> Read<'_, Mint> {
+    pub(crate) async fn mints(&self) -> Read<'_, Mint> {
         let all = self.0.iter().map(async |one| {
             let read = mint::read(&one.source);
-            (&one.source, one.mint.read(now_ms, read).await)
+            (&one.source, one.mint.read(read).await)
         });
         join_all(all).await
     }
 
     /// Peers and metrics.
-    pub(crate) async fn nets(&self, now_ms: u64) -> Read<'_, Net> {
+    pub(crate) async fn nets(&self) -> Read<'_, Net> {
         let all = self.0.iter().map(async |one| {
             let read = net::read(&one.source);
-            (&one.source, one.net.read(now_ms, read).await)
+            (&one.source, one.net.read(read).await)
         });
         join_all(all).await
     }

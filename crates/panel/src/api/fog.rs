@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cx::{Cx, Input};
 use crate::fault::Fault;
-use crate::list::{listed, paged};
+use crate::list;
 use crate::pages::{control, nodes, task, tasks};
 use crate::place::Place;
 use crate::record;
@@ -60,9 +60,9 @@ pub(crate) async fn list_nodes(cx: Cx) -> Result<Done, Fault> {
     cx.query
         .only(&["q", "state", "kind", "org", "sort", "page"])?;
     let snapshot = cx.shared.snapshot().await?;
-    let rows = paged(&cx, nodes::filtered(&cx, &snapshot.nodes)?)?.rows;
-    let items = rows.iter().map(|n| record::node(n)).collect();
-    Ok(listed((snapshot.position, snapshot.at), items).into())
+    let rows = nodes::filtered(&cx, &snapshot.nodes)?;
+    let as_of = (snapshot.position, snapshot.at);
+    list::answer(&cx, as_of, rows, |n| record::node(n))
 }
 
 /// `GET /api/v1/nodes/{id}`
@@ -127,9 +127,9 @@ pub(crate) async fn list_tasks(cx: Cx) -> Result<Done, Fault> {
         .only(&["q", "state", "ns", "tier", "sort", "page"])?;
     let snapshot = cx.shared.snapshot().await?;
     let seen = tasks::visible(&cx, &snapshot.tasks);
-    let rows = paged(&cx, tasks::filtered(&cx, &seen)?)?.rows;
-    let items = rows.iter().map(|t| record::task(t)).collect();
-    Ok(listed((snapshot.position, snapshot.at), items).into())
+    let rows = tasks::filtered(&cx, &seen)?;
+    let as_of = (snapshot.position, snapshot.at);
+    list::answer(&cx, as_of, rows, |t| record::task(t))
 }
 
 /// `POST /api/v1/tasks`

@@ -216,7 +216,6 @@ pub(crate) async fn run(cx: Cx) -> Result<Done, Fault> {
 pub(crate) async fn listed(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&["q", "ns", "sort", "page"])?;
     let as_of = (cx.shared.local.position(), cx.now_ms);
-    let paged = list::paged(&cx, filtered(&cx, read(&cx).await?.0)?)?;
-    let items = paged.rows.iter().map(record).collect();
-    Ok(list::listed(as_of, items).into())
+    let (all, _) = read(&cx).await?;
+    list::answer(&cx, as_of, filtered(&cx, all)?, record)
 }

@@ -22,7 +22,6 @@ const COLUMNS: [&str; 8] = [
     "index",
     "expires_ms",
 ];
-/// Conditions of an alias.
 /// States of an alias.
 pub(crate) const STATES: [&str; 4] = ["bound", "expired", "retired", "conflicted"];
 /// Order of the list, if the query asks for none.
@@ -131,7 +130,7 @@ fn filters(cx: &Cx) -> Markup {
 pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     cx.query
         .only(&["q", "status", "source", "sort", "page", "format"])?;
-    let all = cx.shared.sources.ledgers(cx.shared.now_ms()).await;
+    let all = cx.shared.sources.ledgers().await;
     let rows = filtered(&cx, &all)?;
     let as_of = (cx.shared.local.position(), cx.now_ms);
     if let Some(response) = list::export(&cx, as_of, &COLUMNS, rows.iter().map(record))? {
@@ -166,9 +165,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
 /// `GET /api/v1/names`
 pub(crate) async fn listed(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&["q", "status", "source", "sort", "page"])?;
-    let all = cx.shared.sources.ledgers(cx.shared.now_ms()).await;
-    let paged = list::paged(&cx, filtered(&cx, &all)?)?;
+    let all = cx.shared.sources.ledgers().await;
     let as_of = (cx.shared.local.position(), cx.now_ms);
-    let items = paged.rows.iter().map(record).collect();
-    Ok(list::listed(as_of, items).into())
+    list::answer(&cx, as_of, filtered(&cx, &all)?, record)
 }

@@ -71,7 +71,7 @@ async fn read(cx: &Cx) -> (Vec<(String, Net)>, crate::source::Read<'_, Net>) {
     let view = view.ok().flatten();
     let view = view.and_then(|v| View::of_json(v.to_json().as_bytes()));
     let metrics = gateway.render_metrics();
-    let nets = cx.shared.sources.nets(cx.shared.now_ms()).await;
+    let nets = cx.shared.sources.nets().await;
     let mut all = vec![(HERE.to_owned(), Net { view, metrics })];
     for (source, kept) in &nets {
         let net = kept.value.as_deref().cloned();
@@ -257,8 +257,6 @@ pub(crate) async fn listed(cx: Cx) -> Result<Done, Fault> {
     whole(&cx)?;
     cx.query.only(&["q", "role", "source", "sort", "page"])?;
     let (all, _) = read(&cx).await;
-    let paged = list::paged(&cx, filtered(&cx, &all)?)?;
     let as_of = (cx.shared.local.position(), cx.now_ms);
-    let items = paged.rows.iter().map(record).collect();
-    Ok(list::listed(as_of, items).into())
+    list::answer(&cx, as_of, filtered(&cx, &all)?, record)
 }

@@ -13,16 +13,17 @@ fn card<T>(
     absent: &str,
     facts: impl Fn(&T) -> Markup,
 ) -> Markup {
-    let now_ms = cx.shared.now_ms();
-    let word = kept.word(now_ms);
+    let word = kept.word();
+    let age = u64::try_from(kept.age().as_millis()).unwrap_or(u64::MAX);
     let retry = format!("{}{}", cx.path, cx.query.with("format", ""));
     html! {
         li.card data-testid={ "source-" (source.name()) } data-status=(word) {
             h3 { (source.name()) }
             p { (page::badge(word)) }
-            p.soft { code { "http://" (source.address()) } }
+            // Admin addresses are for roles that hold everywhere.
+            @if cx.everywhere() { p.soft { code { "http://" (source.address()) } } }
             @if let Some(value) = &kept.value {
-                p.soft { "Read " (text::ago(now_ms, kept.at)) "." }
+                p.soft { "Read " (text::span(age)) " ago." }
                 (facts(value))
             }
             @match kept.fault {

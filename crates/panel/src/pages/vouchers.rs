@@ -165,7 +165,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     whole(&cx)?;
     cx.query
         .only(&["phase", "unit", "alarm", "source", "sort", "page", "format"])?;
-    let all = cx.shared.sources.mints(cx.shared.now_ms()).await;
+    let all = cx.shared.sources.mints().await;
     let rows = filtered(&cx, &all)?;
     let as_of = (cx.shared.local.position(), cx.now_ms);
     if let Some(response) = list::export(&cx, as_of, &COLUMNS, rows.iter().map(record))? {
@@ -206,9 +206,7 @@ pub(crate) async fn listed(cx: Cx) -> Result<Done, Fault> {
     whole(&cx)?;
     cx.query
         .only(&["phase", "unit", "alarm", "source", "sort", "page"])?;
-    let all = cx.shared.sources.mints(cx.shared.now_ms()).await;
-    let paged = list::paged(&cx, filtered(&cx, &all)?)?;
+    let all = cx.shared.sources.mints().await;
     let as_of = (cx.shared.local.position(), cx.now_ms);
-    let items = paged.rows.iter().map(record).collect();
-    Ok(list::listed(as_of, items).into())
+    list::answer(&cx, as_of, filtered(&cx, &all)?, record)
 }

@@ -9,6 +9,8 @@ use super::http::{Broken, json};
 pub(crate) const ALIASES_MAX: usize = 10_000;
 /// Aliases of one answer.
 const PIECE: usize = 1_000;
+/// Most answers that a page reads, however few aliases each has.
+const PIECES_MAX: usize = ALIASES_MAX / PIECE;
 
 /// An alias in a list.
 #[derive(Clone, Debug, Deserialize)]
@@ -87,9 +89,10 @@ pub(super) async fn read(source: &Source) -> Result<Ledger, Broken> {
         more: false,
     };
     let mut after = String::new();
-    loop {
+    for _ in 0..PIECES_MAX {
         let path = format!("/names/1/aliases?n={PIECE}{after}");
         let page: Page = json(source, &path).await?;
+        let empty = page.aliases.is_empty();
         ledger.aliases.extend(page.aliases);
         // Names of the wire are letters, digits, points and hyphens.
         let plain = |next: &String| {
@@ -98,14 +101,13 @@ pub(super) async fn read(source: &Source) -> Result<Ledger, Broken> {
         };
         match page.next.filter(plain) {
             None => return Ok(ledger),
-            Some(_) if ledger.aliases.len() >= ALIASES_MAX => {
-                ledger.aliases.truncate(ALIASES_MAX);
-                ledger.more = true;
-                return Ok(ledger);
-            }
+            Some(_) if empty || ledger.aliases.len() >= ALIASES_MAX => break,
             Some(next) => after = format!("&after={next}"),
         }
     }
+    ledger.aliases.truncate(ALIASES_MAX);
+    ledger.more = true;
+    Ok(ledger)
 }
 
 /// Reads the records of an alias. `alias` is one of the wire: letters, digits, points and hyphens.
@@ -122,21 +124,22 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_ledger_is_read_up_to_its_bound() {
+    /// What is read of a program whose pages have so many aliases, and which has a next page for ever; and the pages that were asked for.
+    async fn endless(aliases: usize) -> (Ledger, usize) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let at = listener.local_addr().unwrap();
         let source = Source::from_text(&format!("x=http://{at}")).unwrap();
         let row = json!({"alias": "a", "unicode": "a", "status": "bound", "node": null, "seq": 1, "index": 1, "expires_ms": 1});
-        let page = json!({"aliases": vec![row; PIECE], "next": "a"}).to_string();
+        let page = json!({"aliases": vec![row; aliases], "next": "a"}).to_string();
         let head = json!({"size": 1, "root": null, "ts_ms": null, "signed_by": null, "signers": [], "waiting": 0, "split": false});
-        // It has a next page for ever.
+        let mut pages = 0;
         let endless = async {
             loop {
                 let (mut tcp, _) = listener.accept().await.unwrap();
                 let mut ask = [0; 4096];
                 let n = tcp.read(&mut ask).await.unwrap();
                 let is_head = String::from_utf8_lossy(&ask[..n]).contains("/head");
+                pages += usize::from(!is_head);
                 let body = if is_head {
                     head.to_string()
                 } else {
@@ -150,6 +153,20 @@ mod tests {
             ledger = read(&source) => ledger.unwrap(),
             () = endless => unreachable!(),
         };
-        assert_eq!((ledger.aliases.len(), ledger.more), (ALIASES_MAX, true));
+        (ledger, pages)
+    }
+
+    #[tokio::test]
+    async fn a_ledger_is_read_up_to_its_bound() {
+        for (aliases, read, pages) in [
+            (PIECE, ALIASES_MAX, PIECES_MAX),
+            (2 * PIECE, ALIASES_MAX, PIECES_MAX / 2),
+            (1, PIECES_MAX, PIECES_MAX),
+            (0, 0, 1),
+        ] {
+            let (ledger, asked) = endless(aliases).await;
+            assert_eq!((ledger.aliases.len(), asked), (read, pages));
+            assert!(ledger.more);
+        }
     }
 }

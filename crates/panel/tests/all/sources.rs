@@ -148,6 +148,7 @@ async fn keysets_are_listed_with_totals_and_alarms() {
     let answers = Answers::default();
     *answers.lock().unwrap() = vec![("/vouchers/1/keysets", answer.to_string())];
     let at = program(answers).await;
+    let place = format!("http://{at}");
     with_source(&mut world, "mint", at).await;
     let get = async |path: &str| world.ask("GET", path, &fields, "").await;
     let page = get("/vouchers").await.body;
@@ -176,10 +177,44 @@ async fn keysets_are_listed_with_totals_and_alarms() {
         201
     );
     let cookie = world.log_in("eve", "").await;
-    for (path, status) in [("/vouchers", 403), ("/network", 403), ("/names", 200)] {
+    for (path, status) in [
+        ("/vouchers", 403),
+        ("/tokens", 403),
+        ("/governance", 403),
+        ("/network", 403),
+        ("/names", 200),
+    ] {
         let page = world.ask("GET", path, &[("cookie", &cookie)], "").await;
         assert_eq!(page.status, status, "{path}");
-        assert!(!page.body.contains(">Vouchers</a>"), "{path}");
+        for link in ["Vouchers", "Tokens", "Governance", "Network"] {
+            assert!(!page.body.contains(&format!(">{link}</a>")), "{path}");
+        }
+        // Where the operator's programs listen is for those too.
+        assert!(!page.body.contains(&place), "{path}");
+    }
+    assert!(get("/names").await.body.contains(&place));
+    // Keysets and balances are for those who read the treasury.
+    let new = json!({"name": "vic", "password": PASSWORD, "grants": "viewer"});
+    let made = world.api("POST", "/api/v1/accounts", &root, &new).await;
+    assert_eq!(made.status, 201);
+    let new = json!({"name": "tom", "password": PASSWORD, "grants": "treasurer"});
+    let made = world.api("POST", "/api/v1/accounts", &root, &new).await;
+    assert_eq!(made.status, 201);
+    for (name, status) in [("vic", 403), ("tom", 200)] {
+        let cookie = world.log_in(name, "").await;
+        for path in ["/vouchers", "/tokens"] {
+            let page = world.ask("GET", path, &[("cookie", &cookie)], "").await;
+            assert_eq!(page.status, status, "{name} {path}");
+        }
+        let (bearer, _) = world.access(name).await;
+        let list = world
+            .api("GET", "/api/v1/keysets", &bearer, &Value::Null)
+            .await;
+        assert_eq!(list.status, status, "{name}");
+        let page = world
+            .ask("GET", "/governance", &[("cookie", &cookie)], "")
+            .await;
+        assert_eq!(page.status, 200, "{name}");
     }
 }
 
