@@ -44,6 +44,7 @@ mod name;
 mod network;
 mod opened;
 mod output;
+mod panel_api;
 mod pay;
 mod probe;
 mod progress;

@@ -1,6 +1,5 @@
 //! `betanet seed`: simulated nodes and tasks for a panel, made through its API and the protocol of fog nodes.
 
-pub(crate) mod api;
 mod device;
 mod record;
 
@@ -20,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Fail;
 use crate::args::SeedArgs;
+use crate::panel_api::{ANSWER_MAX, Api, Body};
 use crate::progress::Bar;
 use crate::stop::{Stop, Stops};
-use api::{Api, Body};
 use device::Device;
 use record::{Made, Record, Simulated};
 
@@ -75,7 +74,7 @@ impl Planted {
 pub(crate) async fn run(args: SeedArgs) -> Result<(), Fail> {
     let token = read_secret(&args.token_file)?;
     let token = token.lines().next().unwrap_or_default().trim();
-    let api = Api::new(&args.api, token)?;
+    let api = Api::new(&args.api, token, ANSWER_MAX)?;
     let record = Record::open(args.state.as_deref())?;
     let mut stops = Stops::listen();
     let stopped = |stop: Stop| Err(Fail::Stopped(stop));
@@ -150,7 +149,7 @@ fn id(made: &Made, node: &Simulated) -> String {
     hex(&made.identity(node).public().node_id().0)
 }
 
-/// Makes what is missing. What an earlier run made is used again.
+/// Makes the nodes and tasks that are missing. Those of earlier runs are used again.
 async fn plant(api: &Api, record: &Record, wanted: &Wanted) -> Result<Planted, Fail> {
     let mut made = match record.load(&api.origin())? {
         Some(made) => made,

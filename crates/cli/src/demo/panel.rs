@@ -20,7 +20,7 @@ use crate::Fail;
 use crate::args::PanelArgs;
 use crate::coordinator::panel;
 use crate::fail::chain;
-use crate::seed::api::{Api, Body};
+use crate::panel_api::{ANSWER_MAX, Api, Body};
 use crate::seed::{Planted, Wanted, plant_in};
 use crate::stop::Stops;
 
@@ -135,7 +135,7 @@ async fn start(home: &Path) -> Result<Shown, Fail> {
 
 /// Makes the first administrator as a browser would, by the one-time code, and logs a program in as it.
 async fn administrator(panel: &Panel, password: &str) -> Result<Api, Fail> {
-    let api = Api::new(panel.origin(), "")?;
+    let api = Api::new(panel.origin(), "", ANSWER_MAX)?;
     let code = panel.first_code().ok_or_else(|| failed("no code"))?;
     let form = format!("code={}&name={NAME}&password={password}", code.expose());
     let form = Body::Form(Zeroizing::new(form));
@@ -147,7 +147,7 @@ async fn administrator(panel: &Panel, password: &str) -> Result<Api, Fail> {
     let answer = api.ask(Method::POST, "/api/v1/login", Body::Json(login));
     let answer = answer.await?;
     let token = answer["access_token"].as_str();
-    Api::new(panel.origin(), token.unwrap_or_default())
+    Api::new(panel.origin(), token.unwrap_or_default(), ANSWER_MAX)
 }
 
 impl Shown {

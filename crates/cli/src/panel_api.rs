@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::Fail;
 
-/// Longest answer that is read.
-const ANSWER_MAX: usize = 4 << 20;
+/// Longest answer that most commands read.
+pub(crate) const ANSWER_MAX: usize = 4 << 20;
 /// Time for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest pause that is made because the API asks for one.
@@ -33,13 +33,15 @@ pub(crate) struct Api {
     address: SocketAddr,
     authority: String,
     token: Zeroizing<String>,
+    /// Longest answer that is read.
+    most: usize,
 }
 
 /// An answer: its status, the pause that it asks for in seconds, and its body.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pause: Option<u64>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
@@ -50,10 +52,10 @@ impl Answer {
 
 impl Api {
     /// Reads the address of a panel. Plain HTTP would show the token to others on the way, so it is one of this machine.
-    pub(crate) fn new(url: &str, token: &str) -> Result<Self, Fail> {
+    pub(crate) fn new(url: &str, token: &str, most: usize) -> Result<Self, Fail> {
         let wrong = || {
             Fail::Usage(format!(
-                "--api {url}: http:// and a loopback address with its port, such as http://127.0.0.1:9470"
+                "{url}: not a panel of this machine: http:// and a loopback address with its port, such as http://127.0.0.1:9470"
             ))
         };
         let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
@@ -67,6 +69,7 @@ impl Api {
             address,
             authority: authority.to_owned(),
             token: Zeroizing::new(token.to_owned()),
+            most,
         })
     }
 
@@ -89,7 +92,7 @@ impl Api {
             .header(header::HOST, &self.authority)
             .header(header::ORIGIN, self.origin());
         if !self.token.is_empty() {
-            let field = format!("Bearer {}", *self.token);
+            let field = Zeroizing::new(format!("Bearer {}", *self.token));
             let mut field = header::HeaderValue::from_str(&field).map_err(|e| fail(&e))?;
             field.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, field);
@@ -119,7 +122,7 @@ impl Api {
             let status = answer.status();
             let pause = answer.headers().get(header::RETRY_AFTER);
             let pause = pause.and_then(|v| v.to_str().ok()?.parse().ok());
-            let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
+            let body = Limited::new(answer.into_body(), self.most).collect().await;
             let body = body.map_err(|e| fail(&e))?.to_bytes().to_vec();
             driving.abort();
             Ok(Answer {
@@ -215,7 +218,7 @@ mod tests {
             "http://localhost:9470/",
             "http://[::1]:80",
         ] {
-            let api = Api::new(good, "t").map(|api| api.origin());
+            let api = Api::new(good, "t", ANSWER_MAX).map(|api| api.origin());
             assert_eq!(api.ok().as_deref(), Some(good.trim_end_matches('/')));
         }
         for bad in [
@@ -226,7 +229,8 @@ mod tests {
             "http://127.0.0.1:1/x",
             "http://localhost.example:80",
         ] {
-            assert!(matches!(Api::new(bad, "t"), Err(Fail::Usage(_))), "{bad}");
+            let api = Api::new(bad, "t", ANSWER_MAX);
+            assert!(matches!(api, Err(Fail::Usage(_))), "{bad}");
         }
     }
 }
