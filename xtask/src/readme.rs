@@ -67,7 +67,8 @@ fn with_built(line: &str, dir: &Path) -> String {
     line
 }
 
-/// Runs every line of the README's `sh` blocks but this very chore's, with the programs that the tests were built with.
+/// Runs every line of the README's `sh` blocks with the programs that the tests were built with. Leaves out `cargo xtask ci`, which runs this
+/// chore, and `cargo xtask bench`, which takes minutes and is a step of CI of its own.
 ///
 /// # Errors
 ///

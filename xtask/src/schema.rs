@@ -1,8 +1,9 @@
 //! `cargo xtask schema`: the API of a panel against its own document, by schemathesis.
 
+use std::fs::{File, metadata};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use clap::Args;
@@ -149,16 +150,33 @@ pub fn run(args: &Arguments) -> Result<(), String> {
         Some(id) => command.args(["--include-operation-id", id]),
         None => command.args(["--exclude-operation-id", NOT]),
     };
-    if let Some(file) = &args.report {
-        command.args(["--report", "ndjson", "--report-ndjson-path", file]);
+    let report = args.report.as_deref().map(report).transpose()?;
+    if let Some(file) = &report {
+        command.args(["--report", "ndjson", "--report-ndjson-path"]);
+        command.arg(file);
     }
     let status = command
         .current_dir(home.path())
         .status()
         .map_err(|e| format!("schemathesis: {e}"))?;
     match status.success() {
-        true => Ok(()),
+        true => report.as_deref().map_or(Ok(()), written),
         false => Err(format!("schemathesis: {status}")),
+    }
+}
+
+/// The report's path from anywhere, since schemathesis runs in a folder of its own. The file is made empty, so that a report is a new one.
+fn report(file: &str) -> Result<PathBuf, String> {
+    let path = std::path::absolute(file).map_err(|e| format!("--report {file}: {e}"))?;
+    File::create(&path).map_err(|e| format!("--report {}: {e}", path.display()))?;
+    Ok(path)
+}
+
+/// Checks that there is a report.
+fn written(path: &Path) -> Result<(), String> {
+    match metadata(path).map(|m| m.len()) {
+        Ok(1..) => Ok(()),
+        _ => Err(format!("schemathesis wrote no report: {}", path.display())),
     }
 }
 
@@ -173,4 +191,28 @@ pub(crate) fn quick() -> Result<(), String> {
         only: None,
         report: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_has_a_path_from_anywhere_and_is_a_new_one() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("report.ndjson");
+        std::fs::write(&file, "of an earlier run").unwrap();
+        let here = std::env::current_dir().unwrap();
+        let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+        let relative = up.join(file.strip_prefix("/").unwrap());
+        assert!(relative.is_relative());
+        let path = report(relative.to_str().unwrap()).unwrap();
+        assert!(path.is_absolute());
+        assert!(written(&path).is_err(), "nothing was written");
+        std::fs::write(&file, "{}").unwrap();
+        assert_eq!(written(&path), Ok(()));
+        std::fs::remove_file(&file).unwrap();
+        assert!(written(&path).is_err());
+        assert!(report(home.path().to_str().unwrap()).is_err(), "a folder");
+    }
 }
