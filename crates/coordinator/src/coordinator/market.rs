@@ -55,6 +55,14 @@ impl<P: Placer> Coordinator<P> {
                 Err(RefusalCode::InUse.of("commit"))
             };
         }
+        // A hash names one order, of one round and tier: whose money stands behind it, stands behind one commitment.
+        let elsewhere = self
+            .state
+            .market
+            .is_sealed(&commitment.by, &commitment.commit);
+        if elsewhere {
+            return Err(RefusalCode::InUse.of("commit"));
+        }
         match commitment.side {
             Side::Bid if caller.namespaces.is_empty() => return Err(RefusalCode::Role.of("by")),
             Side::Bid => {}

@@ -195,6 +195,13 @@ pub(crate) fn node_of(key: &[u8; 32]) -> Result<NodeId, Damaged> {
 }
 
 impl Market {
+    /// Whether a book that is kept has a commitment of this key to this hash. One of another key is no reason to refuse it: that key
+    /// could have read the hash on the ledger, and committed to it first.
+    pub(crate) fn is_sealed(&self, by: &[u8; 32], commit: &Digest) -> bool {
+        let mut books = self.books.values();
+        books.any(|b| b.sealed.get(commit).is_some_and(|s| s.by == *by))
+    }
+
     /// The first book that is to be cleared at `ms`.
     pub(crate) fn due(&self, ms: u64) -> Option<BookOf> {
         let first = self.open.first().copied();

@@ -2,10 +2,11 @@
 
 use betanet_coordinator::{Reply, Request};
 use betanet_fog::{Commitment, RefusalCode, Side, Signed, Tier};
+use betanet_keys::Identity;
 
 use crate::dangers::world;
 use crate::market::{ROUND, commit, fleet, into_round, keep_beating, order, reveal, sealed};
-use crate::world::{Answer, caller, identity};
+use crate::world::{Answer, World, caller, identity};
 
 #[test]
 fn orders_out_of_time_or_other_than_promised_are_refused() {
@@ -104,6 +105,39 @@ fn orders_out_of_time_or_other_than_promised_are_refused() {
         code(reveal(&mut w, node, &ask)),
         RefusalCode::RoundClosed.of("round")
     );
+    w.check();
+}
+
+#[test]
+fn one_key_commits_to_a_hash_in_one_round_and_tier_alone() {
+    let (mut w, ids, user) = fleet::<betanet_scheduler::Placer>(1);
+    let round = into_round(&mut w, &ids, 1_000);
+    let bid = order(&user, round, Side::Bid, 100, 2);
+    let in_use = Err(RefusalCode::InUse.of("commit"));
+    type Fog = World<betanet_scheduler::Placer>;
+    let seal = |w: &mut Fog, by: &Identity, round, tier| {
+        let commitment = Commitment {
+            by: *by.public().as_bytes(),
+            hold: 1,
+            side: Side::Bid,
+            tier,
+            round,
+            commit: bid.commit(),
+        };
+        let request = Request::Commit(Box::new(Signed::sign(commitment, by).unwrap()));
+        w.ask(caller(by, false), request)
+    };
+    assert_eq!(commit(&mut w, &user, &bid, 200), Ok(Reply::Done));
+    assert_eq!(seal(&mut w, &user, round, Tier::Gold), in_use);
+    // A stranger who saw the hash has no part in it, and does not keep its owner from it.
+    let stranger = identity(21);
+    assert_eq!(seal(&mut w, &stranger, round, Tier::Gold), Ok(Reply::Done));
+    assert_eq!(seal(&mut w, &stranger, round, Tier::Silver), in_use);
+    assert_eq!(commit(&mut w, &user, &bid, 200), Ok(Reply::Done), "again");
+    let next = into_round(&mut w, &ids, 1_000);
+    assert_eq!(next, round + 1);
+    assert_eq!(seal(&mut w, &user, next, Tier::Bronze), in_use);
+    assert_eq!(seal(&mut w, &user, next, Tier::Gold), in_use);
     w.check();
 }
 
