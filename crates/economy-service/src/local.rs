@@ -74,6 +74,18 @@ impl Ledger {
         }
     }
 
+    /// Proposes a head at once, for one who waits for it, instead of with the next of its regular ones.
+    ///
+    /// # Errors
+    ///
+    /// This node does not lead the ledger, or cannot decide now.
+    pub async fn propose(&self) -> Result<(), Unavailable> {
+        if !self.leads() {
+            return Err(Unavailable);
+        }
+        self.0.ask(Ask::Propose).await.map(drop)
+    }
+
     /// Waits until the ledger has changed, for at most so long.
     pub async fn changed(&self, most: Duration) {
         let mut facts = self.0.facts();

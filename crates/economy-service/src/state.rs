@@ -304,6 +304,7 @@ impl Books {
             latest: &mut self.economy,
             covered: self.head.as_ref().map(|_| &self.served),
             head: self.head.as_ref(),
+            records: &self.records,
             ahead: self.records.get(covered..).unwrap_or_default(),
         }
     }

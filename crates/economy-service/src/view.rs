@@ -12,6 +12,8 @@ pub struct View<'a> {
     pub covered: Option<&'a Economy>,
     /// The final head.
     pub head: Option<&'a SignedHead>,
+    /// All records, as the log has them.
+    pub records: &'a [Vec<u8>],
     /// Records that no final head covers.
     pub ahead: &'a [Vec<u8>],
 }

@@ -4,9 +4,35 @@ use std::collections::BTreeMap;
 
 use betanet_coordinator::{Change, Record};
 use betanet_fog::{Commitment, Digest, Order, Side, Signed, Task, TaskId, Tier, Word};
+use betanet_fog_service::Claim;
 use betanet_keys::PublicKey;
 use betanet_scheduler::auction;
 use betanet_wire::NodeId;
+
+/// What a settlement is for.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Bill {
+    Task(TaskId),
+    Bid(BidKey),
+}
+
+/// A bid. Others may have committed to the same hash, and its owner in another round or tier.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct BidKey {
+    pub(crate) round: u64,
+    pub(crate) tier: Tier,
+    pub(crate) commit: Digest,
+    pub(crate) by: [u8; 32],
+}
+
+/// What a record changes of the bills.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum News {
+    /// One is held.
+    Opened(Claim),
+    /// One has ended.
+    Ended(Bill),
+}
 
 /// How a task ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,9 +48,11 @@ pub(crate) struct End {
 /// A task whose budget is held.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Work {
-    /// Index of its acceptance.
+    /// Index of its acceptance, and its time in UNIX ms.
     pub(crate) first: u64,
-    pub(crate) owner: [u8; 32],
+    pub(crate) since_ms: u64,
+    /// What is held for it.
+    pub(crate) claim: Claim,
     pub(crate) ns: Word,
     pub(crate) tier: Tier,
     /// Fences of copies that ended with a receipt, and the indexes of these records.
@@ -47,12 +75,16 @@ pub(crate) struct Lots {
 /// A bid whose money is held.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Bid {
-    /// Index of its commitment.
+    /// Index of its commitment, and its time in UNIX ms.
     pub(crate) first: u64,
-    pub(crate) by: [u8; 32],
+    pub(crate) since_ms: u64,
+    /// What is held for it.
+    pub(crate) claim: Claim,
     pub(crate) lots: Vec<Lots>,
     /// Loss of a bid that was not revealed, in µ.
     pub(crate) lost: u64,
+    /// When the last of its lots was over, in UNIX ms.
+    pub(crate) over_ms: u64,
 }
 
 impl Bid {
@@ -65,9 +97,9 @@ impl Bid {
 #[derive(Clone, Debug)]
 struct Sealed {
     first: u64,
-    by: [u8; 32],
+    since_ms: u64,
+    claim: Claim,
     side: Side,
-    hold: u64,
     order: Option<Order>,
 }
 
@@ -79,10 +111,10 @@ pub(crate) struct Bills {
     /// Index of the last record that was read.
     pub(crate) last: u64,
     pub(crate) tasks: BTreeMap<TaskId, Work>,
-    pub(crate) bids: BTreeMap<Digest, Bid>,
+    pub(crate) bids: BTreeMap<BidKey, Bid>,
     rounds: BTreeMap<Round, BTreeMap<Digest, Sealed>>,
     /// The bid of each reservation of lots.
-    rents: BTreeMap<[u8; 16], Digest>,
+    rents: BTreeMap<[u8; 16], BidKey>,
 }
 
 impl Bills {
@@ -103,15 +135,17 @@ impl Bills {
         all.min().unwrap_or(self.last.saturating_add(1))
     }
 
-    /// Takes a record of the journal.
-    pub(crate) fn take(&mut self, index: u64, record: &Record) {
+    /// Takes a record of the journal. Returns what it changes.
+    pub(crate) fn take(&mut self, index: u64, record: &Record) -> Vec<News> {
         self.last = index;
+        let at = (index, record.ts);
         match &record.change {
-            Change::Accepted { task, .. } => self.accepted(index, task),
+            Change::Accepted { task, .. } => self.accepted(at, task),
             Change::Returned { task, fence, .. } => {
                 if let Some(work) = self.tasks.get_mut(task) {
                     work.returned.push((*fence, index));
                 }
+                Vec::new()
             }
             Change::Ended {
                 task,
@@ -119,63 +153,76 @@ impl Bills {
                 cost,
                 ..
             } => {
-                if let Some(work) = self.tasks.get_mut(task) {
-                    work.end = Some(End {
-                        ts: record.ts,
-                        cost: *cost,
-                        deciding: deciding.clone(),
-                    });
-                }
+                let Some(work) = self.tasks.get_mut(task) else {
+                    return Vec::new();
+                };
+                work.end = Some(End {
+                    ts: record.ts,
+                    cost: *cost,
+                    deciding: deciding.clone(),
+                });
+                vec![News::Ended(Bill::Task(*task))]
             }
-            Change::Sealed { commitment } => self.sealed(index, commitment),
-            Change::Revealed { order } => self.revealed(order),
+            Change::Sealed { commitment } => self.sealed(at, commitment),
+            Change::Revealed { order } => {
+                self.revealed(order);
+                Vec::new()
+            }
             Change::Cleared {
                 round,
                 tier,
                 spared,
-            } => self.cleared((*round, *tier), *spared),
-            Change::Voided { id } => self.mark(id, |lots| lots.void = true),
-            Change::Over { id } => {
-                self.mark(id, |lots| lots.over = true);
-                self.rents.remove(id);
+            } => self.cleared((*round, *tier), *spared, record.ts),
+            Change::Voided { id } => {
+                self.mark(id, |lots| lots.void = true);
+                Vec::new()
             }
-            _ => {}
+            Change::Over { id } => self.over(id, record.ts),
+            _ => Vec::new(),
         }
     }
 
-    fn accepted(&mut self, index: u64, task: &[u8]) {
+    fn accepted(&mut self, (index, ts): (u64, u64), task: &[u8]) -> Vec<News> {
         // The machine has checked it.
         let Ok(signed) = Signed::<Task>::restore(task) else {
-            return;
+            return Vec::new();
         };
         // Lots are paid for by their bid.
         if signed.rsv.is_some() {
-            return;
+            return Vec::new();
         }
+        let claim = Claim::of_task(&signed);
         let work = Work {
             first: index,
-            owner: signed.owner,
+            since_ms: ts,
+            claim,
             ns: signed.ns.clone(),
             tier: signed.tier,
             returned: Vec::new(),
             end: None,
         };
         self.tasks.insert(signed.id(), work);
+        vec![News::Opened(claim)]
     }
 
-    fn sealed(&mut self, index: u64, commitment: &[u8]) {
+    fn sealed(&mut self, (index, ts): (u64, u64), commitment: &[u8]) -> Vec<News> {
         let Ok(signed) = Signed::<Commitment>::restore(commitment) else {
-            return;
+            return Vec::new();
         };
+        let claim = Claim::of_bid(&signed);
         let sealed = Sealed {
             first: index,
-            by: signed.by,
+            since_ms: ts,
+            claim,
             side: signed.side,
-            hold: signed.hold,
             order: None,
         };
         let round = self.rounds.entry((signed.round, signed.tier)).or_default();
         round.insert(signed.commit, sealed);
+        match signed.side {
+            Side::Bid => vec![News::Opened(claim)],
+            Side::Ask => Vec::new(),
+        }
     }
 
     fn revealed(&mut self, order: &[u8]) {
@@ -188,37 +235,45 @@ impl Bills {
         }
     }
 
-    /// Clears a round as the machine does: from its orders alone.
-    fn cleared(&mut self, of: Round, spared: bool) {
+    /// Clears a round as the machine does: from its orders alone. Returns its bids that have no lots.
+    fn cleared(&mut self, of: Round, spared: bool, ts: u64) -> Vec<News> {
         let Some(round) = self.rounds.remove(&of) else {
-            return;
+            return Vec::new();
+        };
+        let key = |commit: &Digest, by: [u8; 32]| BidKey {
+            round: of.0,
+            tier: of.1,
+            commit: *commit,
+            by,
         };
         let (mut orders, mut commits, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bids = BTreeMap::new();
         for (commit, sealed) in &round {
+            let key = key(commit, sealed.claim.owner);
             match &sealed.order {
                 Some(order) => {
                     orders.push(order.clone());
-                    commits.push(*commit);
+                    commits.push(key);
                 }
                 None => hidden.push(*commit),
             }
-        }
-        let cleared = auction::clear(&orders, &hidden);
-        for (commit, sealed) in &round {
             if sealed.side == Side::Bid {
                 let lost = match sealed.order {
-                    None if !spared => auction::forfeit(sealed.hold),
+                    None if !spared => auction::forfeit(sealed.claim.amount),
                     _ => 0,
                 };
                 let bid = Bid {
                     first: sealed.first,
-                    by: sealed.by,
+                    since_ms: sealed.since_ms,
+                    claim: sealed.claim,
                     lots: Vec::new(),
                     lost,
+                    over_ms: ts,
                 };
-                self.bids.insert(*commit, bid);
+                bids.insert(key, bid);
             }
         }
+        let cleared = auction::clear(&orders, &hidden);
         for m in &cleared.matches {
             let (Some(bid), Some(ask)) = (commits.get(m.bid), orders.get(m.ask)) else {
                 continue;
@@ -226,7 +281,7 @@ impl Bills {
             let Ok(key) = PublicKey::from_bytes(&ask.by) else {
                 continue;
             };
-            if let Some(row) = self.bids.get_mut(bid) {
+            if let Some(row) = bids.get_mut(bid) {
                 row.lots.push(Lots {
                     id: m.id,
                     node: key.node_id(),
@@ -236,6 +291,25 @@ impl Bills {
                 });
                 self.rents.insert(m.id, *bid);
             }
+        }
+        let over = bids.iter().filter(|(_, bid)| bid.is_over());
+        let news = over.map(|(key, _)| News::Ended(Bill::Bid(*key))).collect();
+        self.bids.append(&mut bids);
+        news
+    }
+
+    /// Ends lots. Returns their bid if these were its last.
+    fn over(&mut self, id: &[u8; 16], ts: u64) -> Vec<News> {
+        self.mark(id, |lots| lots.over = true);
+        let Some(key) = self.rents.remove(id) else {
+            return Vec::new();
+        };
+        match self.bids.get_mut(&key) {
+            Some(bid) if bid.is_over() => {
+                bid.over_ms = ts;
+                vec![News::Ended(Bill::Bid(key))]
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -249,119 +323,4 @@ impl Bills {
 }
 
 #[cfg(test)]
-mod tests {
-    use betanet_fog::to_vec;
-    use betanet_keys::Identity;
-
-    use super::*;
-    use crate::items::of_bid;
-
-    const ROUND: u64 = 7;
-
-    fn identity(n: u8) -> Identity {
-        Identity::from_seed(&[n; 32])
-    }
-
-    fn order(n: u8, side: Side, price: u64) -> Order {
-        Order {
-            by: *identity(n).public().as_bytes(),
-            qty: 1,
-            salt: [n; 16],
-            side,
-            tier: Tier::Bronze,
-            price,
-            round: ROUND,
-        }
-    }
-
-    fn note(bills: &mut Bills, change: Change) {
-        let index = bills.last + 1;
-        bills.take(index, &Record { ts: 1, change });
-    }
-
-    fn seal(bills: &mut Bills, n: u8, order: &Order, hold: u64) {
-        let commitment = Commitment {
-            by: order.by,
-            hold,
-            side: order.side,
-            tier: order.tier,
-            round: order.round,
-            commit: order.commit(),
-        };
-        let commitment = Signed::sign(commitment, &identity(n)).unwrap().to_bytes();
-        note(
-            bills,
-            Change::Sealed {
-                commitment: commitment.into(),
-            },
-        );
-    }
-
-    fn reveal(bills: &mut Bills, order: &Order) {
-        let order = to_vec(order).into();
-        note(bills, Change::Revealed { order });
-    }
-
-    #[test]
-    fn a_bid_pays_for_lots_that_were_served_and_for_its_silence() {
-        let mut bills = Bills::after(4);
-        assert_eq!(bills.needs_from(), 5);
-        let (bid, ask) = (order(1, Side::Bid, 900), order(2, Side::Ask, 700));
-        let silent = order(3, Side::Bid, 500);
-        seal(&mut bills, 1, &bid, 1_000);
-        seal(&mut bills, 2, &ask, 1);
-        seal(&mut bills, 3, &silent, 600);
-        reveal(&mut bills, &bid);
-        reveal(&mut bills, &ask);
-        assert_eq!(bills.needs_from(), 5);
-        let cleared = |spared| Change::Cleared {
-            round: ROUND,
-            tier: Tier::Bronze,
-            spared,
-        };
-        note(&mut bills, cleared(false));
-        let lots = bills.bids[&bid.commit()].lots.clone();
-        assert_eq!(
-            (lots.len(), lots[0].node),
-            (1, identity(2).public().node_id())
-        );
-        // The hour is not over.
-        assert!(!bills.bids[&bid.commit()].is_over());
-        // The one that was silent owes a hundredth of its hold, at once.
-        let owed = of_bid(&bills.bids[&silent.commit()]).items;
-        assert!(bills.bids[&silent.commit()].is_over());
-        assert_eq!(owed.iter().map(|i| i.pay).sum::<u64>(), 6);
-        assert_eq!(owed[0].to, betanet_tokenomics::account::TREASURY);
-
-        note(&mut bills, Change::Over { id: lots[0].id });
-        let row = &bills.bids[&bid.commit()];
-        let paid = of_bid(row).items;
-        assert!(row.is_over());
-        assert_eq!(
-            (paid.len(), paid[0].pay, paid[0].to),
-            (1, lots[0].amount, lots[0].node)
-        );
-        assert!((700..=900).contains(&paid[0].pay));
-
-        // Lots that were paid back cost nothing.
-        let mut void = row.clone();
-        void.lots[0].void = true;
-        assert!(of_bid(&void).items.is_empty());
-    }
-
-    #[test]
-    fn a_spared_bid_owes_nothing() {
-        let mut bills = Bills::default();
-        let silent = order(3, Side::Bid, 500);
-        seal(&mut bills, 3, &silent, 600);
-        note(
-            &mut bills,
-            Change::Cleared {
-                round: ROUND,
-                tier: Tier::Bronze,
-                spared: true,
-            },
-        );
-        assert!(of_bid(&bills.bids[&silent.commit()]).items.is_empty());
-    }
-}
+mod tests;

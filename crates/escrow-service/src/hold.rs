@@ -1,91 +1,75 @@
-//! Holds: what clients reserve, and whether it covers a task or a bid.
+//! Holds: whether a reservation covers a task or a bid, and those of the coordinator itself.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use betanet_economy_service::View;
-use betanet_fog::Digest;
-use betanet_fog_service::{Claim, Covered, Escrow, Purpose, Untold};
-use betanet_keys::hash;
+use betanet_economy_service::{Unavailable, View};
+use betanet_fog_service::{Claim, Covered, Escrow, Released, Untold};
 use betanet_session::Clock;
 use betanet_tokenomics::account::address;
-use betanet_tokenomics::request::{HOLD_MAX_S, Op};
-use betanet_tokenomics::{Code, Envelope, Id, Request};
+use betanet_tokenomics::{Code, Economy, Envelope, Id, Request};
 
 use crate::LedgerEscrow;
+use crate::ids::{TRIES, VALID_MS, id_of, kind, reserve};
+use crate::items::Payout;
+use crate::pay::{Order, Outcome, is_held};
 
-/// Validity of a request of this process, in ms.
-pub(crate) const VALID_MS: u64 = 3_600_000;
-/// Slack of a hold beyond what is asked for, in seconds: clocks differ, and a head takes its time.
-const SLACK_S: u64 = 3_600;
-/// Longest wait for a head over a hold of the coordinator itself.
+/// Longest wait for a head over holds of the coordinator itself.
 const FINAL: Duration = Duration::from_secs(25);
 
-/// ID of the request that reserves for a task or a bid. It follows from these, so that a repeat reserves nothing twice.
-#[must_use]
-pub fn reservation_id(client: &[u8; 32], purpose: Purpose, of: &Digest) -> Id {
-    let kind = kind(purpose).to_be_bytes();
-    first(&[b"BN-FOG-HOLD", client, &kind, of])
+/// How a reservation of the coordinator itself went.
+enum Reserving {
+    Made,
+    /// It was made by an earlier attempt.
+    Before,
+    /// The money is not there.
+    Refused,
 }
 
-/// The first 16 bytes of a hash.
-pub(crate) fn first(parts: &[&[u8]]) -> Id {
-    let mut id = [0; 16];
-    id.copy_from_slice(&hash(parts)[..16]);
-    id
-}
-
-pub(crate) const fn kind(purpose: Purpose) -> u64 {
-    match purpose {
-        Purpose::Task => 0,
-        Purpose::Bid => 1,
-    }
-}
-
-/// The operation that reserves what a claim asks for. `None`: it would have to last longer than the ledger allows.
-#[must_use]
-pub fn reserve(claim: &Claim, now_ms: u64) -> Option<Op> {
-    let ttl = claim.until_ms.saturating_sub(now_ms).div_ceil(1_000);
-    let ttl = ttl.saturating_add(SLACK_S);
-    (ttl <= HOLD_MAX_S && claim.amount > 0).then_some(Op::Reserve {
-        amt: claim.amount,
-        credit: 0,
-        of: claim.of,
-        kind: kind(claim.purpose),
-        ttl,
-    })
-}
-
-/// Whether the state under the final head covers a claim. `None` without a final head.
+/// Whether the state under the final head covers a claim, and no later record took that back. `None` without a final head.
 fn covers(view: &View<'_>, claim: &Claim) -> Option<bool> {
-    let state = view.covered?;
-    let client = address(&claim.owner);
-    let held = state.reserved(&client, kind(claim.purpose), &claim.of);
-    Some(held.is_some_and(|h| h.amt >= claim.amount && h.due >= claim.until_ms))
+    let (id, client) = (id_of(claim), address(&claim.owner));
+    let good = |state: &Economy| {
+        let held = state.reservation(&id, &client, (kind(claim.purpose), &claim.of));
+        held.is_some_and(|h| h.amt >= claim.amount && h.due >= claim.until_ms)
+    };
+    Some(good(view.covered?) && good(view.latest))
 }
 
 impl Escrow for LedgerEscrow {
     fn covers(&self, claim: Claim) -> Covered<'_> {
         Box::pin(async move {
-            if self.open.load(Ordering::Relaxed) >= self.settings.open_max {
+            let (id, most) = (id_of(&claim), self.settings.open_max);
+            if !self.tally.has_room(&[id], most) {
                 return Err(Untold);
             }
-            let covered = self.look_for(claim).await?;
-            let own = claim.owner == *self.settings.own.public().as_bytes();
-            if covered || !own || !self.reserve_own(&claim).await? {
-                return Ok(covered);
+            if !self.hold_all(&[claim], &mut Vec::new()).await? {
+                return Ok(false);
             }
-            let covered = async {
-                loop {
-                    if self.look_for(claim).await? {
-                        return Ok(true);
-                    }
-                    self.ledger.changed(Duration::from_secs(1)).await;
-                }
-            };
-            let waited = tokio::time::timeout(FINAL, covered).await;
-            waited.unwrap_or(Err(Untold))
+            self.tally.admit(id, most).then_some(true).ok_or(Untold)
         })
+    }
+
+    fn hold(&self, claims: Vec<Claim>) -> Covered<'_> {
+        Box::pin(async move {
+            let ids: Vec<Id> = claims.iter().map(id_of).collect();
+            if !self.tally.has_room(&ids, self.settings.open_max) {
+                return Err(Untold);
+            }
+            let mut made = Vec::new();
+            let held = self.hold_all(&claims, &mut made).await;
+            if held != Ok(true) {
+                self.give_back(made).await;
+            }
+            held
+        })
+    }
+
+    fn release(&self, claims: Vec<Claim>) -> Released<'_> {
+        for claim in &claims {
+            self.tally.withdraw(&id_of(claim));
+        }
+        Box::pin(self.give_back(claims))
     }
 
     fn needs_from(&self) -> u64 {
@@ -94,40 +78,125 @@ impl Escrow for LedgerEscrow {
 }
 
 impl LedgerEscrow {
+    fn is_own(&self, claim: &Claim) -> bool {
+        claim.owner == *self.settings.own.public().as_bytes()
+    }
+
     async fn look_for(&self, claim: Claim) -> Result<bool, Untold> {
         let told = self.ledger.look(move |view| covers(view, &claim)).await;
         told.ok().flatten().ok_or(Untold)
     }
 
-    /// Reserves for a task of the coordinator's own. Returns whether it is reserved, by now or before.
-    async fn reserve_own(&self, claim: &Claim) -> Result<bool, Untold> {
+    /// Whether all of this is held. The coordinator's own is reserved, and all of it is waited for together. What was reserved here is
+    /// added to `made`.
+    async fn hold_all(&self, claims: &[Claim], made: &mut Vec<Claim>) -> Result<bool, Untold> {
+        let mut waits = Vec::new();
+        for claim in claims {
+            if self.look_for(*claim).await? {
+                continue;
+            }
+            if !self.is_own(claim) {
+                return Ok(false);
+            }
+            match self.reserve_own(claim).await {
+                Ok(Reserving::Refused) => return Ok(false),
+                Ok(Reserving::Before) => {}
+                Ok(Reserving::Made) => made.push(*claim),
+                Err(untold) => {
+                    // It may have been made even so.
+                    made.push(*claim);
+                    return Err(untold);
+                }
+            }
+            waits.push(*claim);
+        }
+        let waited = tokio::time::timeout(FINAL, self.wait_for(&waits)).await;
+        waited.unwrap_or(Err(Untold)).map(|()| true)
+    }
+
+    /// Waits until a final head covers all of these. The next regular head may be a minute away, so one is proposed.
+    async fn wait_for(&self, claims: &[Claim]) -> Result<(), Untold> {
+        for claim in claims {
+            while !self.look_for(*claim).await? {
+                self.ledger.propose().await.map_err(|_| Untold)?;
+                if !self.look_for(*claim).await? {
+                    self.ledger.changed(Duration::from_secs(1)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reserves for a task of the coordinator's own.
+    async fn reserve_own(&self, claim: &Claim) -> Result<Reserving, Untold> {
+        let _one = self.requests.lock().await;
+        for _ in 0..TRIES {
+            return match self.try_reserve(claim).await.map_err(|_| Untold)? {
+                Some(Code::Ok) => Ok(Reserving::Made),
+                // Another request of this account was first.
+                Some(Code::BadNonce) => continue,
+                // An earlier attempt used the ID: it is held, or it was settled since.
+                Some(Code::IdReused) => {
+                    let claim = *claim;
+                    let held = self.ledger.look(move |view| is_held(view.latest, &claim));
+                    match held.await.map_err(|_| Untold)? {
+                        true => Ok(Reserving::Before),
+                        false => Ok(Reserving::Refused),
+                    }
+                }
+                // These pass, and say nothing of the money.
+                Some(Code::Busy | Code::Paused | Code::Expired) => Err(Untold),
+                Some(_) | None => Ok(Reserving::Refused),
+            };
+        }
+        Err(Untold)
+    }
+
+    /// Sends one request for a hold. `None`: there is no account, or such a hold is not possible.
+    async fn try_reserve(&self, claim: &Claim) -> Result<Option<Code>, Unavailable> {
         let own = &self.settings.own;
         let account = address(own.public().as_bytes());
         let nonce = self.ledger.look(move |view| view.latest.nonce(&account));
-        let Some(nonce) = nonce.await.map_err(|_| Untold)? else {
-            return Ok(false);
+        let Some(nonce) = nonce.await? else {
+            return Ok(None);
         };
         let now_ms = Clock::start().now().unix_ms;
         let Some(op) = reserve(claim, now_ms) else {
-            return Ok(false);
+            return Ok(None);
         };
-        let id = reservation_id(&claim.owner, claim.purpose, &claim.of);
-        let Some(request) = Request::new(&[(account, nonce)], now_ms + VALID_MS, id, &op) else {
-            return Ok(false);
+        let valid = now_ms.saturating_add(VALID_MS);
+        let Some(request) = Request::new(&[(account, nonce)], valid, id_of(claim), &op) else {
+            return Ok(None);
         };
         let envelope = Envelope::sign(request, self.ledger.genesis().id(), &[own]);
-        let answered = self.ledger.submit(envelope.to_bytes()).await;
-        match answered.map_err(|_| Untold)?.answer.code {
-            Code::Ok => Ok(true),
-            // An earlier attempt used the ID: it is held, or it was settled since.
-            Code::IdReused => {
-                let (kind, of) = (kind(claim.purpose), claim.of);
-                let held = self
-                    .ledger
-                    .look(move |view| view.latest.reserved(&account, kind, &of).is_some());
-                held.await.map_err(|_| Untold)
+        let answered = self.ledger.submit(envelope.to_bytes()).await?;
+        Ok(Some(answered.answer.code))
+    }
+
+    /// Gives back what is reserved for the coordinator's own tasks that were not submitted.
+    async fn give_back(&self, claims: Vec<Claim>) {
+        let now_ms = Clock::start().now().unix_ms;
+        for claim in claims {
+            // What was found covered may have been submitted.
+            if !self.is_own(&claim) || self.tally.has(&id_of(&claim)) {
+                continue;
             }
-            _ => Ok(false),
+            let held = self.ledger.look(move |view| is_held(view.latest, &claim));
+            if held.await != Ok(true) {
+                continue;
+            }
+            let order = Order {
+                claim: &claim,
+                payout: &Payout::none(),
+                since_ms: now_ms,
+            };
+            match self.settle(&order, now_ms).await {
+                Ok(Outcome::Sent(_)) => {}
+                other => tracing::warn!(
+                    ?other,
+                    "the budget of a task that was not submitted is held until its hold ends"
+                ),
+            }
         }
     }
 }

@@ -8,6 +8,8 @@
 //! **Below:** `fog-service` (the coordinator, and the port `Escrow`), `economy-service` (the ledger), `journal`. **Above:** the binary `coordinator`. **Source:** profile chapter 11, Work (`spec-vectors/PROFILE.md`).
 //!
 //! - The client reserves for a TaskID or a commitment, and then submits. The coordinator reserves for tasks of its own key.
+//! - The ID of a reservation follows from the task, or from the commitment with its round and tier. No other reservation is looked at.
+//! - What was paid is read from the ledger, so any process may go on where another stopped. A hold that ended unpaid is logged and counted.
 //! - Nothing is stored here. All that is owed is a fold of the coordinator's journal, which keeps its records until they are settled.
 //! - A task is settled after the UTC day in which it ended, because credits of missed service levels are per day. One that pays
 //!   nobody is given back at once.
@@ -36,19 +38,26 @@
 //! ```
 
 mod bills;
+mod face;
 mod hold;
+mod ids;
 mod items;
+mod past;
 mod pay;
 mod run;
+mod tally;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicU64;
 
 use betanet_economy_service::Ledger;
 use betanet_keys::Identity;
+use tokio::sync::Mutex;
 
-pub use hold::{reservation_id, reserve};
+pub use ids::{reservation_id, reserve};
 pub use run::Paying;
+
+use crate::tally::Tally;
 
 /// Most tasks and bids that are held and not settled, unless settings say otherwise.
 pub const OPEN_MAX: usize = 1 << 20;
@@ -96,8 +105,9 @@ pub struct LedgerEscrow {
     settings: Settings,
     /// Index of the first record of the fog's journal that is still needed.
     needs_from: AtomicU64,
-    /// Tasks and bids that are held and not settled.
-    open: AtomicUsize,
+    tally: Tally,
+    /// Held from the look at nonces to the answer, so that requests of this process do not race for them.
+    requests: Mutex<()>,
 }
 
 impl LedgerEscrow {
@@ -109,7 +119,8 @@ impl LedgerEscrow {
             settings,
             // Until the journal was read, all of it.
             needs_from: AtomicU64::new(0),
-            open: AtomicUsize::new(0),
+            tally: Tally::default(),
+            requests: Mutex::new(()),
         })
     }
 }

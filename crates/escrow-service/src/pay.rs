@@ -1,6 +1,9 @@
 //! One settlement: what the ledger has, what is missing there, and the request that does it.
 
+use std::collections::BTreeSet;
+
 use betanet_economy_service::{Unavailable, View};
+use betanet_fog_service::{Claim, Purpose};
 use betanet_keys::Identity;
 use betanet_tokenomics::account::{TREASURY, address};
 use betanet_tokenomics::request::{ITEMS_MAX, Item, Op};
@@ -8,37 +11,49 @@ use betanet_tokenomics::{Code, Economy, Envelope, Id, Request, Role};
 use betanet_wire::NodeId;
 
 use crate::LedgerEscrow;
-use crate::hold::{VALID_MS, first};
+use crate::ids::{TRIES, VALID_MS, first, id_of, kind};
 use crate::items::Payout;
+use crate::past::Past;
 
 /// Fewest signers of a quorum.
 const QUORUM_LEAST: usize = 2;
+/// Clocks of the fog and the ledger differ by less, in ms.
+const CLOCKS_MS: u64 = 86_400_000;
 
 /// What the ledger has of a reservation.
 pub(crate) enum Standing {
-    /// Nothing, under the final head too: it was settled, or it never was.
-    Settled,
+    /// Nothing, under the final head too: it was settled, it ended, or it never was.
+    Gone,
     /// A record that no final head covers changed it; the number of records that must be covered.
     Waits(u64),
     /// It is there.
-    Held(Reserved),
-}
-
-pub(crate) struct Reserved {
-    pub(crate) id: Id,
-    /// Accounts of the ledger that are paid for work.
-    pub(crate) payees: Vec<NodeId>,
+    Held,
 }
 
 /// How a settlement went.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Outcome {
-    /// It stands once a final head covers so many records.
+    /// The reservation is ended. That stands once a final head covers so many records.
     Sent(u64),
     /// This process does not settle: the ledger is led elsewhere, or the keys are too few.
     NotHere,
     /// The ledger refused.
     Refused(Code),
+}
+
+/// Who is paid out of a reservation, and since when it could be.
+#[derive(Debug)]
+pub(crate) struct Order<'a> {
+    pub(crate) claim: &'a Claim,
+    pub(crate) payout: &'a Payout,
+    /// When what it pays for was accepted, in UNIX ms.
+    pub(crate) since_ms: u64,
+}
+
+/// Items that are still to be paid, and the number of nodes that cannot be.
+struct Open {
+    items: Vec<Item>,
+    left_out: usize,
 }
 
 /// The keys of a quorum of coordinators with their nonces, if they are at hand.
@@ -53,31 +68,58 @@ fn quorum(state: &Economy, keys: &[NodeId]) -> Option<Vec<(NodeId, u64)>> {
     (signers.len() == most).then_some(signers)
 }
 
+/// Whether a state has the reservation of a claim.
+pub(crate) fn is_held(state: &Economy, claim: &Claim) -> bool {
+    let of = (kind(claim.purpose), &claim.of);
+    let held = state.reservation(&id_of(claim), &address(&claim.owner), of);
+    held.is_some()
+}
+
 impl LedgerEscrow {
-    /// What the ledger has of a client's reservation, and which of these nodes have accounts.
-    pub(crate) async fn standing(
-        &self,
-        client: NodeId,
-        (kind, of): (u64, [u8; 32]),
-        nodes: Vec<NodeId>,
-    ) -> Result<Standing, Unavailable> {
+    /// What the ledger has of a claim's reservation.
+    pub(crate) async fn standing(&self, claim: Claim) -> Result<Standing, Unavailable> {
         self.ledger
             .look(move |view: &mut View<'_>| {
-                let now = view.latest.reserved(&client, kind, &of);
-                let covered = view.covered.and_then(|s| s.reserved(&client, kind, &of));
-                match (now, covered) {
-                    (Some(held), Some(_)) => Standing::Held(Reserved {
-                        id: held.id,
-                        payees: nodes
-                            .into_iter()
-                            .filter(|id| *id == TREASURY || view.latest.is_paid_node(id))
-                            .collect(),
-                    }),
-                    (None, None) if view.covered.is_some() => Standing::Settled,
+                let now = is_held(view.latest, &claim);
+                match view.covered.map(|s| is_held(s, &claim)) {
+                    Some(true) if now => Standing::Held,
+                    Some(false) if !now => Standing::Gone,
                     _ => Standing::Waits(view.latest.records()),
                 }
             })
             .await
+    }
+
+    /// Whether a reservation that is gone was settled, and did not just end.
+    pub(crate) async fn was_settled(&self, order: &Order<'_>) -> Result<bool, Unavailable> {
+        let items = order.payout.items.clone();
+        let paid = self.ledger.look(move |view| {
+            let state = &*view.latest;
+            let paid = |item: &Item| state.is_paid_receipt(&item.record);
+            // Who has no account was left out.
+            items.iter().any(paid) && items.iter().all(|i| paid(i) || !state.is_paid_node(&i.to))
+        });
+        Ok(paid.await? || self.past(order).await?.ended)
+    }
+
+    /// Earlier settlements of a reservation.
+    async fn past(&self, order: &Order<'_>) -> Result<Past, Unavailable> {
+        let res = id_of(order.claim);
+        let since_ms = order.since_ms.saturating_sub(CLOCKS_MS);
+        let (mut past, mut below) = (Past::default(), usize::MAX);
+        loop {
+            let mut so_far = past;
+            let looked = self.ledger.look(move |view| {
+                let on = so_far.look(view.records, below, (&res, since_ms));
+                (so_far, on)
+            });
+            let (found, on) = looked.await?;
+            past = found;
+            match on {
+                Some(from) => below = from,
+                None => return Ok(past),
+            }
+        }
     }
 
     fn accounts(&self) -> Vec<NodeId> {
@@ -93,65 +135,116 @@ impl LedgerEscrow {
         keys.find(|k| address(k.public().as_bytes()) == *id)
     }
 
-    /// Pays out of a reservation and ends it. Longer lists are paid in parts, the last of which ends it.
+    /// Pays out of a reservation and ends it. Longer lists are paid in parts, the last of which ends it. What the ledger has already
+    /// paid out of it, by whichever process, is not paid again.
     pub(crate) async fn settle(
         &self,
-        held: &Reserved,
-        payout: &Payout,
-        (name, now_ms): (&[u8], u64),
+        order: &Order<'_>,
+        now_ms: u64,
     ) -> Result<Outcome, Unavailable> {
         if !self.ledger.leads() {
             return Ok(Outcome::NotHere);
         }
-        // A part has the same payees in each attempt, whoever has an account by then.
-        let mut parts: Vec<&[Item]> = payout.items.chunks(ITEMS_MAX).collect();
-        if parts.is_empty() {
-            parts.push(&[]);
-        }
-        let last = parts.len() - 1;
-        let payable = |item: &&Item| held.payees.contains(&item.to);
-        let mut sent = Outcome::NotHere;
-        for (at, part) in parts.into_iter().enumerate() {
-            let list: Vec<Item> = part.iter().filter(payable).cloned().collect();
-            if list.is_empty() && at < last {
-                continue;
-            }
-            let op = Op::Settle {
-                status: payout.status.clone(),
-                out: payout.out.clone(),
-                end: at == last,
-                list,
-                res: held.id,
-            };
-            let id = self.settlement_id(name, at as u64);
-            sent = self.send(&op, id, now_ms).await?;
-            match sent {
-                // A used ID is that of an earlier attempt.
-                Outcome::Sent(_) | Outcome::Refused(Code::IdReused) => {}
-                _ => return Ok(sent),
+        let _one = self.requests.lock().await;
+        let parts = order.payout.items.len().div_ceil(ITEMS_MAX).max(1);
+        for _ in 0..parts + TRIES {
+            let (outcome, ends) = self.settle_part(order, now_ms).await?;
+            match outcome {
+                Outcome::Sent(_) if !ends => {}
+                Outcome::Refused(Code::BadNonce) => {}
+                _ => return Ok(outcome),
             }
         }
-        Ok(sent)
+        // The next try goes on where the ledger stands.
+        Ok(Outcome::Refused(Code::BadNonce))
     }
 
-    /// ID of a part of a settlement: the same in each attempt, and known to nobody before it is used, who could use it up.
-    fn settlement_id(&self, name: &[u8], part: u64) -> Id {
+    /// Pays the next part. Returns whether it ends the reservation.
+    async fn settle_part(
+        &self,
+        order: &Order<'_>,
+        now_ms: u64,
+    ) -> Result<(Outcome, bool), Unavailable> {
+        // Nonces first: whatever is settled after this look uses them up, and then this request is refused.
+        let Some(by) = self.quorum().await? else {
+            return Ok((Outcome::NotHere, true));
+        };
+        let Open {
+            mut items,
+            left_out,
+        } = self.unpaid(order).await?;
+        let ends = items.len() <= ITEMS_MAX;
+        items.truncate(ITEMS_MAX);
+        let res = id_of(order.claim);
+        let op = Op::Settle {
+            status: order.payout.status.clone(),
+            out: order.payout.out.clone(),
+            end: ends,
+            list: items,
+            res,
+        };
+        let outcome = self.send((&op, &res), &by, now_ms).await?;
+        if left_out > 0 && ends && matches!(outcome, Outcome::Sent(_)) {
+            tracing::warn!(
+                nodes = left_out,
+                "nodes without an account of the ledger are not paid"
+            );
+        }
+        Ok((outcome, ends))
+    }
+
+    /// Items that no settlement has paid. Receipts have their marks in the ledger's state; for lots that take several requests, its
+    /// records tell.
+    async fn unpaid(&self, order: &Order<'_>) -> Result<Open, Unavailable> {
+        let items = order.payout.items.clone();
+        let in_parts = items.len() > ITEMS_MAX && order.claim.purpose != Purpose::Task;
+        let paid = match in_parts {
+            true => self.past(order).await?.paid,
+            false => BTreeSet::new(),
+        };
+        let look = self.ledger.look(move |view| {
+            let state = &*view.latest;
+            let mut open = Open {
+                items: Vec::new(),
+                left_out: 0,
+            };
+            for item in items {
+                if paid.contains(&item.to) || state.is_paid_receipt(&item.record) {
+                    continue;
+                }
+                match item.to == TREASURY || state.is_paid_node(&item.to) {
+                    true => open.items.push(item),
+                    false => open.left_out += 1,
+                }
+            }
+            open
+        });
+        look.await
+    }
+
+    async fn quorum(&self) -> Result<Option<Vec<(NodeId, u64)>>, Unavailable> {
+        let accounts = self.accounts();
+        let look = self.ledger.look(move |view| quorum(view.latest, &accounts));
+        look.await
+    }
+
+    /// ID of a settlement with these nonces. Nobody knows it before it is used, who could use it up.
+    fn settlement_id(&self, res: &Id, by: &[(NodeId, u64)]) -> Id {
+        let nonce = by.first().map_or(0, |(_, nonce)| *nonce);
         let own = &self.settings.own;
-        let sig = own.sign("BN-FOG-SETTLE", &[name, &part.to_be_bytes()]);
+        let sig = own.sign("BN-FOG-SETTLE", &[res, &nonce.to_be_bytes()]);
         first(&[&sig])
     }
 
-    async fn send(&self, op: &Op, id: Id, now_ms: u64) -> Result<Outcome, Unavailable> {
-        let accounts = self.accounts();
-        let by = self
-            .ledger
-            .look(move |view| quorum(view.latest, &accounts))
-            .await?;
-        let Some(by) = by else {
-            return Ok(Outcome::NotHere);
-        };
+    async fn send(
+        &self,
+        (op, res): (&Op, &Id),
+        by: &[(NodeId, u64)],
+        now_ms: u64,
+    ) -> Result<Outcome, Unavailable> {
         let keys: Vec<&Identity> = by.iter().filter_map(|(id, _)| self.key_of(id)).collect();
-        let Some(request) = Request::new(&by, now_ms.saturating_add(VALID_MS), id, op) else {
+        let id = self.settlement_id(res, by);
+        let Some(request) = Request::new(by, now_ms.saturating_add(VALID_MS), id, op) else {
             return Ok(Outcome::Refused(Code::Malformed));
         };
         let envelope = Envelope::sign(request, self.ledger.genesis().id(), &keys);
@@ -162,3 +255,6 @@ impl LedgerEscrow {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,20 +7,21 @@ use std::time::Duration;
 
 use betanet_coordinator::{Change, Record};
 use betanet_economy_service::Unavailable;
-use betanet_fog::{DAY_MS, Digest, Receipt, Signed, TaskId};
-use betanet_fog_service::{Handle, Purpose};
+use betanet_fog::{DAY_MS, Receipt, Signed};
+use betanet_fog_service::{Claim, Handle};
 use betanet_journal::{Batch, Entry, Error as JournalError, Journal};
 use betanet_keys::PublicKey;
 use betanet_session::Clock;
 use betanet_tokenomics::Code;
-use betanet_wire::NodeId;
+use betanet_wire::text::hex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::bills::{Bills, Work};
-use crate::hold::kind;
+use crate::bills::{Bill, Bills, News, Work};
+use crate::ids::id_of;
 use crate::items::{Payout, of_bid, of_task};
-use crate::pay::{Outcome, Standing};
+use crate::pay::{Order, Outcome, Standing};
+use crate::tally::count;
 use crate::{LedgerEscrow, When};
 
 /// Time between two looks while something waits.
@@ -34,11 +35,13 @@ const ROUND: usize = 256;
 #[derive(Debug)]
 pub struct Paying(#[allow(dead_code, reason = "its end is the end of the tasks")] JoinSet<()>);
 
-/// What a settlement is for.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Bill {
-    Task(TaskId),
-    Bid(Digest),
+/// Says that settlements have ended, when they do.
+struct Ends(Arc<LedgerEscrow>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.tally.ended.store(true, Ordering::Release);
+    }
 }
 
 impl LedgerEscrow {
@@ -54,12 +57,38 @@ impl LedgerEscrow {
             bills: Bills::default(),
             due: BTreeSet::new(),
             sent: BTreeMap::new(),
+            ended: BTreeSet::new(),
             resting: BTreeMap::new(),
-            warned: false,
+            told: Told::default(),
         };
-        tasks.spawn(payer.run());
+        self.tally.ended.store(false, Ordering::Release);
+        let ends = Ends(Arc::clone(self));
+        tasks.spawn(async move {
+            let _ends = ends;
+            payer.run().await;
+        });
         Paying(tasks)
     }
+}
+
+/// What was logged, and is logged again only after a settlement went well.
+#[derive(Default)]
+struct Told {
+    not_here: bool,
+    unavailable: bool,
+}
+
+/// How one try went.
+enum Step {
+    /// It is settled, for good.
+    Settled,
+    /// Its hold ended before all were paid.
+    Lost,
+    /// What is to be paid cannot be told now.
+    Untold,
+    /// A record that no final head covers changed its reservation; the number of records that must be covered.
+    Waits(u64),
+    Tried(Outcome),
 }
 
 struct Payer {
@@ -70,22 +99,24 @@ struct Payer {
     bills: Bills,
     /// What has ended, by the time from which it is settled.
     due: BTreeSet<(u64, Bill)>,
-    /// What was sent, with the number of records that a final head must cover.
+    /// What waits for a final head, with the number of records that it must cover.
     sent: BTreeMap<Bill, u64>,
+    /// What this process has ended with a settlement that was not dropped since.
+    ended: BTreeSet<Bill>,
     /// What was refused, until it is tried again.
     resting: BTreeMap<Bill, Instant>,
-    warned: bool,
+    told: Told,
 }
 
 impl Payer {
     async fn run(mut self) {
         loop {
+            let began = Instant::now();
             match self.read().await {
                 Ok(()) => {
                     let needs = self.bills.needs_from();
                     self.escrow.needs_from.store(needs, Ordering::Release);
-                    let open = self.bills.tasks.len() + self.bills.bids.len();
-                    self.escrow.open.store(open, Ordering::Relaxed);
+                    self.escrow.tally.read_since(began);
                 }
                 Err(JournalError::Gone { base, .. }) => self.begin_at(base),
                 Err(JournalError::Ahead { .. }) => self.begin_at(0),
@@ -115,7 +146,9 @@ impl Payer {
         self.bills = Bills::after(base);
         self.due.clear();
         self.sent.clear();
+        self.ended.clear();
         self.resting.clear();
+        self.escrow.tally.clear();
     }
 
     async fn read(&mut self) -> Result<(), JournalError> {
@@ -137,38 +170,44 @@ impl Payer {
             self.bills.last = entry.index;
             return;
         };
-        self.bills.take(entry.index, &record);
-        match &record.change {
-            Change::Ended { task, .. } => {
-                if let Some(at) = self.bills.tasks.get(task).and_then(|w| self.due_at(w)) {
-                    self.due.insert((at, Bill::Task(*task)));
+        for news in self.bills.take(entry.index, &record) {
+            match news {
+                News::Opened(claim) => self.escrow.tally.opened(id_of(&claim)),
+                News::Ended(bill) => {
+                    if let Some(at) = self.due_at(&bill) {
+                        self.due.insert((at, bill));
+                    }
                 }
             }
-            Change::Cleared { .. } | Change::Over { .. } => {
-                let over = self.bills.bids.iter().filter(|(_, bid)| bid.is_over());
-                self.due
-                    .extend(over.map(|(commit, _)| (0, Bill::Bid(*commit))));
-            }
-            _ => {}
         }
     }
 
-    /// From when on an ended task is settled, in UNIX ms.
-    fn due_at(&self, work: &Work) -> Option<u64> {
+    /// From when on what has ended is settled, in UNIX ms.
+    fn due_at(&self, bill: &Bill) -> Option<u64> {
+        let work = match bill {
+            Bill::Task(id) => self.bills.tasks.get(id)?,
+            Bill::Bid(key) => return Some(self.bills.bids.get(key)?.over_ms),
+        };
         let end = work.end.as_ref()?;
         let pays = end.cost > 0 && !end.deciding.is_empty();
         Some(match self.escrow.settings.when {
             When::DayEnd if pays => (end.ts / DAY_MS + 1).saturating_mul(DAY_MS),
-            _ => 0,
+            _ => end.ts,
         })
     }
 
     /// Settles what is due, up to a number. Returns whether there is more to do now.
     async fn settle_due(&mut self) -> bool {
+        let (now_ms, now) = (self.clock.now().unix_ms, Instant::now());
+        let oldest = self.due.first().filter(|(at, _)| *at <= now_ms);
+        let oldest = oldest.map_or(0, |(at, _)| *at);
+        self.escrow.tally.oldest_ms.store(oldest, Ordering::Relaxed);
         if self.check_sent().await.is_err() {
+            if oldest > 0 {
+                self.tell_unavailable();
+            }
             return false;
         }
-        let (now_ms, now) = (self.clock.now().unix_ms, Instant::now());
         self.resting.retain(|_, until| *until > now);
         let ready = self.due.iter().take_while(|(at, _)| *at <= now_ms);
         let idle = |(_, bill): &&(u64, Bill)| {
@@ -177,33 +216,72 @@ impl Payer {
         let ready: Vec<(u64, Bill)> = ready.filter(idle).take(ROUND).copied().collect();
         for (at, bill) in &ready {
             match self.settle(*bill, now_ms).await {
-                Ok(Some(Outcome::Sent(records))) => {
-                    self.sent.insert(*bill, records);
+                Ok(step) => self.note((*at, *bill), step),
+                Err(Unavailable) => {
+                    self.tell_unavailable();
+                    self.rest(*bill);
                 }
-                Ok(None) => self.forget(*at, *bill),
-                Ok(Some(Outcome::Refused(code))) => {
-                    if code != Code::BadNonce {
-                        tracing::warn!(code = code.name(), "the ledger refused a settlement");
-                    }
-                    self.resting.insert(*bill, now + AGAIN);
-                }
-                Ok(Some(Outcome::NotHere)) => {
-                    if !std::mem::replace(&mut self.warned, true) {
-                        tracing::warn!(
-                            "tasks are not settled here: this process does not lead the ledger, or has too few keys of its coordinators"
-                        );
-                    }
-                    self.resting.insert(*bill, now + AGAIN);
-                }
-                Err(Unavailable) => return false,
             }
         }
         ready.len() == ROUND
     }
 
-    /// Forgets what a final head covers, and takes up again what was dropped from the ledger.
+    fn note(&mut self, (at, bill): (u64, Bill), step: Step) {
+        match step {
+            Step::Settled => self.forget(at, bill),
+            Step::Lost => {
+                let of = self.claim(&bill).map(|(claim, _)| hex(&claim.of));
+                tracing::warn!(
+                    of,
+                    "the hold of a task or bid ended unpaid: what its nodes were not paid is lost to them"
+                );
+                count(&self.escrow.tally.expired);
+                self.forget(at, bill);
+            }
+            Step::Untold => {
+                tracing::warn!("what is to be paid cannot be read from the fog now");
+                self.rest(bill);
+            }
+            Step::Waits(records) => drop(self.sent.insert(bill, records)),
+            Step::Tried(Outcome::Sent(records)) => {
+                count(&self.escrow.tally.sent);
+                self.told = Told::default();
+                self.ended.insert(bill);
+                self.sent.insert(bill, records);
+            }
+            Step::Tried(Outcome::Refused(code)) => {
+                if code != Code::BadNonce {
+                    tracing::warn!(code = code.name(), "the ledger refused a settlement");
+                    count(&self.escrow.tally.refused);
+                }
+                self.rest(bill);
+            }
+            Step::Tried(Outcome::NotHere) => {
+                if !std::mem::replace(&mut self.told.not_here, true) {
+                    tracing::warn!(
+                        "tasks are not settled here: this process does not lead the ledger, or has too few keys of its coordinators"
+                    );
+                }
+                self.rest(bill);
+            }
+        }
+    }
+
+    fn tell_unavailable(&mut self) {
+        if !std::mem::replace(&mut self.told.unavailable, true) {
+            tracing::warn!(
+                "tasks are not settled now: the ledger is not led here, or does not answer"
+            );
+        }
+    }
+
+    fn rest(&mut self, bill: Bill) {
+        self.resting.insert(bill, Instant::now() + AGAIN);
+    }
+
+    /// Looks again at what a final head covers, and takes up again what was dropped from the ledger.
     async fn check_sent(&mut self) -> Result<(), Unavailable> {
-        if self.sent.is_empty() {
+        if self.due.is_empty() {
             return Ok(());
         }
         let looked = self.escrow.ledger.look(|view| {
@@ -211,71 +289,70 @@ impl Payer {
             (covered, view.latest.records())
         });
         let (covered, here) = looked.await?;
-        let done: Vec<Bill> = self
-            .sent
-            .iter()
-            .filter(|(_, records)| **records <= covered || **records > here)
-            .map(|(bill, _)| *bill)
-            .collect();
-        for bill in done {
+        let ended = &mut self.ended;
+        self.sent.retain(|bill, records| {
+            let dropped = *records > here;
+            if dropped {
+                ended.remove(bill);
+            }
             // The next look tells whether it is settled.
-            self.sent.remove(&bill);
-        }
+            *records > covered && !dropped
+        });
         Ok(())
     }
 
     fn forget(&mut self, at: u64, bill: Bill) {
+        if let Some((claim, _)) = self.claim(&bill) {
+            self.escrow.tally.closed(&id_of(&claim));
+        }
         self.due.remove(&(at, bill));
+        self.ended.remove(&bill);
         match bill {
             Bill::Task(id) => drop(self.bills.tasks.remove(&id)),
-            Bill::Bid(commit) => drop(self.bills.bids.remove(&commit)),
+            Bill::Bid(key) => drop(self.bills.bids.remove(&key)),
         }
     }
 
-    /// Settles one. `None`: it is settled, for good.
-    async fn settle(&self, bill: Bill, now_ms: u64) -> Result<Option<Outcome>, Unavailable> {
-        let (client, of, payout) = match bill {
-            Bill::Task(id) => {
-                let Some(work) = self.bills.tasks.get(&id) else {
-                    return Ok(None);
-                };
-                let Some(payout) = self.payout(work).await else {
-                    return Err(Unavailable);
-                };
-                (work.owner, (kind(Purpose::Task), id.0), payout)
-            }
-            Bill::Bid(commit) => {
-                let Some(bid) = self.bills.bids.get(&commit) else {
-                    return Ok(None);
-                };
-                (bid.by, (kind(Purpose::Bid), commit), of_bid(bid))
-            }
-        };
-        let nodes: Vec<NodeId> = payout.items.iter().map(|i| i.to).collect();
-        let client = betanet_tokenomics::account::address(&client);
-        let held = match self.escrow.standing(client, of, nodes).await? {
-            Standing::Settled => return Ok(None),
-            Standing::Waits(records) => return Ok(Some(Outcome::Sent(records))),
-            Standing::Held(held) => held,
-        };
-        let left_out = payout.items.len() - held.payees.len();
-        if left_out > 0 {
-            tracing::warn!(
-                nodes = left_out,
-                "nodes without an account of the ledger are not paid"
-            );
+    /// What is held for one, and since when.
+    fn claim(&self, bill: &Bill) -> Option<(Claim, u64)> {
+        match bill {
+            Bill::Task(id) => self.bills.tasks.get(id).map(|w| (w.claim, w.since_ms)),
+            Bill::Bid(key) => self.bills.bids.get(key).map(|b| (b.claim, b.since_ms)),
         }
-        let name = [&client.0[..], &of.0.to_be_bytes(), &of.1].concat();
-        let outcome = self.escrow.settle(&held, &payout, (&name, now_ms)).await?;
-        if !matches!(outcome, Outcome::Refused(Code::IdReused | Code::Once)) {
-            return Ok(Some(outcome));
+    }
+
+    /// Settles one.
+    async fn settle(&self, bill: Bill, now_ms: u64) -> Result<Step, Unavailable> {
+        let Some((claim, since_ms)) = self.claim(&bill) else {
+            return Ok(Step::Settled);
+        };
+        let held = match self.escrow.standing(claim).await? {
+            Standing::Waits(records) => return Ok(Step::Waits(records)),
+            Standing::Gone if self.ended.contains(&bill) => return Ok(Step::Settled),
+            Standing::Gone => false,
+            Standing::Held => true,
+        };
+        let payout = match bill {
+            Bill::Bid(key) => self.bills.bids.get(&key).map(of_bid),
+            Bill::Task(id) => match self.bills.tasks.get(&id) {
+                Some(work) => self.payout(work).await,
+                None => None,
+            },
+        };
+        let Some(payout) = payout else {
+            return Ok(Step::Untold);
+        };
+        let order = Order {
+            claim: &claim,
+            payout: &payout,
+            since_ms,
+        };
+        if held {
+            let outcome = self.escrow.settle(&order, now_ms).await?;
+            return Ok(Step::Tried(outcome));
         }
-        // It was paid before, out of another reservation: this one was made besides, and returns.
-        let name = [&name[..], &held.id].concat();
-        let back = Payout::none();
-        Ok(Some(
-            self.escrow.settle(&held, &back, (&name, now_ms)).await?,
-        ))
+        let settled = payout.items.is_empty() || self.escrow.was_settled(&order).await?;
+        Ok(if settled { Step::Settled } else { Step::Lost })
     }
 
     /// Who is paid for a task. `None`: it cannot be told now.

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use betanet_fog::{Commitment, DAY_MS, Digest, ROUND_MS, Signed, Task};
+use betanet_fog::{Commitment, DAY_MS, Digest, ROUND_MS, Signed, Task, Tier};
 
 /// Time for which a reservation lasts beyond the end of what it pays for, in ms.
 const BEYOND_MS: u64 = 3 * DAY_MS;
@@ -14,8 +14,13 @@ const HOUR_MS: u64 = 3_600_000;
 pub enum Purpose {
     /// A task, by its ID.
     Task,
-    /// A bid of the auction, by its commitment.
-    Bid,
+    /// A bid of the auction, by its commitment in a round and tier.
+    Bid {
+        /// The round.
+        round: u64,
+        /// The tier of its lots.
+        tier: Tier,
+    },
 }
 
 /// Money that must be held before something is accepted.
@@ -51,7 +56,10 @@ impl Claim {
     pub fn of_bid(order: &Commitment) -> Self {
         let over = order.round.saturating_add(1).saturating_mul(ROUND_MS);
         Self {
-            purpose: Purpose::Bid,
+            purpose: Purpose::Bid {
+                round: order.round,
+                tier: order.tier,
+            },
             of: order.commit,
             owner: order.by,
             amount: order.hold,
@@ -68,10 +76,20 @@ pub struct Untold;
 /// Whether a claim is covered.
 pub type Covered<'a> = Pin<Box<dyn Future<Output = Result<bool, Untold>> + Send + 'a>>;
 
+/// Nothing to wait for but an end.
+pub type Released<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 /// Holds the money of tasks and bids, and pays it out from the coordinator's journal.
 pub trait Escrow: Send + Sync {
     /// Whether so much is held, for good.
     fn covers(&self, claim: Claim) -> Covered<'_>;
+
+    /// Reserves for tasks of the coordinator's own key, and waits once until all of that is held. Where it is not, what was reserved is
+    /// given back. Of others' tasks it says whether they are covered.
+    fn hold(&self, claims: Vec<Claim>) -> Covered<'_>;
+
+    /// Gives back what is reserved for tasks of the coordinator's own key that were not taken.
+    fn release(&self, claims: Vec<Claim>) -> Released<'_>;
 
     /// Index of the first record that is still needed to pay for what ended: it and those after it stay in the journal.
     fn needs_from(&self) -> u64;

@@ -64,7 +64,7 @@ mod service;
 mod settings;
 
 pub use error::Error;
-pub use escrow::{Claim, Covered, Escrow, Purpose, Untold};
+pub use escrow::{Claim, Covered, Escrow, Purpose, Released, Untold};
 pub use handle::{Handle, Role, Saved};
 pub use levels::MixWays;
 pub use local::Local;

@@ -135,17 +135,13 @@ impl Local {
     ///
     /// The refusal, as at the admin address.
     pub async fn submit(&self, task: Task) -> Result<TaskId, Refusal> {
-        self.submit_signed(Signed::sign(task, &self.0.identity)?)
-            .await
+        let task = Signed::sign(task, &self.0.identity)?;
+        let id = task.id();
+        self.submit_all(vec![task]).await.map(|_| id)
     }
 
-    /// Submits a task that the coordinator's key signed.
-    ///
-    /// # Errors
-    ///
-    /// The refusal, as at the admin address.
-    pub async fn submit_signed(&self, task: Signed<Task>) -> Result<TaskId, Refusal> {
-        let (caller, task) = self.checked(&task)?;
+    async fn submit_one(&self, task: &Signed<Task>) -> Result<TaskId, Refusal> {
+        let (caller, task) = self.checked(task)?;
         self.0.check_budget(&caller, &task).await?;
         let (id, missing) = (task.id(), self.0.missing(&task));
         self.0.hold_blobs(&task);
@@ -155,6 +151,39 @@ impl Local {
             Reply::Created | Reply::Done => Ok(id),
             _ => Err(odd()),
         }
+    }
+
+    /// Submits tasks that the coordinator's key signed, in this order. Their budgets are held first, in one go. If one is refused, those
+    /// before it are cancelled, and the budgets of it and of those after it are given back.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of the first that is not taken, as at the admin address.
+    pub async fn submit_all(&self, tasks: Vec<Signed<Task>>) -> Result<Vec<TaskId>, Refusal> {
+        for task in &tasks {
+            self.checked(task)?;
+        }
+        self.0.hold_budgets(&tasks).await?;
+        let mut sent = Vec::with_capacity(tasks.len());
+        for (at, task) in tasks.iter().enumerate() {
+            match self.submit_one(task).await {
+                Ok(id) => sent.push(id),
+                Err(refusal) => {
+                    for id in sent {
+                        // A task that cannot be cancelled now expires by its deadline.
+                        let _ = self.ask(Request::Cancel(id)).await;
+                    }
+                    // Without an answer of the leader, a task may be taken even so: its budget stays.
+                    let untold = refusal.code == RefusalCode::NotLeader;
+                    let from = at.saturating_add(usize::from(untold));
+                    self.0
+                        .release_budgets(tasks.get(from..).unwrap_or_default())
+                        .await;
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok(sent)
     }
 
     /// Where a task would go now, and its cost. Nothing is changed.

@@ -174,11 +174,9 @@ pub(crate) async fn run(cx: &Cx, given: &Given, replaces: Option<u64>) -> Result
     // A job that was stopped goes on above its last version.
     let ver = last.map_or(0, |job| job.ver).saturating_add(1);
     let local = &cx.shared.local;
-    let mut sent: Vec<TaskId> = Vec::new();
+    let tasks: Vec<_> = tasks.into_iter().map(|(_, task)| task).collect();
+    let sent = local.submit_all(tasks).await?;
     let stated = async {
-        for (_, task) in tasks {
-            sent.push(local.submit_signed(task).await?);
-        }
         let all = sent.clone().try_into();
         let job = Job {
             ns: ns.clone(),

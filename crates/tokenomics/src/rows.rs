@@ -237,7 +237,7 @@ rows! {
             Some((self.due, class::RESERVATION))
         }
         fn owners(&self, _key: &Self::Key) -> Vec<NodeId> {
-            Vec::from([self.client, purpose(&self.client, self.kind, &self.of)])
+            Vec::from([self.client])
         }
     ]
 
@@ -399,14 +399,6 @@ rows! {
     Signal, 19, String {
         at: u64,
     } []
-}
-
-/// Name under which the reservations of a client for one task or bid are found. No key's address is one.
-pub(crate) fn purpose(client: &NodeId, kind: u64, of: &Hash) -> NodeId {
-    let digest = betanet_keys::hash(&[b"reservation", &client.0, &kind.to_be_bytes(), of]);
-    let mut name = [0; 20];
-    name.copy_from_slice(&digest[..20]);
-    NodeId(name)
 }
 
 impl Node {

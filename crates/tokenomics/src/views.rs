@@ -1,4 +1,4 @@
-//! What services read of the state: reservations by purpose, and rows by page.
+//! What services read of the state: reservations, paid receipts, and rows by page.
 
 use alloc::vec::Vec;
 
@@ -6,9 +6,10 @@ use betanet_wire::NodeId;
 
 use crate::account::{CLOSED, NODE};
 use crate::govern::effects;
+use crate::records::Receipt;
 use crate::request::Effect;
-use crate::rows::purpose;
 use crate::state::Economy;
+use crate::work::receipt_mark;
 use crate::{Code, Hash, Id};
 
 /// Effects of a proposal's row.
@@ -18,14 +19,9 @@ pub fn effects_of(raw: &[u8]) -> Vec<Effect> {
     all.map(|(effect, _)| effect).collect()
 }
 
-/// Reservations of one client and purpose that are looked at.
-const SAME_MAX: usize = 16;
-
 /// A reservation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Reserved {
-    /// ID of the request that made it.
-    pub id: Id,
     /// µ that are left in it, credits included.
     pub amt: u64,
     /// When what is left returns, in UNIX ms.
@@ -33,26 +29,27 @@ pub struct Reserved {
 }
 
 impl Economy {
-    /// A client's reservation for a task (`kind` 0) or a bid (1). Of several, the one with most left; ties to the lower ID.
+    /// The reservation that the request with this ID made, if it is this client's for this task (`kind` 0) or bid (1).
     #[must_use]
-    pub fn reserved(&self, client: &NodeId, kind: u64, of: &Hash) -> Option<Reserved> {
-        let name = purpose(client, kind, of);
-        let keys = self.t.reservations.owned(name, ([0; 16],)).take(SAME_MAX);
-        let found = keys.filter_map(|key| {
-            let row = self.t.reservations.get(key)?;
-            Some(Reserved {
-                id: key.0,
-                amt: row.amt,
-                due: row.due,
-            })
-        });
-        let mut best: Option<Reserved> = None;
-        for one in found {
-            if best.is_none_or(|b| one.amt > b.amt) {
-                best = Some(one);
-            }
-        }
-        best
+    pub fn reservation(
+        &self,
+        id: &Id,
+        client: &NodeId,
+        (kind, of): (u64, &Hash),
+    ) -> Option<Reserved> {
+        let row = self.t.reservations.get(&(*id,))?;
+        let same = row.client == *client && row.kind == kind && row.of == *of;
+        same.then_some(Reserved {
+            amt: row.amt,
+            due: row.due,
+        })
+    }
+
+    /// Whether a task's receipt, encoded as in an item of a settlement, was paid.
+    #[must_use]
+    pub fn is_paid_receipt(&self, record: &[u8]) -> bool {
+        let receipt = Receipt::from_bytes(record);
+        receipt.is_some_and(|r| self.t.once.has(&(receipt_mark(&r),)))
     }
 
     /// What would come of a proposal's effects if they were executed at this time. The state stays as it is.

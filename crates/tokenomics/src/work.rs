@@ -181,7 +181,7 @@ impl Economy {
 }
 
 /// Mark of a receipt, which is paid once.
-fn receipt_mark(receipt: &Receipt) -> Hash {
+pub(crate) fn receipt_mark(receipt: &Receipt) -> Hash {
     let copy = receipt.copy.to_be_bytes();
     let fence = receipt.fence.to_be_bytes();
     Economy::once_key(ONCE, &[&receipt.task, &copy, &fence])

@@ -112,32 +112,37 @@ fn holders_and_unbondings_are_bounded() {
 }
 
 #[test]
-fn of_reservations_for_one_task_the_largest_counts() {
+fn a_reservation_is_found_by_its_id_whatever_others_its_client_makes() {
     let mut town = Town::new(2, 0);
-    let reserve = |amt: u64, of: u8| Op::Reserve {
+    let reserve = |amt: u64, of: u8, kind: u64| Op::Reserve {
         amt,
         credit: 0,
         of: [of; 32],
-        kind: 0,
+        kind,
         ttl: 600,
     };
-    let me = account(0);
-    assert_eq!(town.economy.reserved(&me, 0, &[1; 32]), None);
-    for amt in [5, 9, 7] {
-        town.ok(&[0], &reserve(amt, 1));
+    let (me, other) = (account(0), account(1));
+    // Smaller ones and larger ones for the same task, with lower and higher IDs.
+    for n in 0..40 {
+        town.ok(&[0], &reserve(1 + n, 1, 0));
     }
-    town.ok(&[0], &reserve(100, 2));
-    town.ok(&[1], &reserve(100, 1));
-    let found = town.economy.reserved(&me, 0, &[1; 32]).unwrap();
-    assert_eq!((found.amt, found.due), (9, town.now + 600_000));
-    assert_eq!(town.economy.reserved(&me, 1, &[1; 32]), None);
-    // Sixteen are looked at, however many there are.
-    for _ in 0..40 {
-        town.ok(&[0], &reserve(3, 3));
+    let (answer, named) = town.send_kept(&[0], &reserve(9, 1, 0));
+    assert_eq!(answer.code, Code::Ok);
+    let named = named.id;
+    for n in 0..40 {
+        town.ok(&[0], &reserve(1 + n, 1, 0));
     }
-    assert!(town.economy.reserved(&me, 0, &[3; 32]).is_some());
+    let found = |town: &Town, client, kind, of: u8| {
+        let found = town.economy.reservation(&named, client, (kind, &[of; 32]));
+        found.map(|r| (r.amt, r.due))
+    };
+    assert_eq!(found(&town, &me, 0, 1), Some((9, town.now + 600_000)));
+    // It is nobody else's, and for nothing else.
+    assert_eq!(found(&town, &other, 0, 1), None);
+    assert_eq!(found(&town, &me, 1, 1), None);
+    assert_eq!(found(&town, &me, 0, 2), None);
     town.wait(600_000);
-    assert_eq!(town.economy.reserved(&me, 0, &[1; 32]), None);
+    assert_eq!(found(&town, &me, 0, 1), None);
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Api {
         };
         // The machine says who may not submit it.
         let theirs = caller.key == task.owner && caller.namespaces.contains(&task.ns);
-        if task.rsv.is_some() || !theirs {
+        if !is_paid(task) || !theirs {
             return Ok(());
         }
         let covered = escrow.covers(Claim::of_task(task)).await;
@@ -39,11 +39,17 @@ impl Api {
             return Ok(());
         }
         // It may be the repeat of a request whose hold was paid out since.
-        let me = itself(self.identity.public());
-        match self.handle.ask(me, Request::Status(task.id())).await {
-            Ok(_) => Ok(()),
-            Err(_) => refused(covered),
+        match self.was_accepted(task).await {
+            true => Ok(()),
+            false => refused(covered),
         }
+    }
+
+    /// Whether a task was accepted before.
+    async fn was_accepted(&self, task: &Signed<Task>) -> bool {
+        let me = itself(self.identity.public());
+        let status = self.handle.ask(me, Request::Status(task.id())).await;
+        status.is_ok()
     }
 
     /// Checks that a bid's hold is held.
@@ -56,4 +62,31 @@ impl Api {
         }
         refused(escrow.covers(Claim::of_bid(order)).await)
     }
+
+    /// Holds the budgets of tasks of the coordinator's own key: of all, or of none. Those that are known are held, or were paid.
+    pub(crate) async fn hold_budgets(&self, tasks: &[Signed<Task>]) -> Result<(), Refusal> {
+        let Some(escrow) = self.escrow.get() else {
+            return Ok(());
+        };
+        let mut claims = Vec::new();
+        for task in tasks.iter().filter(|t| is_paid(t)) {
+            if !self.was_accepted(task).await {
+                claims.push(Claim::of_task(task));
+            }
+        }
+        refused(escrow.hold(claims).await)
+    }
+
+    /// Gives back the budgets of tasks that were not taken.
+    pub(crate) async fn release_budgets(&self, tasks: &[Signed<Task>]) {
+        if let Some(escrow) = self.escrow.get() {
+            let paid = tasks.iter().filter(|t| is_paid(t));
+            escrow.release(paid.map(Claim::of_task).collect()).await;
+        }
+    }
+}
+
+/// Whether a task has a budget of its own; lots are paid for by their bid.
+fn is_paid(task: &Signed<Task>) -> bool {
+    task.rsv.is_none()
 }

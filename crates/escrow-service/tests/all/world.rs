@@ -1,50 +1,48 @@
-//! A fog whose tasks are paid from a ledger, in one process, stopped at each point between the two journals.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test stops where it is surprised"
-)]
+//! What the tests share: a ledger and a fog over stores that outlive them, and a worker.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_coordinator::{Caller, Item, Reply, Request};
 use betanet_economy_service::{EconomyService, Ledger, Settings as LedgerSettings};
-use betanet_escrow_service::{LedgerEscrow, Paying, Settings as EscrowSettings, When};
-use betanet_fog::bodies::{Beat, TokenText};
-use betanet_fog::{
-    Assignment, List, Outcome, Receipt, Received, RefusalCode, Signed, Task, TaskId, TaskState,
+use betanet_escrow_service::{
+    LedgerEscrow, OPEN_MAX, Paying, Settings as EscrowSettings, When, reservation_id,
 };
+use betanet_fog::bodies::{Beat, TokenText};
+use betanet_fog::{Assignment, List, Outcome, Receipt, Received, Signed, Task, TaskId};
 use betanet_fog_client::testkit;
 use betanet_fog_service::{
-    Claim, Coordinator, Escrow, Local, Namespace, Purpose, Role, Running, Settings, Stores, Untold,
+    Claim, Coordinator, Local, Namespace, Purpose, Role, Running, Settings, Stores,
 };
 use betanet_journal::MemoryStore;
 use betanet_keys::{Identity, Peer};
 use betanet_session::Clock;
 use betanet_store::State;
-use betanet_tokenomics::account::{ESCROW, MICRO, NODE, USER, address};
-use betanet_tokenomics::{Asset, GenesisDraft, Role as TokenRole};
+use betanet_tokenomics::account::{MICRO, NODE, USER, address};
+use betanet_tokenomics::request::Op;
+use betanet_tokenomics::{
+    Asset, Code, Envelope, GenesisDraft, Id, Request as Asked, Role as TokenRole,
+};
 
 /// The coordinator, which is a client of its own fog; a second key of the ledger's coordinators; a worker.
-const ME: u8 = 10;
-const OTHER: u8 = 11;
-const WORKER: u8 = 30;
-const BUDGET: u64 = 5 * MICRO;
+pub(crate) const ME: u8 = 10;
+pub(crate) const OTHER: u8 = 11;
+pub(crate) const WORKER: u8 = 30;
+pub(crate) const BUDGET: u64 = 5 * MICRO;
 
-fn identity(n: u8) -> Identity {
+pub(crate) fn identity(n: u8) -> Identity {
     Identity::from_seed(&[n; 32])
 }
 
-fn key(n: u8) -> [u8; 32] {
+pub(crate) fn key(n: u8) -> [u8; 32] {
     *identity(n).public().as_bytes()
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     Clock::start().now().unix_ms
 }
 
-fn genesis() -> Vec<u8> {
+pub(crate) fn genesis() -> Vec<u8> {
     let alloc = [
         (key(ME), USER, 20 * MICRO),
         (key(OTHER), USER, MICRO),
@@ -62,7 +60,8 @@ fn genesis() -> Vec<u8> {
         halving: 365,
         alloc: &alloc,
         roles: &[
-            (TokenRole::Coordinators, accounts),
+            (TokenRole::Coordinators, accounts.clone()),
+            (TokenRole::Guardians, accounts),
             (TokenRole::Signers, signers),
         ],
         ..GenesisDraft::default()
@@ -70,16 +69,36 @@ fn genesis() -> Vec<u8> {
     .to_bytes()
 }
 
+/// How a process is started.
+pub(crate) struct How {
+    /// Whether it settles, and whether it takes only what is held.
+    pub(crate) pays: bool,
+    pub(crate) asks: bool,
+    pub(crate) head_every: Duration,
+    pub(crate) open_max: usize,
+}
+
+impl Default for How {
+    fn default() -> Self {
+        Self {
+            pays: true,
+            asks: true,
+            head_every: Duration::from_millis(20),
+            open_max: OPEN_MAX,
+        }
+    }
+}
+
 /// What outlives a process.
-struct Disk {
-    home: tempfile::TempDir,
-    genesis: Vec<u8>,
-    fog: MemoryStore,
-    books: MemoryStore,
+pub(crate) struct Disk {
+    pub(crate) home: tempfile::TempDir,
+    pub(crate) genesis: Vec<u8>,
+    pub(crate) fog: MemoryStore,
+    pub(crate) books: MemoryStore,
 }
 
 impl Disk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             home: tempfile::tempdir().unwrap(),
             genesis: genesis(),
@@ -89,10 +108,18 @@ impl Disk {
     }
 
     /// A process, which settles if it is asked to.
-    async fn start(&self, pays: bool) -> Process {
+    pub(crate) async fn start(&self, pays: bool) -> Process {
+        self.start_with(How {
+            pays,
+            ..How::default()
+        })
+        .await
+    }
+
+    pub(crate) async fn start_with(&self, how: How) -> Process {
         let mut settings = LedgerSettings::new(self.genesis.clone());
         settings.signers = vec![identity(ME), identity(OTHER)];
-        settings.head_every = Duration::from_millis(20);
+        settings.head_every = how.head_every;
         let service = EconomyService::new(identity(ME), settings).unwrap();
         let books = service.start(Arc::new(self.books.open("one"))).await;
         let books = books.unwrap();
@@ -100,13 +127,14 @@ impl Disk {
         // Before a head is final, nothing can be told.
         let ledger = service.ledger();
         while !ledger.look(|view| view.covered.is_some()).await.unwrap() {
+            ledger.propose().await.unwrap();
             ledger.changed(Duration::from_millis(50)).await;
         }
         let escrow = EscrowSettings {
             own: identity(ME),
             keys: vec![identity(ME), identity(OTHER)],
             when: When::AtOnce,
-            open_max: betanet_escrow_service::OPEN_MAX,
+            open_max: how.open_max,
         };
         let escrow = LedgerEscrow::new(service.ledger(), escrow);
         let home = self.home.path().join("state");
@@ -122,7 +150,9 @@ impl Disk {
             ..Settings::default()
         };
         let fog = Coordinator::new(identity(ME), settings, stores);
-        fog.pay_from(escrow.clone());
+        if how.asks {
+            fog.pay_from(escrow.clone());
+        }
         let peer = Peer {
             key: *identity(ME).public(),
             addrs: vec!["127.0.0.1:1".into()],
@@ -132,7 +162,7 @@ impl Disk {
         let running = fog.start(&peer, journal.clone()).await.unwrap();
         let leads = |role: &Role| matches!(role, Role::Leads(_));
         running.handle().wait_for(leads).await;
-        let paying = pays.then(|| escrow.start(fog.handle(), journal));
+        let paying = how.pays.then(|| escrow.start(fog.handle(), journal));
         let local = fog.local();
         let module = bytes::Bytes::from_static(testkit::MODULE);
         local.store(module).await.unwrap();
@@ -142,34 +172,34 @@ impl Disk {
             escrow,
             running,
             books,
-            _paying: paying,
+            paying,
         }
     }
 
     /// Ends a process as a crash does, and lets its leases pass.
-    fn crash(&self, process: Process) {
+    pub(crate) fn crash(&self, process: Process) {
         drop(process);
         self.fog.pass(10_000);
         self.books.pass(10_000);
     }
 }
 
-struct Process {
-    local: Local,
-    ledger: Ledger,
-    escrow: Arc<LedgerEscrow>,
-    running: Running,
-    books: betanet_economy_service::Running,
-    _paying: Option<Paying>,
+pub(crate) struct Process {
+    pub(crate) local: Local,
+    pub(crate) ledger: Ledger,
+    pub(crate) escrow: Arc<LedgerEscrow>,
+    pub(crate) running: Running,
+    pub(crate) books: betanet_economy_service::Running,
+    pub(crate) paying: Option<Paying>,
 }
 
-fn task(nonce: u64, budget: u64) -> Task {
+pub(crate) fn task(nonce: u64, budget: u64) -> Task {
     let mut task = testkit::task(&identity(ME), nonce, now_ms());
     task.budget = budget;
     task
 }
 
-fn worker() -> Caller {
+pub(crate) fn worker() -> Caller {
     Caller {
         key: key(WORKER),
         node: identity(WORKER).public().node_id(),
@@ -180,11 +210,11 @@ fn worker() -> Caller {
 
 impl Process {
     /// Available FOG of an account under the final head, in µ.
-    async fn has(&self, n: u8) -> u128 {
+    pub(crate) async fn has(&self, n: u8) -> u128 {
         self.of(address(&key(n))).await
     }
 
-    async fn of(&self, id: betanet_wire::NodeId) -> u128 {
+    pub(crate) async fn of(&self, id: betanet_wire::NodeId) -> u128 {
         let look = self.ledger.look(move |view| {
             view.covered
                 .map(|s| s.counters(&id, Asset::Fog).available())
@@ -192,16 +222,55 @@ impl Process {
         look.await.unwrap().unwrap_or(0)
     }
 
-    async fn held(&self, id: TaskId) -> bool {
+    pub(crate) async fn held(&self, id: TaskId) -> bool {
         let client = address(&key(ME));
+        let hold = reservation_id(&key(ME), Purpose::Task, &id.0);
         let look = self.ledger.look(move |view| {
             let state = view.covered.unwrap();
-            state.reserved(&client, 0, &id.0).is_some()
+            state.reservation(&hold, &client, (0, &id.0)).is_some()
         });
         look.await.unwrap()
     }
 
-    async fn settled(&self, id: TaskId) {
+    /// Sends a request of these keys to the ledger.
+    pub(crate) async fn send(&self, by: &[u8], id: Id, op: &Op) -> Code {
+        let accounts: Vec<_> = by.iter().map(|n| address(&key(*n))).collect();
+        let nonces = self.ledger.look(move |view| {
+            let nonce = |id: &betanet_wire::NodeId| (*id, view.latest.nonce(id).unwrap());
+            let mut all: Vec<_> = accounts.iter().map(nonce).collect();
+            all.sort_unstable();
+            all
+        });
+        let nonces = nonces.await.unwrap();
+        let signer = |(id, _): &(betanet_wire::NodeId, u64)| {
+            let found = by.iter().find(|n| address(&key(**n)) == *id);
+            identity(*found.unwrap())
+        };
+        let keys: Vec<Identity> = nonces.iter().map(signer).collect();
+        let keys: Vec<&Identity> = keys.iter().collect();
+        let request = Asked::new(&nonces, now_ms() + 3_600_000, id, op).unwrap();
+        let envelope = Envelope::sign(request, self.ledger.genesis().id(), &keys);
+        let answered = self.ledger.submit(envelope.to_bytes()).await.unwrap();
+        answered.answer.code
+    }
+
+    pub(crate) fn measure(&self, name: &str) -> u64 {
+        let all = self.escrow.extension().measures();
+        all.iter().find(|m| m.name == name).unwrap().values[0].1
+    }
+
+    /// Waits until a metric has this value.
+    pub(crate) async fn measured(&self, name: &str, value: u64) {
+        let reached = async {
+            while self.measure(name) != value {
+                self.ledger.changed(Duration::from_millis(50)).await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+        assert!(reached.is_ok(), "{name}: {}", self.measure(name));
+    }
+
+    pub(crate) async fn settled(&self, id: TaskId) {
         let settled = async {
             while self.held(id).await {
                 self.ledger.changed(Duration::from_millis(50)).await;
@@ -212,13 +281,13 @@ impl Process {
             .unwrap();
     }
 
-    async fn ask(&self, request: Request) -> Reply {
+    pub(crate) async fn ask(&self, request: Request) -> Reply {
         let answer = self.running.handle().ask(worker(), request).await;
         answer.unwrap()
     }
 
     /// The worker joins, and beats.
-    async fn join(&self) {
+    pub(crate) async fn join(&self) {
         let order = testkit::token_request(1, now_ms());
         let token = self.local.issue_token(order).await.unwrap();
         let node = Signed::sign(testkit::node(&identity(WORKER), 1), &identity(WORKER)).unwrap();
@@ -232,7 +301,7 @@ impl Process {
         self.beat(1).await;
     }
 
-    async fn beat(&self, seq: u64) {
+    pub(crate) async fn beat(&self, seq: u64) {
         let beat = Beat {
             rtt: List::default(),
             seq,
@@ -245,7 +314,7 @@ impl Process {
     }
 
     /// The worker takes the one copy that it was given, and returns a receipt.
-    async fn work(&self, id: TaskId) {
+    pub(crate) async fn work(&self, id: TaskId) {
         let assignment = async {
             loop {
                 let node = worker().node;
@@ -285,136 +354,19 @@ impl Process {
         self.ask(Request::Done(id, Box::new(receipt))).await;
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.running.stop().await;
         self.books.stop().await;
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_task_is_held_paid_once_and_released_whenever_the_process_is_killed() {
-    let disk = Disk::new();
-    let fee = 100;
-
-    // Nothing is accepted that its owner cannot cover, and what was refused holds nothing.
-    let one = disk.start(false).await;
-    one.join().await;
-    let refused = one.local.submit(task(1, 21 * MICRO)).await.unwrap_err();
-    assert_eq!(
-        (refused.code, refused.key),
-        (RefusalCode::Budget, "reservation")
-    );
-    assert_eq!(one.has(ME).await, 20 * u128::from(MICRO));
-
-    // Killed between the hold and the acceptance: the same task is accepted, and held once.
-    let first = task(2, BUDGET);
-    let id = Signed::sign(first.clone(), &identity(ME)).unwrap().id();
-    let claim = Claim {
-        purpose: Purpose::Task,
-        of: id.0,
+/// A claim of the coordinator itself.
+pub(crate) fn own(purpose: Purpose, of: u8, amount: u64) -> Claim {
+    Claim {
+        purpose,
+        of: [of; 32],
         owner: key(ME),
-        amount: BUDGET,
-        until_ms: first.deadline + 3 * 86_400_000,
-    };
-    // Until the first head is final, nothing can be told.
-    while one.escrow.covers(claim).await == Err(Untold) {
-        one.ledger.changed(Duration::from_secs(1)).await;
+        amount,
+        until_ms: now_ms() + 3_600_000,
     }
-    assert_eq!(one.escrow.covers(claim).await, Ok(true));
-    let stranger = Claim {
-        owner: key(OTHER),
-        ..claim
-    };
-    assert_eq!(one.escrow.covers(stranger).await, Ok(false));
-    let rest = 20 * u128::from(MICRO) - u128::from(BUDGET) - fee;
-    assert_eq!(one.has(ME).await, rest);
-    disk.crash(one);
-    let two = disk.start(false).await;
-    assert_eq!(two.local.submit(first.clone()).await, Ok(id));
-    assert_eq!(two.local.submit(first.clone()).await, Ok(id));
-    assert_eq!(two.has(ME).await, rest);
-    assert_eq!(two.of(ESCROW).await, u128::from(BUDGET));
-
-    // Killed between the result and the settlement: another process settles from the journal.
-    two.beat(2).await;
-    two.work(id).await;
-    let status = two.local.status(id).await.unwrap();
-    assert_eq!(status.state, TaskState::Succeeded);
-    assert!(status.cost > 0, "{status:?}");
-    assert!(two.held(id).await);
-    disk.crash(two);
-    let three = disk.start(true).await;
-    three.settled(id).await;
-    let cost = u128::from(status.cost);
-    assert_eq!(three.has(ME).await, rest + u128::from(BUDGET) - cost);
-    let paid = three.has(WORKER).await - u128::from(MICRO);
-    assert_eq!(
-        paid,
-        cost - cost * 20_000 / 1_000_000,
-        "the default fee is 2 %"
-    );
-    assert_eq!(three.of(ESCROW).await, 0);
-    // A repeat of the submission finds the task, though its hold is gone.
-    assert_eq!(three.local.submit(first).await, Ok(id));
-
-    // Killed after the settlement: nothing is paid twice.
-    disk.crash(three);
-    let four = disk.start(true).await;
-    let again = task(3, BUDGET);
-    let id = four.local.submit(again).await.unwrap();
-    four.local.ask(Request::Cancel(id)).await.unwrap();
-    // It died unplaced or unpaid: all of it comes back, but for the fee of the hold.
-    four.settled(id).await;
-    assert_eq!(four.has(WORKER).await, paid + u128::from(MICRO));
-    assert_eq!(four.has(ME).await, rest + u128::from(BUDGET) - cost - fee);
-    let audited = four.ledger.look(|view| view.latest.audit().is_ok());
-    assert!(audited.await.unwrap());
-    four.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tasks_that_are_not_settled_are_bounded() {
-    let disk = Disk::new();
-    let one = disk.start(false).await;
-    let mut full = EscrowSettings::new(identity(ME));
-    full.open_max = 0;
-    let full = LedgerEscrow::new(one.ledger.clone(), full);
-    let claim = Claim {
-        purpose: Purpose::Task,
-        of: [1; 32],
-        owner: key(ME),
-        amount: 1,
-        until_ms: now_ms(),
-    };
-    assert_eq!(full.covers(claim).await, Err(Untold));
-    // Until the first head is final, nothing can be told.
-    while one.escrow.covers(claim).await == Err(Untold) {
-        one.ledger.changed(Duration::from_secs(1)).await;
-    }
-    assert_eq!(one.escrow.covers(claim).await, Ok(true));
-    one.stop().await;
-}
-
-#[tokio::test]
-async fn without_a_final_head_nothing_can_be_told() {
-    let disk = Disk::new();
-    let mut settings = LedgerSettings::new(disk.genesis.clone());
-    settings.signers = vec![identity(ME)];
-    let service = EconomyService::new(identity(ME), settings).unwrap();
-    let books = service
-        .start(Arc::new(disk.books.open("one")))
-        .await
-        .unwrap();
-    books.leads().await;
-    let escrow = LedgerEscrow::new(service.ledger(), EscrowSettings::new(identity(OTHER)));
-    let claim = Claim {
-        purpose: Purpose::Bid,
-        of: [1; 32],
-        owner: key(ME),
-        amount: 1,
-        until_ms: now_ms(),
-    };
-    assert_eq!(escrow.covers(claim).await, Err(Untold));
-    assert_eq!(escrow.needs_from(), 0);
-    books.stop().await;
 }

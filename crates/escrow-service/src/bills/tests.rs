@@ -1,0 +1,175 @@
+use betanet_fog::to_vec;
+use betanet_keys::Identity;
+
+use super::*;
+use crate::items::of_bid;
+
+const ROUND: u64 = 7;
+
+fn identity(n: u8) -> Identity {
+    Identity::from_seed(&[n; 32])
+}
+
+fn order(n: u8, side: Side, price: u64) -> Order {
+    Order {
+        by: *identity(n).public().as_bytes(),
+        qty: 1,
+        salt: [n; 16],
+        side,
+        tier: Tier::Bronze,
+        price,
+        round: ROUND,
+    }
+}
+
+fn key(order: &Order) -> BidKey {
+    BidKey {
+        round: order.round,
+        tier: order.tier,
+        commit: order.commit(),
+        by: order.by,
+    }
+}
+
+fn note(bills: &mut Bills, change: Change) -> Vec<News> {
+    let index = bills.last + 1;
+    bills.take(index, &Record { ts: 1, change })
+}
+
+fn seal(bills: &mut Bills, n: u8, order: &Order, hold: u64) {
+    seal_as(bills, n, (order.commit(), order.side), (key(order), hold));
+}
+
+fn seal_as(bills: &mut Bills, n: u8, (commit, side): (Digest, Side), (of, hold): (BidKey, u64)) {
+    let commitment = Commitment {
+        by: *identity(n).public().as_bytes(),
+        hold,
+        side,
+        tier: of.tier,
+        round: of.round,
+        commit,
+    };
+    let signed = Signed::sign(commitment, &identity(n)).unwrap();
+    let claim = Claim::of_bid(&signed);
+    let commitment = signed.to_bytes().into();
+    let news = note(bills, Change::Sealed { commitment });
+    let opened = (side == Side::Bid).then_some(News::Opened(claim));
+    assert_eq!(news, Vec::from_iter(opened));
+}
+
+fn clear(bills: &mut Bills, round: u64, tier: Tier, spared: bool) -> Vec<News> {
+    let change = Change::Cleared {
+        round,
+        tier,
+        spared,
+    };
+    note(bills, change)
+}
+
+fn reveal(bills: &mut Bills, order: &Order) {
+    let order = to_vec(order).into();
+    note(bills, Change::Revealed { order });
+}
+
+#[test]
+fn a_bid_pays_for_lots_that_were_served_and_for_its_silence() {
+    let mut bills = Bills::after(4);
+    assert_eq!(bills.needs_from(), 5);
+    let (bid, ask) = (order(1, Side::Bid, 900), order(2, Side::Ask, 700));
+    let silent = order(3, Side::Bid, 500);
+    seal(&mut bills, 1, &bid, 1_000);
+    seal(&mut bills, 2, &ask, 1);
+    seal(&mut bills, 3, &silent, 600);
+    reveal(&mut bills, &bid);
+    reveal(&mut bills, &ask);
+    assert_eq!(bills.needs_from(), 5);
+    let news = clear(&mut bills, ROUND, Tier::Bronze, false);
+    assert_eq!(news, [News::Ended(Bill::Bid(key(&silent)))]);
+    let lots = bills.bids[&key(&bid)].lots.clone();
+    assert_eq!(
+        (lots.len(), lots[0].node),
+        (1, identity(2).public().node_id())
+    );
+    // The hour is not over.
+    assert!(!bills.bids[&key(&bid)].is_over());
+    // The one that was silent owes a hundredth of its hold, at once.
+    let owed = of_bid(&bills.bids[&key(&silent)]).items;
+    assert!(bills.bids[&key(&silent)].is_over());
+    assert_eq!(owed.iter().map(|i| i.pay).sum::<u64>(), 6);
+    assert_eq!(owed[0].to, betanet_tokenomics::account::TREASURY);
+
+    let news = note(&mut bills, Change::Over { id: lots[0].id });
+    assert_eq!(news, [News::Ended(Bill::Bid(key(&bid)))]);
+    let row = &bills.bids[&key(&bid)];
+    let paid = of_bid(row).items;
+    assert!(row.is_over());
+    assert_eq!(
+        (paid.len(), paid[0].pay, paid[0].to),
+        (1, lots[0].amount, lots[0].node)
+    );
+    assert!((700..=900).contains(&paid[0].pay));
+
+    // Lots that were paid back cost nothing.
+    let mut void = row.clone();
+    void.lots[0].void = true;
+    assert!(of_bid(&void).items.is_empty());
+}
+
+#[test]
+fn a_spared_bid_owes_nothing() {
+    let mut bills = Bills::default();
+    let silent = order(3, Side::Bid, 500);
+    seal(&mut bills, 3, &silent, 600);
+    clear(&mut bills, ROUND, Tier::Bronze, true);
+    assert!(of_bid(&bills.bids[&key(&silent)]).items.is_empty());
+}
+
+#[test]
+fn a_hash_that_is_sealed_elsewhere_or_by_others_leaves_a_bid_as_it_is() {
+    let (bid, ask) = (order(1, Side::Bid, 900), order(2, Side::Ask, 700));
+    let of = |round, tier| BidKey {
+        round,
+        tier,
+        ..key(&bid)
+    };
+    let decoys = [
+        (1, of(ROUND, Tier::Gold)),
+        (1, of(ROUND + 1, Tier::Bronze)),
+        (3, of(ROUND, Tier::Silver)),
+    ];
+    // The decoys are cleared before, or after.
+    for first in [true, false] {
+        let mut bills = Bills::default();
+        seal(&mut bills, 1, &bid, 1_000);
+        seal(&mut bills, 2, &ask, 1);
+        for (n, decoy) in decoys {
+            seal_as(&mut bills, n, (bid.commit(), Side::Bid), (decoy, 1));
+        }
+        reveal(&mut bills, &bid);
+        reveal(&mut bills, &ask);
+        let clear_decoys = |bills: &mut Bills| {
+            for (n, decoy) in decoys {
+                let by = *identity(n).public().as_bytes();
+                let ended = News::Ended(Bill::Bid(BidKey { by, ..decoy }));
+                let news = clear(bills, decoy.round, decoy.tier, false);
+                assert_eq!(news, [ended]);
+            }
+        };
+        if first {
+            clear_decoys(&mut bills);
+        }
+        assert_eq!(clear(&mut bills, ROUND, Tier::Bronze, false), []);
+        if !first {
+            clear_decoys(&mut bills);
+        }
+        let row = &bills.bids[&key(&bid)];
+        assert_eq!((row.lots.len(), row.is_over()), (1, false));
+        assert_eq!(row.claim.amount, 1_000);
+        let id = row.lots[0].id;
+        let news = note(&mut bills, Change::Over { id });
+        assert_eq!(news, [News::Ended(Bill::Bid(key(&bid)))]);
+        let row = &bills.bids[&key(&bid)];
+        assert_eq!(of_bid(row).items[0].pay, row.lots[0].amount);
+        assert_eq!(bills.bids.len(), 4);
+    }
+}

@@ -1,0 +1,74 @@
+//! The escrow's part of a node: its metrics and its health.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use betanet_runtime::{
+    AdminFuture, AdminReply, AdminRequest, Extension, Fault, Measure, MeasureKind,
+};
+use betanet_session::Clock;
+
+use crate::LedgerEscrow;
+
+struct Face(Arc<LedgerEscrow>);
+
+impl LedgerEscrow {
+    /// Its metrics and its health, for the node that it runs on.
+    #[must_use]
+    pub fn extension(self: &Arc<Self>) -> Arc<dyn Extension> {
+        Arc::new(Face(Arc::clone(self)))
+    }
+}
+
+impl Extension for Face {
+    fn paths(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn answer(self: Arc<Self>, _request: AdminRequest) -> AdminFuture {
+        let nothing = AdminReply::whole(404, "text/plain", "the escrow has no pages\n");
+        Box::pin(std::future::ready(nothing))
+    }
+
+    fn measures(&self) -> Vec<Measure> {
+        let tally = &self.0.tally;
+        let gauge = |name, help, n| Measure::one(name, help, MeasureKind::Gauge, n);
+        let counter = |name, help, n: &AtomicU64| {
+            Measure::one(name, help, MeasureKind::Counter, n.load(Ordering::Relaxed))
+        };
+        let waits = match tally.oldest_ms.load(Ordering::Relaxed) {
+            0 => 0,
+            since => Clock::start().now().unix_ms.saturating_sub(since) / 1_000,
+        };
+        vec![
+            gauge(
+                "escrow_open",
+                "Tasks and bids that are held and not settled",
+                tally.len() as u64,
+            ),
+            gauge(
+                "escrow_oldest_due_seconds",
+                "Time for which the oldest settlement is due",
+                waits,
+            ),
+            counter("escrow_sent", "Settlements that were sent", &tally.sent),
+            counter(
+                "escrow_refused",
+                "Settlements that the ledger refused",
+                &tally.refused,
+            ),
+            counter(
+                "escrow_expired",
+                "Tasks and bids whose hold ended before their nodes were paid",
+                &tally.expired,
+            ),
+        ]
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let ended = self.0.tally.ended.load(Ordering::Acquire);
+        let why = "the part that pays for tasks and lots has ended: restart this node";
+        let fault = ended.then(|| Fault::new("escrow", why.to_owned()));
+        Vec::from_iter(fault)
+    }
+}

@@ -1,0 +1,177 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use betanet_economy_service::{EconomyService, Ledger, Running, Settings as LedgerSettings};
+use betanet_fog::{DAY_MS, Tier};
+use betanet_journal::MemoryStore;
+use betanet_session::Clock;
+use betanet_tokenomics::account::{MICRO, NODE, USER};
+use betanet_tokenomics::{Asset, GenesisDraft};
+
+use super::*;
+use crate::Settings;
+use crate::ids::reserve;
+
+const ME: u8 = 10;
+const OTHER: u8 = 11;
+/// More nodes than fit a settlement.
+const NODES: std::ops::Range<u8> = 100..120;
+const EACH: u64 = 1_000;
+
+fn identity(n: u8) -> Identity {
+    Identity::from_seed(&[n; 32])
+}
+
+fn key(n: u8) -> [u8; 32] {
+    *identity(n).public().as_bytes()
+}
+
+fn now_ms() -> u64 {
+    Clock::start().now().unix_ms
+}
+
+async fn ledger() -> (Ledger, Running) {
+    let mut alloc = vec![(key(ME), USER, 20 * MICRO), (key(OTHER), USER, MICRO)];
+    alloc.extend(NODES.map(|n| (key(n), NODE, 0)));
+    let mut accounts: Vec<Vec<u8>> = [ME, OTHER].map(|n| address(&key(n)).0.to_vec()).into();
+    accounts.sort_unstable();
+    let mut signers: Vec<Vec<u8>> = [ME, OTHER].map(|n| key(n).to_vec()).into();
+    signers.sort_unstable();
+    let genesis = GenesisDraft {
+        name: "parts",
+        t0: now_ms(),
+        epoch_ms: DAY_MS,
+        cap: 1_000 * MICRO,
+        halving: 365,
+        alloc: &alloc,
+        roles: &[(Role::Coordinators, accounts), (Role::Signers, signers)],
+        ..GenesisDraft::default()
+    };
+    let mut settings = LedgerSettings::new(genesis.to_bytes());
+    settings.signers = vec![identity(ME), identity(OTHER)];
+    settings.head_every = Duration::from_millis(20);
+    let service = EconomyService::new(identity(ME), settings).unwrap();
+    let journal = Arc::new(MemoryStore::new().open("one"));
+    let running = service.start(journal).await.unwrap();
+    running.leads().await;
+    (service.ledger(), running)
+}
+
+/// A coordinator that signs its IDs with this key.
+fn escrow(ledger: &Ledger, own: u8) -> Arc<LedgerEscrow> {
+    let mut settings = Settings::new(identity(own));
+    settings.keys = vec![identity(ME), identity(OTHER)];
+    LedgerEscrow::new(ledger.clone(), settings)
+}
+
+fn claim() -> Claim {
+    Claim {
+        purpose: Purpose::Bid {
+            round: 7,
+            tier: Tier::Bronze,
+        },
+        of: [1; 32],
+        owner: key(ME),
+        amount: MICRO,
+        until_ms: now_ms() + DAY_MS,
+    }
+}
+
+async fn hold(ledger: &Ledger, claim: &Claim) {
+    let by = address(&key(ME));
+    let nonce = ledger.look(move |view| view.latest.nonce(&by)).await;
+    let nonce = nonce.unwrap().unwrap();
+    let op = reserve(claim, now_ms()).unwrap();
+    let request = Request::new(&[(by, nonce)], now_ms() + VALID_MS, id_of(claim), &op);
+    let envelope = Envelope::sign(request.unwrap(), ledger.genesis().id(), &[&identity(ME)]);
+    let body = ledger.submit(envelope.to_bytes()).await.unwrap();
+    assert_eq!(body.answer.code, Code::Ok);
+}
+
+fn payout() -> Payout {
+    let item = |n| Item {
+        to: address(&key(n)),
+        pay: EACH,
+        sla: 0,
+        kib: 0,
+        mibh: 0,
+        record: Vec::new(),
+        sig: None,
+    };
+    Payout {
+        items: NODES.map(item).collect(),
+        ..Payout::none()
+    }
+}
+
+async fn has(ledger: &Ledger) -> Vec<u128> {
+    let look = ledger.look(|view| {
+        let of = |n| {
+            let id = address(&key(n));
+            view.latest.counters(&id, Asset::Fog).available()
+        };
+        NODES.map(of).collect()
+    });
+    look.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bid_that_is_paid_in_parts_is_paid_once_by_whichever_process() {
+    let (ledger, running) = ledger().await;
+    let (claim, payout) = (claim(), payout());
+    hold(&ledger, &claim).await;
+    let order = Order {
+        claim: &claim,
+        payout: &payout,
+        since_ms: now_ms(),
+    };
+    // One process dies after the first part, and one with another key goes on.
+    let (one, two) = (escrow(&ledger, ME), escrow(&ledger, OTHER));
+    let (outcome, ends) = one.settle_part(&order, now_ms()).await.unwrap();
+    assert!(matches!(outcome, Outcome::Sent(_)) && !ends, "{outcome:?}");
+    let paid = u128::from(EACH - EACH * 20_000 / 1_000_000);
+    let [first, rest] = [ITEMS_MAX, NODES.len() - ITEMS_MAX];
+    let part = [vec![paid; first], vec![0; rest]].concat();
+    assert_eq!(has(&ledger).await, part);
+    assert!(!two.was_settled(&order).await.unwrap());
+    let outcome = two.settle(&order, now_ms()).await.unwrap();
+    assert!(matches!(outcome, Outcome::Sent(_)), "{outcome:?}");
+    assert_eq!(has(&ledger).await, vec![paid; NODES.len()]);
+    assert!(one.was_settled(&order).await.unwrap());
+    // Once more, and nothing is left to pay from.
+    let outcome = one.settle(&order, now_ms()).await.unwrap();
+    assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
+    assert_eq!(has(&ledger).await, vec![paid; NODES.len()]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_is_gone_was_not_settled_because_it_is_gone() {
+    let (ledger, running) = ledger().await;
+    let (claim, payout) = (claim(), payout());
+    let order = Order {
+        claim: &claim,
+        payout: &payout,
+        since_ms: now_ms(),
+    };
+    let one = escrow(&ledger, ME);
+    assert!(!one.was_settled(&order).await.unwrap());
+    // A hold of the same hash in another round is settled, which says nothing of this one.
+    let other = Claim {
+        purpose: Purpose::Bid {
+            round: 8,
+            tier: Tier::Bronze,
+        },
+        ..claim
+    };
+    hold(&ledger, &other).await;
+    let other = Order {
+        claim: &other,
+        ..order
+    };
+    let outcome = one.settle(&other, now_ms()).await.unwrap();
+    assert!(matches!(outcome, Outcome::Sent(_)), "{outcome:?}");
+    assert!(one.was_settled(&other).await.unwrap());
+    assert!(!one.was_settled(&order).await.unwrap());
+    running.stop().await;
+}
