@@ -220,6 +220,7 @@ async fn start(
             .service(betanet_economy_service::PREFIX, ledger.service.service())
             .extension(ledger.service.extension());
         if let Some(escrow) = &ledger.escrow {
+            builder = builder.extension(escrow.extension());
             coordinator.pay_from(Arc::clone(escrow) as Arc<dyn Escrow>);
         }
     }

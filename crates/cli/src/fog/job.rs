@@ -89,15 +89,20 @@ fn make(fog: &FogClient, job: &JobSpec, blobs: &files::Blobs) -> Result<Vec<Made
     Ok(made)
 }
 
-async fn plan(args: JobFileArgs) -> Result<(), Fail> {
-    let mut job = read(&args.file)?;
-    // A coordinator plans a task with tasks before it only once it knows those.
+/// A job whose tasks can be planned: a coordinator plans a task with tasks before it only once it knows those.
+fn without_order(job: &JobSpec) -> JobSpec {
+    let mut job = job.clone();
     for spec in &mut job.tasks {
         spec.after.clear();
         let known =
             |source: &spec::InputSource| !matches!(source, spec::InputSource::Output { .. });
         spec.inputs.retain(|(_, source)| known(source));
     }
+    job
+}
+
+async fn plan(args: JobFileArgs) -> Result<(), Fail> {
+    let job = without_order(&read(&args.file)?);
     let blobs = files::read(&job.tasks)?;
     with(&args.fog, async |fog| {
         let mut total: u64 = 0;
@@ -193,6 +198,10 @@ async fn start(args: JobRunArgs) -> Result<(), Fail> {
         let made = make(fog, &job, &blobs)?;
         let tasks: Vec<Signed<Task>> = made.iter().map(|m| m.task.clone()).collect();
         if args.paid.escrow {
+            // Nothing is held for tasks that would be refused.
+            for made in make(fog, &without_order(&job), &blobs)? {
+                fog.plan(&made.task).await?;
+            }
             let tasks: Vec<&Signed<Task>> = tasks.iter().collect();
             escrow::hold(&args.paid, &args.fog.dial, &tasks).await?;
         }

@@ -27,7 +27,7 @@ const TASKS_MAX: usize = 1024;
 pub(crate) const ALONE: &str = "task";
 
 /// A job.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct JobSpec {
     pub(crate) ns: Word,
     pub(crate) name: Word,
