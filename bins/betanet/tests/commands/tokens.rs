@@ -22,6 +22,19 @@ struct Town(tempfile::TempDir);
 
 impl Town {
     fn new() -> Self {
+        Self::with("", "")
+    }
+
+    /// A town whose ledger pays for tasks.
+    fn with_a_fog() -> Self {
+        let roles = "coordinators = [\"{lead}\", \"{second}\"]\n";
+        let alloc =
+            "[[alloc]]\nkey = \"{lead}\"\namount = 1\n[[alloc]]\nkey = \"{second}\"\namount = 1\n";
+        Self::with(roles, alloc)
+    }
+
+    /// With more lines of the genesis, in which names stand for keys.
+    fn with(roles: &str, alloc: &str) -> Self {
         let town = Self(tempfile::tempdir().unwrap());
         for name in ["alice", "bob", "node", "lead", "second"] {
             let made = town.run(&["id", "new", "--key", &format!("{name}.pem")]);
@@ -30,13 +43,15 @@ impl Town {
         let key = |name| town.fact(name, "public_key");
         let file = format!(
             "name = \"a town\"\nepoch_seconds = 2\ncap = 1000000\nbase = \"0.5\"\nhalving = 1000\ntreasury = 500\n\
-             signers = [\"{}\", \"{}\"]\n[params]\nmin_bond = 1000000\ndeposit = 1000000\n\
-             [[alloc]]\nkey = \"{}\"\namount = 1000\n[[alloc]]\nkey = \"{}\"\namount = \"900.5\"\nnode = true\n",
+             signers = [\"{}\", \"{}\"]\n{roles}[params]\nmin_bond = 1000000\ndeposit = 1000000\n\
+             [[alloc]]\nkey = \"{}\"\namount = 1000\n[[alloc]]\nkey = \"{}\"\namount = \"900.5\"\nnode = true\n{alloc}",
             key("lead"),
             key("second"),
             key("alice"),
             key("node")
         );
+        let file = file.replace("{lead}", &key("lead"));
+        let file = file.replace("{second}", &key("second"));
         std::fs::write(town.0.path().join("ledger.toml"), file).unwrap();
         let made = ["ledger", "genesis", "ledger.toml", "-o", "GENESIS"];
         let made = town.run(&made);
@@ -282,6 +297,48 @@ fn two_people_trade_a_proposal_is_made_and_a_flipped_byte_is_found() {
     );
     let again = until(&["token", "balance", &bob], "alice.pem");
     assert_eq!(again["fog_micro"]["available"], "1999900");
+}
+
+#[test]
+fn a_job_that_would_be_refused_holds_nothing() {
+    let town = Town::with_a_fog();
+    let user = format!("lab={}", town.fact("alice", "public_key"));
+    let more = ["--economy-signer", "second.pem", "--user", &user];
+    let lead = town.coordinate("lead", "127.0.0.1:0", &more);
+    let leader = lead.facts["peer"].as_str().unwrap();
+    let balance = || {
+        let args = with(&["token", "balance"], leader, "alice.pem");
+        let balance = town.until(&args);
+        balance["fog_micro"]["available"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(balance(), "1000000000");
+    std::fs::write(town.0.path().join("one.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    let run = |ns: &str| {
+        let job = format!(
+            "ns = \"{ns}\"\nname = \"two\"\n[task.one]\nmodule = \"one.wasm\"\n\
+             [task.two]\nmodule = \"one.wasm\"\nafter = [\"one\"]\n"
+        );
+        std::fs::write(town.0.path().join("job.toml"), job).unwrap();
+        let args = [
+            "job",
+            "run",
+            "job.toml",
+            "--coordinator",
+            leader,
+            "--escrow",
+        ];
+        town.run(&with(&args, leader, "alice.pem"))
+    };
+    let refused = run("other");
+    assert_ne!(code(&refused), 0);
+    assert_eq!(balance(), "1000000000", "{}", text(&refused.stderr));
+    // One of hers is held: 1 FOG for each task, and a fee for each hold.
+    let taken = run("lab");
+    assert_eq!(code(&taken), 0, "{}", text(&taken.stderr));
+    assert_eq!(balance(), "997999800");
 }
 
 #[test]
