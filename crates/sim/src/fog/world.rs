@@ -77,8 +77,8 @@ pub struct World<P: Placer> {
     pub events: Vec<Event>,
     /// Cost of each task that paid, in µ.
     pub paid: BTreeMap<TaskId, u64>,
-    /// Holds of bids that are blocked.
-    pub blocked: BTreeMap<[u8; 32], u64>,
+    /// Holds of bids that are blocked, by their owner and commitment.
+    pub blocked: BTreeMap<([u8; 32], [u8; 32]), u64>,
     /// Money of reservations that neither node nor bidder has yet, in µ.
     pub escrow: i128,
     /// Reservations whose money went to the node, or back.
@@ -334,18 +334,19 @@ impl<P: Placer + Default> World<P> {
                     assert!(shares.is_empty() || sum == *cost, "shares are the cost");
                     assert!(self.paid.insert(*task, *cost).is_none(), "a task pays once");
                 }
-                Event::Blocked { commit, amount, .. } => {
-                    assert!(self.blocked.insert(*commit, *amount).is_none());
+                Event::Blocked { by, commit, amount } => {
+                    let first = self.blocked.insert((*by, *commit), *amount).is_none();
+                    assert!(first, "a key commits to a hash once");
                 }
                 Event::Settled {
+                    by,
                     commit,
                     paid,
                     lost,
                     back,
-                    ..
                 } => {
                     // A leader that dies between commit and event says nothing of either.
-                    let held = self.blocked.remove(commit);
+                    let held = self.blocked.remove(&(*by, *commit));
                     let sum = paid + lost + back;
                     assert!(held.is_none_or(|h| h == sum), "a hold is settled");
                     self.escrow += i128::from(*paid);
