@@ -135,6 +135,37 @@ impl Bills {
         all.min().unwrap_or(self.last.saturating_add(1))
     }
 
+    /// Drops what began in records up to this one. They are gone, so the process that leads has settled it. Returns the claims.
+    pub(crate) fn drop_to(&mut self, base: u64) -> Vec<Claim> {
+        let mut dropped = Vec::new();
+        let mut stays = |first: u64, claim: &Claim| {
+            if first <= base {
+                dropped.push(*claim);
+            }
+            first > base
+        };
+        self.tasks.retain(|_, work| stays(work.first, &work.claim));
+        self.bids.retain(|_, bid| stays(bid.first, &bid.claim));
+        self.rounds.retain(|_, round| {
+            let first = round.values().map(|sealed| sealed.first).min();
+            let first = first.unwrap_or(base);
+            let bids = round.values().filter(|sealed| sealed.side == Side::Bid);
+            let all_stay = |all, sealed: &Sealed| stays(first, &sealed.claim) && all;
+            bids.fold(first > base, all_stay)
+        });
+        let bids = &self.bids;
+        self.rents.retain(|_, bid| bids.contains_key(bid));
+        dropped
+    }
+
+    /// Whether one is held.
+    pub(crate) fn has(&self, bill: &Bill) -> bool {
+        match bill {
+            Bill::Task(id) => self.tasks.contains_key(id),
+            Bill::Bid(key) => self.bids.contains_key(key),
+        }
+    }
+
     /// Takes a record of the journal. Returns what it changes.
     pub(crate) fn take(&mut self, index: u64, record: &Record) -> Vec<News> {
         self.last = index;
@@ -248,6 +279,8 @@ impl Bills {
         };
         let (mut orders, mut commits, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
         let mut bids = BTreeMap::new();
+        // What a bid pays follows from all orders of the round: their records are needed as long as it is.
+        let first = round.values().map(|sealed| sealed.first).min();
         for (commit, sealed) in &round {
             let key = key(commit, sealed.claim.owner);
             match &sealed.order {
@@ -263,7 +296,7 @@ impl Bills {
                     _ => 0,
                 };
                 let bid = Bid {
-                    first: sealed.first,
+                    first: first.unwrap_or(sealed.first),
                     since_ms: sealed.since_ms,
                     claim: sealed.claim,
                     lots: Vec::new(),

@@ -59,6 +59,7 @@ impl LedgerEscrow {
             sent: BTreeMap::new(),
             ended: BTreeSet::new(),
             resting: BTreeMap::new(),
+            compared: None,
             told: Told::default(),
         };
         self.tally.ended.store(false, Ordering::Release);
@@ -105,6 +106,8 @@ struct Payer {
     ended: BTreeSet<Bill>,
     /// What was refused, until it is tried again.
     resting: BTreeMap<Bill, Instant>,
+    /// When what is held was last compared with the journal's first record.
+    compared: Option<Instant>,
     told: Told,
 }
 
@@ -114,6 +117,7 @@ impl Payer {
             let began = Instant::now();
             match self.read().await {
                 Ok(()) => {
+                    self.drop_gone().await;
                     let needs = self.bills.needs_from();
                     self.escrow.needs_from.store(needs, Ordering::Release);
                     self.escrow.tally.read_since(began);
@@ -149,6 +153,26 @@ impl Payer {
         self.ended.clear();
         self.resting.clear();
         self.escrow.tally.clear();
+    }
+
+    /// Forgets what another process settled, which led meanwhile: its records are gone then. What this process settles needs its own.
+    async fn drop_gone(&mut self) {
+        let now = Instant::now();
+        if self.compared.is_some_and(|at| now < at + AGAIN) {
+            return;
+        }
+        let Ok(facts) = self.journal.facts().await else {
+            return;
+        };
+        self.compared = Some(now);
+        for claim in self.bills.drop_to(facts.base) {
+            self.escrow.tally.closed(&id_of(&claim));
+        }
+        let bills = &self.bills;
+        self.due.retain(|(_, bill)| bills.has(bill));
+        self.sent.retain(|bill, _| bills.has(bill));
+        self.ended.retain(|bill| bills.has(bill));
+        self.resting.retain(|bill, _| bills.has(bill));
     }
 
     async fn read(&mut self) -> Result<(), JournalError> {
@@ -218,8 +242,10 @@ impl Payer {
             match self.settle(*bill, now_ms).await {
                 Ok(step) => self.note((*at, *bill), step),
                 Err(Unavailable) => {
+                    // The others are tried at the next look, so that one wait is not had for each.
                     self.tell_unavailable();
                     self.rest(*bill);
+                    return false;
                 }
             }
         }

@@ -173,3 +173,40 @@ fn a_hash_that_is_sealed_elsewhere_or_by_others_leaves_a_bid_as_it_is() {
         assert_eq!(bills.bids.len(), 4);
     }
 }
+
+#[test]
+fn a_bid_needs_the_records_of_all_orders_of_its_round() {
+    let mut bills = Bills::after(4);
+    let (ask, bid) = (order(2, Side::Ask, 700), order(1, Side::Bid, 900));
+    seal(&mut bills, 2, &ask, 1);
+    seal(&mut bills, 1, &bid, 1_000);
+    reveal(&mut bills, &bid);
+    reveal(&mut bills, &ask);
+    clear(&mut bills, ROUND, Tier::Bronze, false);
+    assert_eq!(bills.bids[&key(&bid)].lots.len(), 1);
+    assert_eq!(bills.needs_from(), 5);
+}
+
+#[test]
+fn what_another_process_settled_goes_with_its_records() {
+    let mut bills = Bills::after(4);
+    let (bid, ask) = (order(1, Side::Bid, 900), order(2, Side::Ask, 700));
+    seal(&mut bills, 1, &bid, 1_000);
+    seal(&mut bills, 2, &ask, 1);
+    reveal(&mut bills, &bid);
+    reveal(&mut bills, &ask);
+    clear(&mut bills, ROUND, Tier::Bronze, false);
+    let mut next = order(3, Side::Bid, 500);
+    next.round = ROUND + 1;
+    seal(&mut bills, 3, &next, 600);
+    let bill = Bill::Bid(key(&bid));
+    assert!(bills.drop_to(4).is_empty() && bills.has(&bill));
+    let dropped = bills.drop_to(5);
+    assert_eq!((dropped.len(), dropped[0].amount), (1, 1_000));
+    assert!(!bills.has(&bill) && bills.rents.is_empty());
+    // A round that is not cleared yet is dropped whole.
+    assert_eq!(bills.needs_from(), 10);
+    assert_eq!(bills.drop_to(10)[0].amount, 600);
+    assert!(bills.rounds.is_empty());
+    assert_eq!(bills.needs_from(), 11);
+}
