@@ -279,9 +279,14 @@ fn uncompiled() -> Ended {
     )
 }
 
-/// Whether a compilation ended since it took too much, as opposed to a fault.
-fn took_too_much(silence: &Silence) -> bool {
-    matches!(silence, Silence::Time | Silence::Gone)
+/// Whether a compilation ended since it took too much, as opposed to a fault. A compiler that has not the memory ends without a word, as
+/// one does that this machine ends.
+fn took_too_much(refused: &Refused, digest: [u8; 32], silence: &Silence) -> bool {
+    match silence {
+        Silence::Time => true,
+        Silence::Gone => refused.gone(digest),
+        _ => false,
+    }
 }
 
 /// Opens inputs: path, file, length.
@@ -385,12 +390,13 @@ impl Inner {
                 ..
             }) => return Err(broken(&reason)),
             Ok(_) => return Err(broken("its compiler said what it may not")),
-            Err(silence) if took_too_much(&silence) => {
+            Err(silence) if took_too_much(&self.refused, digest, &silence) => {
                 self.refused.add(digest, Instant::now());
                 return Err(uncompiled());
             }
             Err(silence) => return Err(silence.ended(&COMPILE)),
         }
+        self.refused.compiled();
         let sealed = memory
             .seal()
             .map_err(|error| broken(&format!("memory for its code: {error}")))?;
@@ -415,9 +421,12 @@ mod tests {
     fn a_compilation_that_this_machine_ended_says_nothing_about_the_program() {
         let full = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
         let memory = Silence::Memory(full);
-        assert!(!took_too_much(&memory));
+        let refused = Refused::default();
+        let blames = |n: u8, silence: &Silence| took_too_much(&refused, [n; 32], silence);
+        assert!(!blames(1, &memory));
         assert_eq!(memory.ended(&COMPILE).status, Status::Internal);
-        assert!(took_too_much(&Silence::Time) && took_too_much(&Silence::Gone));
+        assert!(blames(1, &Silence::Time) && blames(1, &Silence::Gone));
+        assert!(blames(2, &Silence::Gone) && !blames(3, &Silence::Gone));
         // Neither a result nor a fault of the node.
         assert_eq!(uncompiled().status, Status::Input);
     }

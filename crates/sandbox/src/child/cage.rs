@@ -31,7 +31,8 @@ const COMPILER_TIME: u64 = 120;
 
 /// Bytes of its stack.
 const STACK: u64 = 8 << 20;
-/// Bytes of addresses. The engine reserves 4 GiB and some for each memory, of which a guest has at most 32; tables of pages stay small.
+/// Bytes of addresses. The engine reserves 4 GiB and some for each memory, of which a guest has at most 32. The kernel's
+/// tables for so many addresses take up to 512 MiB, which no limit counts.
 const ADDRESSES: u64 = 256 << 30;
 
 /// A layer of the cage.

@@ -190,6 +190,10 @@ fn memory() -> Vec<(&'static str, bool)> {
             protect(libc::PROT_READ),
         ),
         ("keep memory that cannot be read", protect(libc::PROT_NONE)),
+        (
+            "let memory grow in its place",
+            tried(libc::SYS_mremap, 0, 0, 0),
+        ),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! Programs whose compilation was given up, so that their next copies do not cost the same time again.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -13,12 +13,34 @@ const REFUSED_MAX: usize = 64;
 /// How long. The machine may have been short of memory, so a program gets another turn.
 const REFUSED_FOR: Duration = Duration::from_secs(600);
 
+/// Compilers of so many programs may end one after another before this machine is held to be the reason.
+const GONE_MAX: usize = 2;
+
 #[derive(Default)]
-pub(crate) struct Refused(Mutex<VecDeque<([u8; 32], Instant)>>);
+pub(crate) struct Refused {
+    given_up: Mutex<VecDeque<([u8; 32], Instant)>>,
+    /// Programs whose compilers ended without a word since one was compiled last.
+    gone: Mutex<BTreeSet<[u8; 32]>>,
+}
 
 impl Refused {
+    /// A compiler ended without a word. Whether its program is held to be the reason: not if those of other programs end too.
+    pub(crate) fn gone(&self, digest: [u8; 32]) -> bool {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        if gone.len() <= GONE_MAX {
+            gone.insert(digest);
+        }
+        gone.len() <= GONE_MAX
+    }
+
+    /// A program was compiled: this machine can do it.
+    pub(crate) fn compiled(&self) {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        gone.clear();
+    }
+
     pub(crate) fn add(&self, digest: [u8; 32], now: Instant) {
-        let mut given_up = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
         given_up.retain(|(known, _)| *known != digest);
         if given_up.len() >= REFUSED_MAX {
             given_up.pop_front();
@@ -27,7 +49,7 @@ impl Refused {
     }
 
     pub(crate) fn knows(&self, digest: [u8; 32], now: Instant) -> bool {
-        let mut given_up = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
         given_up.retain(|(_, at)| now.saturating_duration_since(*at) < REFUSED_FOR);
         given_up.iter().any(|(known, _)| *known == digest)
     }
@@ -52,6 +74,17 @@ mod tests {
         refused.add(digest(1), last);
         assert!(!refused.knows(digest(2), now + REFUSED_FOR));
         assert!(refused.knows(digest(1), now + REFUSED_FOR));
-        assert_eq!(refused.0.lock().unwrap().len(), 1);
+        assert_eq!(refused.given_up.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_machine_on_which_no_compiler_lives_is_held_to_be_the_reason() {
+        let refused = Refused::default();
+        assert!(refused.gone([1; 32]) && refused.gone([1; 32]) && refused.gone([2; 32]));
+        assert!(!refused.gone([3; 32]) && !refused.gone([1; 32]));
+        assert!((4..200).all(|n| !refused.gone([n; 32])));
+        assert_eq!(refused.gone.lock().unwrap().len(), GONE_MAX + 1);
+        refused.compiled();
+        assert!(refused.gone([3; 32]));
     }
 }
