@@ -61,6 +61,14 @@ pub(crate) fn is_upload(route: &Route, parts: &Parts) -> bool {
     route.id == "submitTaskForm" && content_type(parts) == "multipart/form-data"
 }
 
+/// Bound of a form that is read before its sender is known.
+fn most_of(route: &Route, has_session: bool) -> usize {
+    match has_session {
+        true => most(route),
+        false => BODY_MAX,
+    }
+}
+
 /// Bound of a form or a JSON request of a route.
 fn most(route: &Route) -> usize {
     match route.id {
@@ -73,13 +81,13 @@ fn most(route: &Route) -> usize {
 pub(crate) async fn form(
     route: &Route,
     parts: &Parts,
-    body: Body,
+    (body, has_session): (Body, bool),
     form_token: &mut Option<String>,
 ) -> Result<Input, Fault> {
     if content_type(parts) != "application/x-www-form-urlencoded" {
         return Err(Fault::Type);
     }
-    let all = Fields::read(&read(body, most(route)).await?)?;
+    let all = Fields::read(&read(body, most_of(route, has_session)).await?)?;
     let token = all.raw("form_token");
     *form_token = Some(token.to_owned()).filter(|t| !t.is_empty());
     Ok(Input::Fields(all.without("form_token")))

@@ -141,8 +141,15 @@ impl JobFiles {
             let versions = versions.map_err(|_| Error::Files(storage.unreadable(&name)))?;
             if let Some(v) = versions.first() {
                 let key = (v.ns.clone(), v.name.clone());
-                let versions = versions.into();
-                kept.0.insert(key, Row { entry, versions });
+                let row = Row {
+                    entry,
+                    versions: versions.into(),
+                };
+                // A write that failed may have left an older entry of the same job.
+                let newer = |old: &Row| old.last_run() > row.last_run();
+                if !kept.0.get(&key).is_some_and(newer) {
+                    kept.0.insert(key, row);
+                }
             }
         }
         Ok(Self {

@@ -253,6 +253,7 @@ async fn begun(
         && !route.is_api()
         && let Some(body) = body.take()
     {
+        let body = (body, head.session().is_some());
         early = body::form(route, parts, body, &mut head.form_token).await;
     }
     match admit(shared, route, &head, address).await {
