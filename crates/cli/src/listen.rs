@@ -444,3 +444,38 @@ async fn run(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_shows_keys_that_there_are() {
+        let home = tempfile::tempdir().unwrap();
+        let (gateway, mixnode) = (
+            include_str!("../../../dist/gateway.toml"),
+            include_str!("../../../dist/mixnode.toml"),
+        );
+        for (text, first, next) in [
+            (gateway, "[mint]", "[legacy]"),
+            (mixnode, "[accounts]", "[legacy]"),
+        ] {
+            let (_, tables) = text.split_once(first).unwrap();
+            let tables = tables.split_once(next).map_or(tables, |(own, _)| own);
+            let plain: Vec<&str> = tables
+                .lines()
+                .map(|line| line.strip_prefix("# ").unwrap_or(line))
+                .collect();
+            let path = home.path().join("sample.toml");
+            std::fs::write(&path, format!("{first}{}", plain.join("\n"))).unwrap();
+            let mut faults = Vec::new();
+            faults.extend(mint::read(Some(&path), &Default::default()).err());
+            faults.extend(names::read(Some(&path), &Default::default()).err());
+            faults.extend(accounts::read(Some(&path), &Default::default()).err());
+            // Peers are samples.
+            for fault in faults.concat() {
+                assert!(["peers", "names_peer"].contains(&&*fault.key), "{fault}");
+            }
+        }
+    }
+}
