@@ -412,6 +412,23 @@ fn a_path_is_never_shorter_than_asked() {
 }
 
 #[test]
+fn a_path_over_every_relay_is_found_though_one_draw_may_miss_the_last() {
+    let mut rng = Rng::new(&Seed::from_number(1));
+    let (_, mut directory, records) = directory(&mut rng, false);
+    directory.layers = 1;
+    directory.relays.truncate(7);
+    for relay in &mut directory.relays {
+        relay.layer = 0;
+    }
+    let weather = Weather { relays: 7, ..CALM };
+    for seed in 0..10_000 {
+        let setup = setup(&directory, &records, weather);
+        let client = Client::new(now_at(Time::ZERO), setup, &Seed::from_number(seed));
+        assert!(client.is_ok(), "{seed}: {:?}", client.err());
+    }
+}
+
+#[test]
 fn an_exchange_with_a_silent_gateway_fails() {
     let mut world = World::new(CALM);
     world.gateway.node = node(GUARD);

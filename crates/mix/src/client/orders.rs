@@ -14,13 +14,23 @@ use crate::fragment::{Fragment, Kind};
 use crate::lottery::{NoRoute, lottery_seed};
 use crate::packet::{Command as PacketCommand, DELAY_MAX_MS, Delay, SLOTS};
 
+/// Draws of a path before there is held to be none. With as many relays as hops, one misses with a probability of 1 in 19 000.
+const DRAWS: u32 = 8;
+
 impl Client {
-    /// Draws a path's relays, the guard first.
+    /// Draws a path's relays, the guard first. Where few relays can take a position, a draw may miss them all: then another is made.
     pub(super) fn draw(&mut self, now: Now) -> Result<Vec<usize>, NoRoute> {
         let bucket = now.unix_ms / BUCKET_MS;
-        let seed = lottery_seed(&self.setup.session_key, bucket, &self.rng.array());
         let (relays, guard) = (self.setup.relays, self.guard);
-        self.setup.topology.draw(&seed, relays, Some(guard))
+        let mut left = DRAWS;
+        loop {
+            let seed = lottery_seed(&self.setup.session_key, bucket, &self.rng.array());
+            left -= 1;
+            match self.setup.topology.draw(&seed, relays, Some(guard)) {
+                Err(_) if left > 0 => {}
+                drawn => return drawn,
+            }
+        }
     }
 
     fn delay(&mut self) -> Delay {
