@@ -4,7 +4,7 @@ mod api;
 
 use std::path::Path;
 
-use betanet_auth::audit::{Head, SignedHead, verify};
+use betanet_auth::audit::{Head, Record, SignedHead, verify};
 use betanet_wire::text::{hex, unbase64url};
 use serde_json::{Value, json};
 
@@ -28,17 +28,72 @@ fn records(path: &Path) -> Result<Vec<Vec<u8>>, Fail> {
         return Err(wrong("longer than 32 MiB, which no answer is"));
     }
     let text = std::fs::read(path).map_err(Fail::file(path))?;
-    of_answer(&text).map_err(|why| wrong(&why))
+    of_answer(&text).map_err(|unread| match unread {
+        Unread::Form(why) => wrong(&why),
+        Unread::Changed(_) => Fail::Peer(format!("{}: {unread}", path.display())),
+    })
 }
 
-/// The records of the text of one answer.
-fn of_answer(text: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let answer: Value = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+/// Why an answer gives no records.
+#[derive(Debug)]
+enum Unread {
+    /// It is no answer of the log.
+    Form(String),
+    /// The record of this number, from 0, says something else than the text beside it.
+    Changed(usize),
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Form(why) => f.write_str(why),
+            Self::Changed(n) => {
+                write!(
+                    f,
+                    "changed: the text of record {n} is not what the record holds"
+                )
+            }
+        }
+    }
+}
+
+/// The records of the text of one answer, which say the same as the fields beside them.
+fn of_answer(text: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
+    let answer: Value = serde_json::from_slice(text).map_err(|e| Unread::Form(e.to_string()))?;
+    let form = |why: &str| Unread::Form(why.to_owned());
     let items = answer["items"].as_array();
-    let items = items.ok_or("not an answer of GET /api/v1/audit")?;
-    let record = |item: &Value| item["record"].as_str().and_then(unbase64url);
-    let all: Option<Vec<Vec<u8>>> = items.iter().map(record).collect();
-    all.ok_or_else(|| "an item has no record".to_owned())
+    let items = items.ok_or_else(|| form("not an answer of GET /api/v1/audit"))?;
+    let mut all = Vec::with_capacity(items.len());
+    for (n, item) in items.iter().enumerate() {
+        let bytes = item["record"].as_str().and_then(unbase64url);
+        let bytes = bytes.ok_or_else(|| form("an item has no record"))?;
+        // One that does not read is found by the hashes.
+        if let Ok(record) = Record::from_bytes(&bytes)
+            && !says(item, &record)
+        {
+            return Err(Unread::Changed(n));
+        }
+        all.push(bytes);
+    }
+    Ok(all)
+}
+
+/// Whether the fields of an item that are there are those of its record.
+fn says(item: &Value, record: &Record) -> bool {
+    let digest = |d: Option<[u8; 32]>| d.map_or(Value::Null, |d| hex(&d).into());
+    [
+        ("seq", record.seq.into()),
+        ("at_ms", record.at.into()),
+        ("actor", record.actor.as_str().into()),
+        ("action", record.action.as_str().into()),
+        ("target", record.target.as_str().into()),
+        ("verdict", record.verdict.as_str().into()),
+        ("before", digest(record.before)),
+        ("after", digest(record.after)),
+        ("request", hex(&record.request).into()),
+    ]
+    .into_iter()
+    .all(|(key, value): (_, Value)| item.get(key).is_none_or(|shown| *shown == value))
 }
 
 /// The whole log: of a panel that is named by its address, or of files.
@@ -129,6 +184,14 @@ mod tests {
         assert!(check(&args).await.is_ok());
         write(&all[..4]);
         assert!(matches!(check(&args).await, Err(Fail::Peer(why)) if why.contains("cut")));
+        // Only what people read is edited.
+        let item = |actor: &str| json!({"record": base64url(&all[0]), "actor": actor, "seq": 0});
+        for (actor, good) in [("root", true), ("eve", false)] {
+            std::fs::write(&path, json!({"items": [item(actor)]}).to_string()).unwrap();
+            let read = records(&path);
+            assert_eq!(read.is_ok(), good);
+            assert!(good || matches!(read, Err(Fail::Peer(why)) if why.contains("record 0")));
+        }
         let mut edited = all;
         edited.swap(1, 2);
         write(&edited);

@@ -103,7 +103,7 @@ fn without_order(job: &JobSpec) -> JobSpec {
 
 async fn plan(args: JobFileArgs) -> Result<(), Fail> {
     let job = without_order(&read(&args.file)?);
-    let blobs = files::read(&job.tasks)?;
+    let blobs = files::checked(&job.tasks)?;
     with(&args.fog, async |fog| {
         let mut total: u64 = 0;
         for made in make(fog, &job, &blobs)? {
@@ -190,7 +190,7 @@ async fn start(args: JobRunArgs) -> Result<(), Fail> {
     for spec in &job.tasks {
         level::check(spec.level, &args.fog, args.wait)?;
     }
-    let blobs = files::read(&job.tasks)?;
+    let blobs = files::checked(&job.tasks)?;
     let place = (&job.ns, &job.name);
     let submitted = Cell::new(false);
     let done = with(&args.fog, async |fog| {

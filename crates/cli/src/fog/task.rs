@@ -68,7 +68,7 @@ async fn submit(args: RunArgs) -> Result<(), Fail> {
         output::check(folder)?;
     }
     level::check(spec.level, &args.fog, !args.detach)?;
-    let blobs = files::read(std::slice::from_ref(&spec))?;
+    let blobs = files::checked(std::slice::from_ref(&spec))?;
     let submitted = Cell::new(None);
     let done = with(&args.fog, async |fog| {
         let mut making = Making {
@@ -166,7 +166,7 @@ pub(super) fn outcome(task: &str, status: &Status) -> Result<(), Fail> {
 
 async fn plan(args: PlanArgs) -> Result<(), Fail> {
     let (ns, spec) = describe::task(&args.spec)?;
-    let blobs = files::read(std::slice::from_ref(&spec))?;
+    let blobs = files::checked(std::slice::from_ref(&spec))?;
     with(&args.fog, async |fog| {
         let mut making = Making {
             owner: fog.me(),

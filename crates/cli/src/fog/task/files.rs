@@ -1,7 +1,9 @@
 //! Local files of tasks: hashed, and stored as blobs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
 
 use betanet_fog_client::{Blob, FogClient};
 use betanet_runtime::{Error, seed};
@@ -17,6 +19,33 @@ pub(in crate::fog) type Blobs = BTreeMap<PathBuf, Blob>;
 pub(in crate::fog) fn nonces() -> Result<betanet_machine::Rng, Fail> {
     let seed = seed().map_err(Error::from)?;
     Ok(betanet_machine::Rng::new(&seed))
+}
+
+/// The first bytes of each program of WebAssembly.
+const MAGIC: [u8; 4] = *b"\0asm";
+
+/// Refuses a file that is no program, before anything is paid or sent for it.
+fn is_program(path: &Path) -> Result<(), Fail> {
+    let mut first = [0; MAGIC.len()];
+    let mut file = File::open(path).map_err(Fail::file(path))?;
+    match file.read_exact(&mut first) {
+        Ok(()) if first == MAGIC => Ok(()),
+        Err(e) if e.kind() != ErrorKind::UnexpectedEof => Err(Fail::file(path)(e)),
+        _ => Err(Fail::Usage(format!(
+            "module {}: not a program of WebAssembly, which begins with \\0asm",
+            path.display()
+        ))),
+    }
+}
+
+/// Hashes all local files of tasks that go to a coordinator, whose modules begin as programs do.
+pub(in crate::fog) fn checked(specs: &[TaskSpec]) -> Result<Blobs, Fail> {
+    for spec in specs {
+        if let BlobSource::File(path) = &spec.module {
+            is_program(path)?;
+        }
+    }
+    read(specs)
 }
 
 /// Hashes all local files of tasks, each once.
@@ -47,4 +76,24 @@ pub(in crate::fog) async fn store(fog: &FogClient, blobs: &Blobs) -> Result<(), 
         bar.inc(blob.size());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_program_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        for text in [&b""[..], b"\0as", b"notes of mine"] {
+            std::fs::write(&path, text).unwrap();
+            let refused = is_program(&path).unwrap_err();
+            assert!(matches!(&refused, Fail::Usage(why) if why.contains("notes.txt")));
+        }
+        std::fs::write(&path, b"\0asm\x01\0\0\0").unwrap();
+        assert!(is_program(&path).is_ok());
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(is_program(&path), Err(Fail::Local(_))));
+    }
 }
