@@ -419,11 +419,14 @@ fn a_path_over_every_relay_is_found_though_one_draw_may_miss_the_last() {
     // The guard is among them.
     let from = GUARD.min(RELAYS - 7);
     directory.relays = directory.relays[from..from + 7].to_vec();
-    for relay in &mut directory.relays {
+    let rare = directory.relays.iter().position(|r| r.node != node(GUARD));
+    for (n, relay) in directory.relays.iter_mut().enumerate() {
         relay.layer = 0;
+        // One is drawn in 1 of 20 times: as the last one left, one draw of a path misses it in 1 of 27.
+        relay.weight = if Some(n) == rare { 3_158 } else { 10_000 };
     }
     let weather = Weather { relays: 7, ..CALM };
-    for seed in 0..10_000 {
+    for seed in 0..1_000 {
         let setup = setup(&directory, &records, weather);
         let client = Client::new(now_at(Time::ZERO), setup, &Seed::from_number(seed));
         assert!(client.is_ok(), "{seed}: {:?}", client.err());
