@@ -135,8 +135,8 @@ impl LedgerEscrow {
         keys.find(|k| address(k.public().as_bytes()) == *id)
     }
 
-    /// Pays out of a reservation and ends it. Longer lists are paid in parts, the last of which ends it. What the ledger has already
-    /// paid out of it, by whichever process, is not paid again.
+    /// Pays those who are owed from a reservation, and ends it. A list that is too long for one request is paid in parts; the last part
+    /// ends the reservation. A payment that the ledger already has is not made again, whichever process made it.
     pub(crate) async fn settle(
         &self,
         order: &Order<'_>,

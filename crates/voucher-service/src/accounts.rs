@@ -164,7 +164,8 @@ impl Ledger {
         Ok(*view)
     }
 
-    /// Writes counts of known peers down. What has no answer is sent again with its number, and counted once.
+    /// Writes the counts of known peers to the journal. A batch without an answer is sent again under the same number, so that it counts
+    /// once.
     async fn write(&self) -> Result<(), Unavailable> {
         let _alone = self.writing.lock().await;
         let mut again = false;
