@@ -279,14 +279,14 @@ fn uncompiled() -> Ended {
     )
 }
 
-/// Whether a compilation ended since it took too much, as opposed to a fault. A compiler that has not the memory ends without a word, as
-/// one does that this machine ends.
-fn took_too_much(refused: &Refused, digest: [u8; 32], silence: &Silence) -> bool {
-    match silence {
-        Silence::Time => true,
-        Silence::Gone => refused.gone(digest),
-        _ => false,
-    }
+/// The smallest program: a machine that cannot compile it can compile none.
+const NOTHING: &[u8] = b"\0asm\x01\0\0\0";
+
+/// Why a compiler gave no code.
+enum Without {
+    /// It said so, or could not be asked.
+    Ended(Ended),
+    Silence(Silence),
 }
 
 /// Opens inputs: path, file, length.
@@ -347,6 +347,69 @@ impl Inner {
             .map_err(|_| broken("a thread ended"))
     }
 
+    /// Whether a compilation ended since it took too much, as opposed to a fault. A compiler that has not the memory ends without a
+    /// word, as one does that this machine ends: where compilers of several programs do, the smallest program tells which it is.
+    async fn took_too_much(&self, digest: [u8; 32], silence: &Silence) -> bool {
+        match silence {
+            Silence::Time => true,
+            Silence::Gone => self.refused.gone(digest) || self.can_compile().await,
+            _ => false,
+        }
+    }
+
+    /// Whether this machine can compile at all.
+    async fn can_compile(&self) -> bool {
+        let nothing = || {
+            let mut memory = Memory::new()?;
+            memory.write(NOTHING)?;
+            memory.seal()
+        };
+        let Ok(source) = nothing() else {
+            return false;
+        };
+        let can = self.compiled(&source).await.is_ok();
+        if can {
+            self.refused.compiled();
+        }
+        can
+    }
+
+    /// The code of a program, from a compiler of its own.
+    async fn compiled(&self, source: &Sealed) -> Result<Memory, Without> {
+        let broken = |why: &str| Without::Ended(broken(why));
+        let running = self.pool.take(false).await;
+        let mut running = running.map_err(|error| broken(&error.to_string()))?;
+        let sent = running
+            .kid
+            .order(&Order::Compile, &[source.file.as_fd()])
+            .await;
+        sent.map_err(|_| broken("its child took no order"))?;
+        let memory = Memory::new();
+        let mut memory =
+            memory.map_err(|error| broken(&format!("memory for its code: {error}")))?;
+        let to = &mut To::Memory(&mut memory);
+        let log = &mut |_: &[u8]| {};
+        let (told, _) = listen(&self.pool, &mut running, (COMPILE, 0), 100, log, to).await;
+        drop(running);
+        match told {
+            Ok(Told {
+                status: Status::Ok, ..
+            }) => Ok(memory),
+            Ok(Told {
+                status: Status::Module,
+                reason,
+                ..
+            }) => Err(Without::Ended(Ended::new(Status::Module, reason))),
+            Ok(Told {
+                status: Status::Internal,
+                reason,
+                ..
+            }) => Err(broken(&reason)),
+            Ok(_) => Err(broken("its compiler said what it may not")),
+            Err(silence) => Err(Without::Silence(silence)),
+        }
+    }
+
     async fn compile(self: &Arc<Self>, program: Program) -> Result<Arc<Code>, Ended> {
         let _one = self
             .compiling
@@ -359,43 +422,22 @@ impl Inner {
             .await?
             .map_err(|unread| Ended::new(Status::Input, unread.to_string()))?;
         debug_assert!(source.size <= MODULE_MAX);
-        let mut running = self
-            .pool
-            .take(false)
-            .await
-            .map_err(|error| broken(&error.to_string()))?;
-        let sent = running
-            .kid
-            .order(&Order::Compile, &[source.file.as_fd()])
-            .await;
-        sent.map_err(|_| broken("its child took no order"))?;
-        let mut memory =
-            Memory::new().map_err(|error| broken(&format!("memory for its code: {error}")))?;
-        let to = &mut To::Memory(&mut memory);
-        let log = &mut |_: &[u8]| {};
-        let (told, _) = listen(&self.pool, &mut running, (COMPILE, 0), 100, log, to).await;
-        drop(running);
-        match told {
-            Ok(Told {
-                status: Status::Ok, ..
-            }) => {}
-            Ok(Told {
-                status: Status::Module,
-                reason,
-                ..
-            }) => return Err(Ended::new(Status::Module, reason)),
-            Ok(Told {
-                status: Status::Internal,
-                reason,
-                ..
-            }) => return Err(broken(&reason)),
-            Ok(_) => return Err(broken("its compiler said what it may not")),
-            Err(silence) if took_too_much(&self.refused, digest, &silence) => {
-                self.refused.add(digest, Instant::now());
-                return Err(uncompiled());
+        let memory = match self.compiled(&source).await {
+            Ok(memory) => memory,
+            Err(Without::Ended(ended)) => {
+                if ended.status == Status::Module {
+                    self.refused.compiled();
+                }
+                return Err(ended);
             }
-            Err(silence) => return Err(silence.ended(&COMPILE)),
-        }
+            Err(Without::Silence(silence)) => {
+                if self.took_too_much(digest, &silence).await {
+                    self.refused.add(digest, Instant::now());
+                    return Err(uncompiled());
+                }
+                return Err(silence.ended(&COMPILE));
+            }
+        };
         self.refused.compiled();
         let sealed = memory
             .seal()
@@ -421,12 +463,7 @@ mod tests {
     fn a_compilation_that_this_machine_ended_says_nothing_about_the_program() {
         let full = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
         let memory = Silence::Memory(full);
-        let refused = Refused::default();
-        let blames = |n: u8, silence: &Silence| took_too_much(&refused, [n; 32], silence);
-        assert!(!blames(1, &memory));
         assert_eq!(memory.ended(&COMPILE).status, Status::Internal);
-        assert!(blames(1, &Silence::Time) && blames(1, &Silence::Gone));
-        assert!(blames(2, &Silence::Gone) && !blames(3, &Silence::Gone));
         // Neither a result nor a fault of the node.
         assert_eq!(uncompiled().status, Status::Input);
     }
