@@ -108,6 +108,8 @@ pub(crate) struct Api {
     pub(crate) journal: OnceLock<Arc<dyn Journal>>,
     /// What pays for tasks, if something does.
     pub(crate) escrow: OnceLock<Arc<dyn Escrow>>,
+    /// Submissions with a budget of the coordinator's own.
+    pub(crate) under_way: budget::UnderWay,
     /// Memory for bodies.
     pub(crate) room: Room,
     /// Streams that are open.

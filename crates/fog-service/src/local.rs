@@ -163,6 +163,7 @@ impl Local {
         for task in &tasks {
             self.checked(task)?;
         }
+        let _all = self.0.begin(&tasks)?;
         self.0.hold_budgets(&tasks).await?;
         let mut sent = Vec::with_capacity(tasks.len());
         for (at, task) in tasks.iter().enumerate() {

@@ -103,6 +103,7 @@ impl Coordinator {
             nodes: Default::default(),
             journal: OnceLock::new(),
             escrow: OnceLock::new(),
+            under_way: Default::default(),
             room: room::room(),
             streams: Places::default(),
         };

@@ -1,7 +1,10 @@
 //! Whether tasks and bids have money behind them.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use betanet_coordinator::{Caller, Request};
-use betanet_fog::{Commitment, Refusal, RefusalCode, Side, Signed, Task};
+use betanet_fog::{Commitment, Refusal, RefusalCode, Side, Signed, Task, TaskId};
 
 use super::Api;
 use crate::escrow::{Claim, Untold};
@@ -19,7 +22,54 @@ fn refused(covered: Result<bool, Untold>) -> Result<(), Refusal> {
     }
 }
 
+/// Tasks of the coordinator's own key whose submission is under way. A second one of the same task waits for its end: else the one that
+/// fails would give back what the other holds.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay(Mutex<BTreeSet<TaskId>>);
+
+/// Tasks that are under way until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Entered<'a> {
+    of: &'a UnderWay,
+    ids: Vec<TaskId>,
+}
+
+impl UnderWay {
+    fn all(&self) -> MutexGuard<'_, BTreeSet<TaskId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters all of these, or none.
+    fn enter(&self, mut ids: Vec<TaskId>) -> Option<Entered<'_>> {
+        ids.sort_unstable();
+        ids.dedup();
+        let mut all = self.all();
+        if ids.iter().any(|id| all.contains(id)) {
+            return None;
+        }
+        all.extend(&ids);
+        Some(Entered { of: self, ids })
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let mut all = self.of.all();
+        for id in &self.ids {
+            all.remove(id);
+        }
+    }
+}
+
 impl Api {
+    /// Begins a submission of tasks. Those of the coordinator's own key are submitted by one request at a time.
+    pub(crate) fn begin(&self, tasks: &[Signed<Task>]) -> Result<Entered<'_>, Refusal> {
+        let me = self.identity.public();
+        let own = tasks.iter().filter(|t| t.owner == *me.as_bytes());
+        let entered = self.under_way.enter(own.map(Signed::id).collect());
+        entered.ok_or_else(|| RefusalCode::Rate.of("task"))
+    }
+
     /// Checks that a task's budget is held, unless the task is known or is paid for by its lots.
     pub(crate) async fn check_budget(
         &self,
@@ -89,4 +139,23 @@ impl Api {
 /// Whether a task has a budget of its own; lots are paid for by their bid.
 fn is_paid(task: &Signed<Task>) -> bool {
     task.rsv.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_submitted_by_one_request_at_a_time() {
+        let (way, id) = (UnderWay::default(), |n| TaskId([n; 32]));
+        let first = way.enter(vec![id(1), id(2), id(2)]).unwrap();
+        assert!(way.enter(vec![id(3), id(2)]).is_none());
+        // None of those was entered.
+        let other = way.enter(vec![id(3)]).unwrap();
+        drop(first);
+        assert!(way.enter(vec![id(1), id(2)]).is_some());
+        assert!(way.enter(vec![id(3)]).is_none());
+        drop(other);
+        assert!(way.all().is_empty());
+    }
 }

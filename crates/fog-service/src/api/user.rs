@@ -27,6 +27,7 @@ impl Api {
         match op {
             Op::Submit(id) => {
                 let (caller, task) = self.task_of(by, body, Some(id))?;
+                let _one = self.begin(std::slice::from_ref(&task))?;
                 self.check_budget(&caller, &task).await?;
                 let missing = self.missing(&task);
                 self.hold_blobs(&task);
