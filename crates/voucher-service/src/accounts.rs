@@ -168,8 +168,10 @@ impl Ledger {
     /// once.
     async fn write(&self) -> Result<(), Unavailable> {
         let _alone = self.writing.lock().await;
-        let mut again = false;
-        loop {
+        // What comes during this waits for the next interval: a busy node would write without end. One batch may be an earlier one that
+        // is sent again.
+        let waiting = locked(&self.meter).waiting();
+        for _ in 0..=waiting.div_ceil(COUNTS_A_RECORD) {
             let Said::Last(last) = self.ask(Ask::Last).await? else {
                 return Err(Unavailable);
             };
@@ -177,19 +179,14 @@ impl Ledger {
             let Some(batch) = batch else {
                 return Ok(());
             };
-            let (number, counts) = (batch.number, batch.counts.len());
+            let number = batch.number;
             let Said::Lost(bytes) = self.ask(Ask::Count(batch)).await? else {
                 return Err(Unavailable);
             };
             self.counted.lost.fetch_add(bytes, Ordering::Relaxed);
             locked(&self.meter).written(number);
-            // What came during this waits for the next interval: a busy node would write without end. The first batch may be an
-            // earlier one that is sent again.
-            if again && counts < COUNTS_A_RECORD {
-                return Ok(());
-            }
-            again = true;
         }
+        Ok(())
     }
 
     /// Whether the state may lead soon, so that what it refused can be sent again.

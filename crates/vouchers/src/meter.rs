@@ -2,6 +2,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use betanet_wire::{ChargeTo, Code, NodeId};
 
@@ -71,6 +72,8 @@ pub struct Meter {
     known: BTreeSet<NodeId>,
     /// Counts that are being written down.
     under_way: Option<Batch>,
+    /// The last count that was taken out: those after it are next, so that busy peers do not keep others back.
+    last: Option<(u64, NodeId)>,
     /// Bytes that are written down and not countersigned.
     open: BTreeMap<NodeId, u64>,
     /// Bytes that were not counted, because too many peers are.
@@ -190,22 +193,28 @@ impl Meter {
     /// Takes at most so many counts of known peers out, as the batch after number `last`. The same batch comes again until it is
     /// [written](Self::written). Counts of other peers are forgotten with their period.
     pub fn take(&mut self, unix_ms: u64, last: u64, most: usize) -> Option<Batch> {
-        let (now, mut counts) = (unix_ms / PERIOD, Vec::new());
+        let now = unix_ms / PERIOD;
+        let mut counts = Vec::new();
+        if self.under_way.is_none() {
+            let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+            let later = self.of.range((after, Bound::Unbounded));
+            let before = self.last.map(|last| self.of.range(..=last));
+            let all = later.chain(before.into_iter().flatten());
+            let all = all.filter(|((_, peer), _)| self.known.contains(peer));
+            counts.extend(all.take(most).map(|((period, peer), usage)| Counted {
+                period: *period,
+                peer: *peer,
+                given: usage.given,
+                taken: usage.taken,
+            }));
+            self.last = counts.last().map(|c| (c.period, c.peer)).or(self.last);
+            counts.sort_unstable_by_key(|c| (c.period, c.peer));
+        }
+        let taken: BTreeSet<_> = counts.iter().map(|c| (c.period, c.peer)).collect();
         let (by, known) = (&mut self.by, &self.known);
-        let most = match self.under_way {
-            Some(_) => 0,
-            None => most,
-        };
-        self.of.retain(|(period, peer), usage| {
-            let goes = known.contains(peer);
-            if goes && counts.len() < most {
-                counts.push(Counted {
-                    period: *period,
-                    peer: *peer,
-                    given: usage.given,
-                    taken: usage.taken,
-                });
-            } else if goes || *period >= now {
+        self.of.retain(|key, usage| {
+            let waits = known.contains(&key.1) || key.0 >= now;
+            if waits && !taken.contains(key) {
                 return true;
             }
             if let Some(share) = by.get_mut(&usage.charge) {
@@ -219,6 +228,12 @@ impl Meter {
             self.under_way = Some(Batch { number, counts });
         }
         self.under_way.clone()
+    }
+
+    /// Number of counts that are not taken out.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.of.len()
     }
 
     /// Forgets a batch, which is written down.
@@ -304,6 +319,27 @@ mod tests {
         assert_eq!(m.take(DAY + PERIOD, 9, 9), None);
         assert_eq!(m.admits(DAY + PERIOD, &guest, BY), Ok(()));
         assert!(m.of.is_empty() && m.by.is_empty());
+    }
+
+    #[test]
+    fn busy_peers_do_not_keep_others_from_being_written_down() {
+        let mut m = meter(1);
+        let peers = [1, 2, 3].map(|n| NodeId([n; 20]));
+        m.set_known(peers.into());
+        for peer in &peers {
+            m.given(DAY, peer, BY, 1);
+        }
+        let mut written = Vec::new();
+        for number in 0..4 {
+            // The first peer has more each time.
+            m.given(DAY, &peers[0], BY, 1);
+            let batch = m.take(DAY, number, 1).unwrap();
+            m.written(batch.number);
+            written.extend(batch.counts.iter().map(|c| (c.peer, c.given)));
+        }
+        let [a, b, c] = peers;
+        assert_eq!(written, [(a, 2), (b, 1), (c, 1), (a, 3)]);
+        assert_eq!(m.waiting(), 0);
     }
 
     #[test]
