@@ -6,7 +6,8 @@ use std::path::Path;
 
 use betanet_auth::audit::{Head, Record, SignedHead, verify};
 use betanet_wire::text::{hex, unbase64url};
-use serde_json::{Value, json};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
 
 use crate::Fail;
 use crate::args::{AuditCommand, AuditVerifyArgs, PanelAuditArgs};
@@ -20,15 +21,15 @@ pub(crate) async fn run(args: &PanelAuditArgs) -> Result<(), Fail> {
     }
 }
 
-/// The records of one answer.
-fn records(path: &Path) -> Result<Vec<Vec<u8>>, Fail> {
+/// The records of one answer, the first of this number.
+fn records(path: &Path, from: usize) -> Result<Vec<Vec<u8>>, Fail> {
     let wrong = |why: &str| Fail::Local(format!("{}: {why}", path.display()));
     let length = std::fs::metadata(path).map_err(Fail::file(path))?.len();
     if length > FILE_MAX {
         return Err(wrong("longer than 32 MiB, which no answer is"));
     }
     let text = std::fs::read(path).map_err(Fail::file(path))?;
-    of_answer(&text).map_err(|unread| match unread {
+    of_answer(&text, from).map_err(|unread| match unread {
         Unread::Form(why) => wrong(&why),
         Unread::Changed(_) => Fail::Peer(format!("{}: {unread}", path.display())),
     })
@@ -57,43 +58,79 @@ impl std::fmt::Display for Unread {
     }
 }
 
-/// The records of the text of one answer, which say the same as the fields beside them.
-fn of_answer(text: &[u8]) -> Result<Vec<Vec<u8>>, Unread> {
-    let answer: Value = serde_json::from_slice(text).map_err(|e| Unread::Form(e.to_string()))?;
-    let form = |why: &str| Unread::Form(why.to_owned());
-    let items = answer["items"].as_array();
-    let items = items.ok_or_else(|| form("not an answer of GET /api/v1/audit"))?;
-    let mut all = Vec::with_capacity(items.len());
-    for (n, item) in items.iter().enumerate() {
-        let bytes = item["record"].as_str().and_then(unbase64url);
-        let bytes = bytes.ok_or_else(|| form("an item has no record"))?;
+/// An answer of the log. Its other keys are not about records.
+#[derive(Deserialize)]
+struct Answer {
+    items: Vec<Item>,
+}
+
+/// A record, and the same for people to read; either all of that or none. No key stands twice: readers would choose differently.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item {
+    record: String,
+    seq: Option<Value>,
+    at: Option<Value>,
+    at_ms: Option<Value>,
+    actor: Option<Value>,
+    action: Option<Value>,
+    target: Option<Value>,
+    verdict: Option<Value>,
+    #[serde(default, deserialize_with = "there")]
+    before: Option<Value>,
+    #[serde(default, deserialize_with = "there")]
+    after: Option<Value>,
+    request: Option<Value>,
+}
+
+/// A value that may be null, which is not the same as none.
+fn there<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
+}
+
+impl Item {
+    /// Whether what people read is what the record says.
+    fn says(&self, record: &Record) -> bool {
+        let mut shown = Map::new();
+        for (key, value) in [
+            ("seq", &self.seq),
+            ("at", &self.at),
+            ("at_ms", &self.at_ms),
+            ("actor", &self.actor),
+            ("action", &self.action),
+            ("target", &self.target),
+            ("verdict", &self.verdict),
+            ("before", &self.before),
+            ("after", &self.after),
+            ("request", &self.request),
+        ] {
+            if let Some(value) = value {
+                shown.insert(key.to_owned(), value.clone());
+            }
+        }
+        shown.is_empty() || Value::Object(shown) == betanet_panel::shown_record(record)
+    }
+}
+
+/// The records of the text of one answer, which say the same as the fields beside them. `from` is the number of the first.
+fn of_answer(text: &[u8], from: usize) -> Result<Vec<Vec<u8>>, Unread> {
+    let answer: Answer = serde_json::from_slice(text).map_err(|e| {
+        let why = format!("not an answer of GET /api/v1/audit: {e}");
+        Unread::Form(why)
+    })?;
+    let mut all = Vec::with_capacity(answer.items.len());
+    for (n, item) in (from..).zip(&answer.items) {
+        let bytes = unbase64url(&item.record);
+        let bytes = bytes.ok_or_else(|| Unread::Form("an item has no record".to_owned()))?;
         // One that does not read is found by the hashes.
         if let Ok(record) = Record::from_bytes(&bytes)
-            && !says(item, &record)
+            && !item.says(&record)
         {
             return Err(Unread::Changed(n));
         }
         all.push(bytes);
     }
     Ok(all)
-}
-
-/// Whether the fields of an item that are there are those of its record.
-fn says(item: &Value, record: &Record) -> bool {
-    let digest = |d: Option<[u8; 32]>| d.map_or(Value::Null, |d| hex(&d).into());
-    [
-        ("seq", record.seq.into()),
-        ("at_ms", record.at.into()),
-        ("actor", record.actor.as_str().into()),
-        ("action", record.action.as_str().into()),
-        ("target", record.target.as_str().into()),
-        ("verdict", record.verdict.as_str().into()),
-        ("before", digest(record.before)),
-        ("after", digest(record.after)),
-        ("request", hex(&record.request).into()),
-    ]
-    .into_iter()
-    .all(|(key, value): (_, Value)| item.get(key).is_none_or(|shown| *shown == value))
 }
 
 /// The whole log: of a panel that is named by its address, or of files.
@@ -109,7 +146,7 @@ async fn whole(args: &AuditVerifyArgs) -> Result<Vec<Vec<u8>>, Fail> {
     }
     let mut all = Vec::new();
     for path in &args.files {
-        all.extend(records(path)?);
+        all.extend(records(path, all.len())?);
     }
     Ok(all)
 }
@@ -184,13 +221,30 @@ mod tests {
         assert!(check(&args).await.is_ok());
         write(&all[..4]);
         assert!(matches!(check(&args).await, Err(Fail::Peer(why)) if why.contains("cut")));
-        // Only what people read is edited.
-        let item = |actor: &str| json!({"record": base64url(&all[0]), "actor": actor, "seq": 0});
-        for (actor, good) in [("root", true), ("eve", false)] {
-            std::fs::write(&path, json!({"items": [item(actor)]}).to_string()).unwrap();
-            let read = records(&path);
-            assert_eq!(read.is_ok(), good);
-            assert!(good || matches!(read, Err(Fail::Peer(why)) if why.contains("record 0")));
+        // Only what people read is edited: a value, a key that goes, one that comes, one that stands twice.
+        let record = Record::from_bytes(&all[0]).unwrap();
+        let mut whole = betanet_panel::shown_record(&record);
+        whole["record"] = base64url(&all[0]).into();
+        let read = |item: &str| {
+            let text = format!("{{\"items\":[{item}]}}");
+            std::fs::write(&path, text).unwrap();
+            records(&path, 7).map_err(|e| e.why().to_owned())
+        };
+        assert!(read(&whole.to_string()).is_ok());
+        for key in whole.as_object().unwrap().keys().filter(|k| *k != "record") {
+            for value in [Some(json!("eve")), None] {
+                let mut item = whole.clone();
+                match value {
+                    Some(value) => item[key] = value,
+                    None => drop(item.as_object_mut().unwrap().remove(key)),
+                }
+                let why = read(&item.to_string()).unwrap_err();
+                assert!(why.contains("record 7"), "{key}: {why}");
+            }
+        }
+        let whole = whole.to_string();
+        for more in ["{\"note\":1,", "{\"actor\":\"eve\","] {
+            assert!(read(&whole.replacen('{', more, 1)).is_err());
         }
         let mut edited = all;
         edited.swap(1, 2);

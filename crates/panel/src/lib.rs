@@ -86,6 +86,7 @@ use crate::core::Fixed;
 
 pub use error::Error;
 pub use reading::{JobFile, ReadJobs, Reading};
+pub use record::audit as shown_record;
 pub use source::{SOURCES_MAX, Source, are_sources};
 
 /// Interval at which expired sessions and tokens are removed.

@@ -80,7 +80,9 @@ pub(crate) fn plan(p: &Plan) -> Value {
     json!({"why": why, "cost_micro": p.cost, "nodes": copies})
 }
 
-pub(crate) fn audit(r: &AuditRecord) -> Value {
+/// A record of the audit log as answers of the API show it, besides its bytes.
+#[must_use]
+pub fn audit(r: &AuditRecord) -> Value {
     json!({
         "seq": r.seq,
         "at": moment(r.at),

@@ -51,7 +51,7 @@ async fn piece(api: &Api, from: usize) -> Result<Vec<Vec<u8>>, Fail> {
     let answer = api.call(Method::GET, &path, Body::None).await?;
     let fail = |why: &str| Fail::Peer(format!("{}: {why}", api.origin()));
     match answer.status.as_u16() {
-        200 => of_answer(&answer.body).map_err(|unread| fail(&unread.to_string())),
+        200 => of_answer(&answer.body, from).map_err(|unread| fail(&unread.to_string())),
         401 => Err(fail("the token does not count")),
         403 => Err(fail(
             "the token may not read the audit log: it needs read-audit",
