@@ -4,6 +4,7 @@ mod amount;
 pub(crate) mod escrow;
 mod genesis;
 mod govern;
+mod history;
 mod journal;
 mod net;
 mod nonces;
@@ -25,7 +26,7 @@ pub(crate) async fn token(args: TokensArgs) -> Result<(), Fail> {
         TokenCommand::Open(args) => interruptible(tokens::open(&args)).await,
         TokenCommand::Balance(args) => interruptible(tokens::balance(&args)).await,
         TokenCommand::Send(args) => interruptible(tokens::send(&args)).await,
-        TokenCommand::History(args) => interruptible(tokens::history(&args)).await,
+        TokenCommand::History(args) => interruptible(history::history(&args)).await,
         TokenCommand::Supply(args) => interruptible(tokens::supply(&args)).await,
     }
 }

@@ -167,6 +167,13 @@ fn two_people_trade_a_proposal_is_made_and_a_flipped_byte_is_found() {
     assert!(poor.contains("FUNDS"), "{poor}");
     let history = until(&["token", "history"], "bob.pem");
     assert_eq!(history["transfers"].as_array().map(Vec::len), Some(2));
+    // Bob paid the fee of one request: the lines are the whole balance.
+    let changes = history["changes"].as_array().unwrap();
+    let seen: Vec<_> = changes
+        .iter()
+        .map(|c| (&c["what"], &c["amount"], &c["asset"]))
+        .collect();
+    assert_eq!(seen, [(&"fee".into(), &"-100".into(), &0.into())]);
     // The other signer serves the same proof, and names the leader for requests.
     let follower = second.facts["peer"].as_str().unwrap();
     let read = ["token", "balance", &bob, "--ledger", follower];

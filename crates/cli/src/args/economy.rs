@@ -97,8 +97,11 @@ pub(crate) enum TokenCommand {
                       Example: betanet token send 2.5 --to bn1:… --ledger bnp1… --genesis ./GENESIS"
     )]
     Send(SendArgs),
-    /// List the payments of an account, from a journal that is verified record by record.
-    #[command(after_help = "Example: betanet token history --ledger bnp1… --genesis ./GENESIS")]
+    /// List what changed an account's money, from a journal that is verified record by record.
+    #[command(
+        after_help = "Payments have a line each. The record's other changes together have one: fees, holds that ended, tasks, stake, rewards.\n\n\
+                      Example: betanet token history --ledger bnp1… --genesis ./GENESIS"
+    )]
     History(AccountArgs),
     /// Show the totals of the ledger: issued, burned, and what the system accounts hold.
     #[command(after_help = "Example: betanet token supply --ledger bnp1… --genesis ./GENESIS")]
@@ -128,6 +131,7 @@ pub(crate) struct AccountArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SendArgs {
     /// Amount in FOG, with up to six decimals.
+    #[arg(allow_negative_numbers = true)]
     pub(crate) amount: String,
     /// Payee: a name, a public key, treasury or burn.
     #[arg(long, value_name = "ACCOUNT")]
@@ -172,6 +176,7 @@ pub(crate) enum StakeCommand {
 #[derive(Debug, Args)]
 pub(crate) struct BondArgs {
     /// Amount in FOG.
+    #[arg(allow_negative_numbers = true)]
     pub(crate) amount: String,
     /// Commission in millionths of the node's pay: at most 500000, and later only less.
     #[arg(long, value_name = "PPM", default_value_t = 0)]
@@ -183,6 +188,7 @@ pub(crate) struct BondArgs {
 #[derive(Debug, Args)]
 pub(crate) struct MoveStakeArgs {
     /// Amount in FOG.
+    #[arg(allow_negative_numbers = true)]
     pub(crate) amount: String,
     /// Node's account.
     #[arg(long, value_name = "ACCOUNT")]

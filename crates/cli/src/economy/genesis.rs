@@ -54,7 +54,10 @@ struct Alloc {
 
 /// An amount of FOG: a whole number, or a text with decimals.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "an amount of FOG: a whole number such as 5, or a text such as \"0.25\""
+)]
 enum Amount {
     Whole(u64),
     Text(String),

@@ -9,7 +9,7 @@ use betanet_runtime::{Error, NodeId, load_identity};
 use betanet_tokenomics::journal::Record;
 use betanet_tokenomics::records::proposal_id;
 use betanet_tokenomics::request::{Effect, Op};
-use betanet_tokenomics::{Code, Envelope, Request};
+use betanet_tokenomics::{Code, Economy, Envelope, Request};
 use betanet_wire::cbor::Error as Cbor;
 use betanet_wire::text::hex;
 use serde_json::{Value, json};
@@ -112,7 +112,7 @@ async fn on_copy(
     op: &Op,
     number: [u8; 16],
 ) -> Result<Code, Fail> {
-    let mut copy = replay(ledger, &args.ask.books, |_, _| ()).await?.economy;
+    let mut copy = replay(ledger, &args.ask.books, |_, _, _| ()).await?.economy;
     let account = me.public().node_id();
     let by = [(account, copy.nonce(&account).unwrap_or(0))];
     let now = now_ms().max(copy.time());
@@ -211,7 +211,7 @@ pub(super) async fn brake(args: &BrakeArgs) -> Result<(), Fail> {
 pub(super) async fn tally(args: &ProposalArgs) -> Result<(), Fail> {
     let pid = id(&args.proposal)?;
     let mut voters: Vec<NodeId> = Vec::new();
-    let voted = |record: &Record, _: &[Code]| {
+    let voted = |record: &Record, _: &[Code], _: &Economy| {
         let envelope = Envelope::from_bytes(&record.req);
         if let Some(envelope) = envelope
             && matches!(&envelope.request.op, Op::Vote { pid: of, .. } if *of == pid)

@@ -8,7 +8,7 @@ use betanet_keys::Peer;
 use betanet_log::SignedHead;
 use betanet_store::disk;
 use betanet_tokenomics::journal::Record;
-use betanet_tokenomics::{Code, Role};
+use betanet_tokenomics::{Code, Economy, Role};
 use betanet_wire::text::hex;
 use serde_json::json;
 
@@ -57,17 +57,17 @@ async fn fetch(
     Ok(())
 }
 
-/// Fetches and verifies the journal up to the final head. `each` sees every record with the codes of its transfers.
+/// Fetches and verifies the journal up to the final head. `each` sees every record with the codes of its transfers, and the ledger after it.
 pub(super) async fn replay(
     ledger: &mut Ledger,
     args: &BooksArgs,
-    mut each: impl FnMut(&Record, &[Code]),
+    mut each: impl FnMut(&Record, &[Code], &Economy),
 ) -> Result<Verified, Fail> {
     let head = ledger.newest().await?;
     let with = (&genesis(&args.genesis)?[..], &args.ledger[..]);
-    check(ledger, &head, Vec::new(), with, |bytes, codes| {
+    check(ledger, &head, Vec::new(), with, |bytes, codes, economy| {
         if let Some(record) = Record::from_bytes(bytes) {
-            each(&record, codes);
+            each(&record, codes, economy);
         }
     })
     .await
@@ -79,7 +79,7 @@ async fn check(
     head: &SignedHead,
     mut heads: Vec<SignedHead>,
     (genesis, what): (&[u8], &str),
-    mut each: impl FnMut(&[u8], &[Code]),
+    mut each: impl FnMut(&[u8], &[Code], &Economy),
 ) -> Result<Verified, Fail> {
     let size = head.head().size;
     heads.push(head.clone());
@@ -96,15 +96,15 @@ async fn check(
     let mut heads = Some(heads);
     let mut verifier: Option<Verifier> = None;
     fetch(ledger, size, |bytes| {
-        let codes = match &mut verifier {
-            Some(verifier) => verifier.push(bytes).map_err(|f| wrong(what, &f))?,
-            None => {
-                let begun = Verifier::new(bytes, Some(genesis), heads.take().unwrap_or_default());
-                verifier = Some(begun.map_err(|f| wrong(what, &f))?);
-                Vec::new()
-            }
-        };
-        each(bytes, &codes);
+        if let Some(verifier) = &mut verifier {
+            let codes = verifier.push(bytes).map_err(|f| wrong(what, &f))?;
+            each(bytes, &codes, verifier.economy());
+            return Ok(());
+        }
+        let begun = Verifier::new(bytes, Some(genesis), heads.take().unwrap_or_default());
+        let begun = begun.map_err(|f| wrong(what, &f))?;
+        each(bytes, &[], begun.economy());
+        verifier = Some(begun);
         Ok(())
     })
     .await?;
@@ -137,7 +137,7 @@ pub(super) async fn save(args: &SaveLedgerArgs) -> Result<(), Fail> {
     let (size, head) = with_ledger!(Ledger::open(&args.books), |ledger| {
         let head = ledger.newest().await?;
         let with = (&genesis[..], &args.books.ledger[..]);
-        check(&mut ledger, &head, Vec::new(), with, |record, _| {
+        check(&mut ledger, &head, Vec::new(), with, |record, _, _| {
             all.extend_from_slice(record);
         })
         .await?;
@@ -199,7 +199,7 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
             |ledger| {
                 let head = ledger.newest().await?;
                 let with = (&genesis[..], &args.what[..]);
-                check(&mut ledger, &head, heads, with, |_, _| ()).await
+                check(&mut ledger, &head, heads, with, |_, _, _| ()).await
             }
         )?
     } else {

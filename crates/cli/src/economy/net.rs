@@ -5,20 +5,23 @@ use std::time::Duration;
 use betanet_bar::Request as Asked;
 use betanet_economy_service::body::ANSWER_MAX;
 use betanet_economy_service::client::{self, ClientError, Replied, Trust};
-use betanet_economy_service::rows::{Account, table};
+use betanet_economy_service::rows::{Account, balance_key, table};
 use betanet_keys::{Identity, Peer};
 use betanet_log::SignedHead;
 use betanet_runtime::{Clock, Error, NodeId, load_identity};
 use betanet_store::disk;
 use betanet_tokenomics::journal::{AnswerBody, RECORD_MAX};
 use betanet_tokenomics::request::Op;
-use betanet_tokenomics::{Code, Envelope, GENESIS_MAX, Hash, Id, Request};
+use betanet_tokenomics::{Asset, Code, Envelope, GENESIS_MAX, Genesis, Hash, Id, Request};
+use betanet_wire::text::hex;
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use super::amount::{fog, shown};
 use super::journal::WRONG;
 use super::nonces::Kept;
 use super::seen::Seen;
+use super::tokens::balance_of;
 use super::words::meaning;
 use crate::Fail;
 use crate::args::{AskArgs, BooksArgs, DialArgs};
@@ -242,6 +245,22 @@ impl Ledger {
         Err(Fail::Peer(format!("{name}: {why}, of {most} records")))
     }
 
+    /// Refuses a node that serves another ledger than the one of `--genesis`.
+    async fn same_ledger(&mut self) -> Result<(), Fail> {
+        let Ok(bytes) = self.get("genesis").await else {
+            return Ok(());
+        };
+        match Genesis::from_bytes(&bytes) {
+            Ok(served) if served.id() != self.trust.genesis().id() => {
+                let (name, served) = (self.peer.name(), hex(served.id()));
+                let mine = hex(self.trust.genesis().id());
+                let why = format!("the node serves ledger {served}, and --genesis is of {mine}");
+                Err(Fail::Usage(format!("{name}: {why}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The final head, verified, and its bytes.
     pub(super) async fn head(&mut self) -> Result<(SignedHead, Vec<u8>), Fail> {
         let shown = self.newest().await?;
@@ -251,7 +270,11 @@ impl Ledger {
             let bytes = seen.to_bytes();
             return Ok((seen, bytes));
         }
-        let head = self.trust.head(&shown.to_bytes()).map_err(|e| match e {
+        let read = self.trust.head(&shown.to_bytes());
+        if read.is_err() {
+            self.same_ledger().await?;
+        }
+        let head = read.map_err(|e| match e {
             ClientError::Head(betanet_log::Error::Set) => {
                 let hint = "if a vote replaced them, betanet ledger verify PEER replays the ledger and learns the new ones";
                 Fail::Peer(format!(
@@ -332,7 +355,13 @@ impl Ledger {
         let (body, request) = sent;
         if body.answer.code != Code::Ok {
             let code = body.answer.code;
-            return Err(Fail::Peer(format!("{}: {}", code.name(), meaning(code))));
+            let mut why = format!("{}: {}", code.name(), meaning(code));
+            if code == Code::Funds
+                && let Some((payer, _)) = by.first()
+            {
+                why = format!("{why}{}", self.available(payer).await);
+            }
+            return Err(Fail::Peer(why));
         }
         for ((_, nonce), kept) in request.by.iter().zip(&kept) {
             kept.keep(kept.next().max(nonce + 1))?;
@@ -346,6 +375,23 @@ impl Ledger {
             request,
             is_final,
         })
+    }
+
+    /// What an account has under the final head, in words; empty where that cannot be learnt.
+    async fn available(&mut self, account: &NodeId) -> String {
+        let keys = [Asset::Fog, Asset::Units].map(|a| (table::BALANCES, balance_key(account, a)));
+        let Ok((_, rows)) = self.rows(&keys).await else {
+            return String::new();
+        };
+        let mut all = rows.iter().map(|row| balance_of(row.as_deref()));
+        let (Some(Ok(coins)), Some(Ok(units))) = (all.next(), all.next()) else {
+            return String::new();
+        };
+        let (name, coins) = (shown(account), fog(coins.available()));
+        match units.available() {
+            0 => format!("; {name} has {coins} FOG under the final head"),
+            units => format!("; {name} has {coins} FOG and {units} units under the final head"),
+        }
     }
 
     fn kept(&self, account: &NodeId) -> Kept {
@@ -381,11 +427,16 @@ impl Ledger {
     /// Waits until a final head covers a record, and checks that it is the one of this request.
     async fn covered(&mut self, seq: u64, request: &Request) -> Result<bool, Fail> {
         let wait = async {
+            let mut is_told = false;
             loop {
                 if let Ok((head, _)) = self.head().await
                     && head.head().size > seq
                 {
                     return Ok::<_, Fail>(head);
+                }
+                if !is_told {
+                    note!("record {seq} waits for a final head; signers make one within a minute");
+                    is_told = true;
                 }
                 tokio::time::sleep(LOOK).await;
             }

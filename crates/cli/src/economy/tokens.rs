@@ -1,12 +1,10 @@
 //! `token`: accounts, balances and payments.
 
-use std::collections::BTreeSet;
-
 use betanet_economy_service::rows::{Balance, Meta, balance_key, table};
 use betanet_runtime::NodeId;
 use betanet_tokenomics::account::{BURN, ISSUANCE, NODE, SYSTEM, USER, address};
 use betanet_tokenomics::request::{Kind, Op, Transfer};
-use betanet_tokenomics::{ASSETS, Asset, Code, Envelope};
+use betanet_tokenomics::{ASSETS, Asset};
 use betanet_wire::cbor::Error as Cbor;
 use betanet_wire::text::hex;
 use serde_json::{Value, json};
@@ -165,104 +163,6 @@ pub(super) async fn send(args: &SendArgs) -> Result<(), Fail> {
         "to": shown(&to),
     });
     told(&accepted, args.ask.books.json, &what, more);
-    Ok(())
-}
-
-/// A payment of an account.
-struct Line {
-    record: u64,
-    ts: u64,
-    what: &'static str,
-    other: NodeId,
-    amt: u64,
-    asset: Asset,
-    out: bool,
-}
-
-pub(super) async fn history(args: &AccountArgs) -> Result<(), Fail> {
-    let account = account(args.account.as_deref(), &args.books.dial)?;
-    // A payment that was sent twice happened once.
-    let (mut lines, mut known) = (Vec::new(), BTreeSet::new());
-    let verified = with_ledger!(Ledger::open(&args.books), |ledger| {
-        super::journal::replay(&mut ledger, &args.books, |record, codes| {
-            let Some(envelope) = Envelope::from_bytes(&record.req) else {
-                return;
-            };
-            let Op::Transfers { list } = &envelope.request.op else {
-                return;
-            };
-            let accepted = codes.iter().chain(std::iter::repeat(&Code::Ok));
-            for (transfer, code) in list.iter().zip(accepted) {
-                let (what, from, to, amt, asset) = match &transfer.kind {
-                    Kind::Plain {
-                        from,
-                        to,
-                        asset,
-                        amt,
-                    } => ("paid", from, to, amt, asset),
-                    Kind::Pending {
-                        from,
-                        to,
-                        asset,
-                        amt,
-                        ..
-                    } => ("held", from, to, amt, asset),
-                    Kind::Post { .. } | Kind::Void { .. } => continue,
-                };
-                let is_own = *from == account || *to == account;
-                if *code != Code::Ok || !is_own || !known.insert(transfer.id) {
-                    continue;
-                }
-                lines.push(Line {
-                    record: record.seq,
-                    ts: record.ts,
-                    what,
-                    other: if *from == account { *to } else { *from },
-                    amt: *amt,
-                    asset: *asset,
-                    out: *from == account,
-                });
-            }
-        })
-        .await
-    })?;
-    if args.books.json {
-        let lines = lines.iter().map(|l| {
-            json!({
-                "record": l.record,
-                "ts_ms": l.ts,
-                "what": l.what,
-                "out": l.out,
-                "other": shown(&l.other),
-                "amount": l.amt.to_string(),
-                "asset": l.asset.number(),
-            })
-        });
-        let lines: Vec<_> = lines.collect();
-        say!(
-            "{}",
-            json!({ "account": shown(&account), "transfers": lines, "size": verified.covered })
-        );
-        return Ok(());
-    }
-    for l in &lines {
-        let way = if l.out { "to" } else { "from" };
-        let (amount, asset) = match l.asset {
-            Asset::Units => (l.amt.to_string(), "units"),
-            _ => (fog(l.amt.into()), "FOG"),
-        };
-        say!(
-            "record {:>6}  {} {amount} {asset} {way} {}",
-            l.record,
-            l.what,
-            shown(&l.other)
-        );
-    }
-    say!(
-        "{} transfers in {} records, each verified",
-        lines.len(),
-        verified.covered
-    );
     Ok(())
 }
 
