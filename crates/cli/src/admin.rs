@@ -52,6 +52,17 @@ async fn answer(admin: &str, path: &str) -> Result<Value, Fail> {
     serde_json::from_slice(&body).map_err(|e| Fail::Peer(format!("{admin}: {e}")))
 }
 
+/// Why a node may not have a path.
+fn absent(path: &str) -> String {
+    let why = match path.split('/').nth(1) {
+        Some("accounts") => {
+            "a node keeps accounts with its peers only if it started with --accounts"
+        }
+        _ => "the part that answers there does not run, or this is another kind of node",
+    };
+    format!("the node has no {path}: {why}")
+}
+
 async fn body(admin: &str, path: &str) -> Result<Vec<u8>, Fail> {
     let fail = |e: &dyn std::fmt::Display| Fail::Peer(format!("{admin}: {e}"));
     let mut tcp = tokio::net::TcpStream::connect(admin)
@@ -71,6 +82,9 @@ async fn body(admin: &str, path: &str) -> Result<Vec<u8>, Fail> {
     let end = end.ok_or_else(|| fail(&"no HTTP answer"))?;
     let body = answer.split_off(end + END.len());
     let head = String::from_utf8_lossy(&answer);
+    if head.starts_with("HTTP/1.1 404") {
+        return Err(fail(&absent(path)));
+    }
     if !head.starts_with("HTTP/1.1 200") {
         let status = head.lines().next().unwrap_or_default();
         let said = format!("{status}: {}", String::from_utf8_lossy(&body).trim());

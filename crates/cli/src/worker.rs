@@ -64,7 +64,10 @@ pub(crate) async fn worker(args: WorkerArgs) -> Result<(), Fail> {
 }
 
 fn check(args: &WorkerSettings) -> Result<(), Fail> {
-    let node = settings::read(args.config.as_deref(), &args.node).map_err(|f| problems(&f))?;
+    let node = settings::read(args.config.as_deref(), &args.node).map_err(|mut faults| {
+        faults.extend(part::faults(args));
+        problems(&faults)
+    })?;
     if let Some(admin) = node.admin {
         loopback(admin)?;
     }

@@ -13,9 +13,10 @@ use betanet_tokenomics::{GENESIS_MAX, Genesis, Role};
 use serde::Deserialize;
 
 use crate::Fail;
-use crate::args::EconomyFlags;
+use crate::args::{EconomyFlags, FLAGS};
 use crate::fail::chain;
-use crate::faults::read_toml;
+use crate::faults::Faults;
+use crate::listen::problems;
 
 /// An economy that the flags ask for.
 pub(super) struct Wanted {
@@ -30,7 +31,7 @@ const HEAD_MAX: u64 = 60;
 
 /// A leader, or several.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a peer's string (bnp1…), or a list of them")]
 enum OneOrMore {
     One(String),
     More(Vec<String>),
@@ -70,10 +71,11 @@ struct File {
 
 /// Reads the table of a file with the flags over it, and the files that they name.
 pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option<Wanted>, Fail> {
-    let File { economy: table } = match config {
-        Some(path) => read_toml::<File>(path, TABLE).map_err(|e| Fail::Usage(e.to_string()))?,
-        None => File::default(),
-    };
+    let mut faults = Faults::of(FLAGS);
+    let File { economy: table } = faults.table(config, TABLE);
+    if !faults.found.is_empty() {
+        return Err(problems(&faults.found));
+    }
     let Some(file) = flags.economy.as_ref().or(table.genesis.as_ref()) else {
         let others = [flags.economy_leader.len(), table.leader.list().len()];
         let others = others.iter().sum::<usize>() + flags.economy_signer.len();

@@ -10,7 +10,7 @@ use betanet_runtime::Problem;
 use serde::Deserialize;
 
 use crate::args::{ClusterArgs, FLAGS};
-use crate::faults::{Faults, read_toml};
+use crate::faults::Faults;
 
 /// Maximum size of all blobs by default.
 const BLOB_QUOTA: u64 = 64 << 30;
@@ -129,13 +129,7 @@ impl Faults<'_> {
 pub(super) fn read(file: Option<&Path>, flags: &ClusterArgs) -> Result<Fog, Vec<Problem>> {
     let origin = file.map_or_else(|| FLAGS.to_owned(), |f| f.display().to_string());
     let mut faults = Faults::of(&origin);
-    let File { fog: table } = match file {
-        Some(path) => read_toml::<File>(path, TABLE).unwrap_or_else(|problem| {
-            faults.found.push(problem);
-            File::default()
-        }),
-        None => File::default(),
-    };
+    let File { fog: table } = faults.table(file, TABLE);
     let mut fog = of_table(table, &mut faults);
     let mut found = faults.found;
     let mut faults = Faults::of(FLAGS);

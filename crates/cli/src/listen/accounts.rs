@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::Fail;
 use crate::args::{AccountFlags, FLAGS};
-use crate::faults::{Faults, read_toml};
+use crate::faults::Faults;
 
 /// The name of the table.
 pub(crate) const TABLE: &str = "accounts";
@@ -49,13 +49,7 @@ pub(crate) fn read(
 ) -> Result<Option<AccountSettings>, Vec<Problem>> {
     let origin = file.map_or_else(|| FLAGS.to_owned(), |f| f.display().to_string());
     let mut faults = Faults::of(&origin);
-    let File { accounts: table } = match file {
-        Some(path) => read_toml::<File>(path, TABLE).unwrap_or_else(|problem| {
-            faults.found.push(problem);
-            File::default()
-        }),
-        None => File::default(),
-    };
+    let File { accounts: table } = faults.table(file, TABLE);
     let keep = table.keep || flags.accounts;
     let every = flags.accounts_every.or(table.every);
     let price = flags.account_price.or(table.price);

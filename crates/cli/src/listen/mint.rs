@@ -21,7 +21,7 @@ use serde::Deserialize;
 use crate::Fail;
 use crate::args::{FLAGS, MintFlags};
 use crate::fail::chain;
-use crate::faults::{Faults, read_toml};
+use crate::faults::Faults;
 
 /// The name of the table.
 pub(crate) const TABLE: &str = "mint";
@@ -67,13 +67,7 @@ pub(crate) fn read(
 ) -> Result<Option<MintSettings>, Vec<Problem>> {
     let origin = file.map_or_else(|| FLAGS.to_owned(), |f| f.display().to_string());
     let mut faults = Faults::of(&origin);
-    let File { mint: mut table } = match file {
-        Some(path) => read_toml::<File>(path, TABLE).unwrap_or_else(|problem| {
-            faults.found.push(problem);
-            File::default()
-        }),
-        None => File::default(),
-    };
+    let File { mint: mut table } = faults.table(file, TABLE);
     if !flags.mint.is_empty() {
         table.folders.clone_from(&flags.mint);
     }

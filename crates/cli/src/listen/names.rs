@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::Fail;
 use crate::args::{FLAGS, NamesFlags};
 use crate::fail::chain;
-use crate::faults::{Faults, read_toml};
+use crate::faults::Faults;
 use crate::name::genesis_of;
 
 /// The name of the table.
@@ -53,13 +53,7 @@ pub(crate) fn read(
 ) -> Result<Option<NamesSettings>, Vec<Problem>> {
     let origin = file.map_or_else(|| FLAGS.to_owned(), |f| f.display().to_string());
     let mut faults = Faults::of(&origin);
-    let File { names: mut table } = match file {
-        Some(path) => read_toml::<File>(path, TABLE).unwrap_or_else(|problem| {
-            faults.found.push(problem);
-            File::default()
-        }),
-        None => File::default(),
-    };
+    let File { names: mut table } = faults.table(file, TABLE);
     table.serve |= flags.names;
     if flags.signer.is_some() {
         table.signer.clone_from(&flags.signer);

@@ -53,7 +53,8 @@ struct Read {
     listens: bool,
 }
 
-fn read(args: &WorkerSettings, node: &Node, places: Places<'_>) -> Result<Read, Fail> {
+/// The listener's settings: those of the file, and the flags over them.
+fn given(args: &WorkerSettings) -> Result<Given, Fail> {
     let mut given = match &args.config {
         Some(path) => Given::from_file_beside(path, &TABLES).map_err(unusable)?,
         None => Given::new(FLAGS),
@@ -62,12 +63,31 @@ fn read(args: &WorkerSettings, node: &Node, places: Places<'_>) -> Result<Read, 
     if let Some(file) = &args.dial.network {
         given.put("network", FLAGS, [file.clone().into_os_string()]);
     }
+    Ok(given)
+}
+
+/// Reads settings. No problem shows what may be a token.
+fn open(given: Given) -> ReadSettings {
+    let mut settings = given.read();
+    let knobs = GatewayConfig::knobs();
+    for problem in &mut settings.problems {
+        // In a table or at a key with a wrong name, there may be one.
+        let key = problem.key.rsplit('.').next().unwrap_or_default();
+        if !knobs.iter().any(|k| k.field == key || k.name == key) {
+            problem.value.clear();
+        }
+    }
+    settings
+}
+
+fn read(args: &WorkerSettings, node: &Node, places: Places<'_>) -> Result<Read, Fail> {
+    let given = given(args)?;
     let listens = given.has("listen");
     let knobs = GatewayConfig::knobs();
     let here = knobs.iter().map(|knob| knob.name);
     let here: Vec<&str> = here.filter(|name| given.has(name)).collect();
     let has_network = given.has("network");
-    let mut settings = given.read();
+    let mut settings = open(given);
     let mut faults = Vec::new();
     for name in here {
         let why = match name {
@@ -96,13 +116,6 @@ fn read(args: &WorkerSettings, node: &Node, places: Places<'_>) -> Result<Read, 
         let why = "a worker listens as a part of a network: --network NETWORK.toml";
         faults.push(settings.origins.problem("network", "", why.to_owned()));
     }
-    for problem in &mut settings.problems {
-        // In a table or at a key with a wrong name, there may be a token.
-        let key = problem.key.rsplit('.').next().unwrap_or_default();
-        if !knobs.iter().any(|k| k.field == key || k.name == key) {
-            problem.value.clear();
-        }
-    }
     let config = &mut settings.config;
     config.node.key = places.key.to_owned();
     config.node.state = Some(places.state());
@@ -125,6 +138,11 @@ fn network(file: &Path, level: Level) -> Result<Network, Fail> {
         .into());
     }
     Ok(network)
+}
+
+/// The faults of the listener's settings alone.
+pub(super) fn faults(args: &WorkerSettings) -> Vec<Problem> {
+    given(args).map_or_else(|_| Vec::new(), |given| open(given).problems)
 }
 
 /// Reports all faults that keep a worker from being part of its network. Starts nothing.

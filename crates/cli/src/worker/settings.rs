@@ -14,7 +14,7 @@ use betanet_runtime::Problem;
 use serde::Deserialize;
 
 use crate::args::{FLAGS, NodeFlags};
-use crate::faults::{Faults, read_toml};
+use crate::faults::Faults;
 use crate::fog::{cores_of, flag_time, size_of};
 
 /// Size of all blobs and of all compiled modules by default.
@@ -170,13 +170,7 @@ impl Faults<'_> {
 pub(super) fn read(file: Option<&Path>, flags: &NodeFlags) -> Result<Node, Vec<Problem>> {
     let origin = file.map_or_else(|| FLAGS.to_owned(), |f| f.display().to_string());
     let mut faults = Faults::of(&origin);
-    let given = match file {
-        Some(path) => read_toml(path, "worker").unwrap_or_else(|problem| {
-            faults.found.push(problem);
-            File::default()
-        }),
-        None => File::default(),
-    };
+    let given: File = faults.table(file, "worker");
     let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
     let mut node = of_file(given, folder, &mut faults);
     let mut found = faults.found;

@@ -21,18 +21,18 @@ pub(in crate::fog) fn nonces() -> Result<betanet_machine::Rng, Fail> {
     Ok(betanet_machine::Rng::new(&seed))
 }
 
-/// The first bytes of each program of WebAssembly.
-const MAGIC: [u8; 4] = *b"\0asm";
+/// How a module and a component begin: each worker's sandbox refuses what begins otherwise.
+const PROGRAMS: [[u8; 8]; 2] = [*b"\0asm\x01\0\0\0", *b"\0asm\x0d\0\x01\0"];
 
 /// Refuses a file that is no program, before anything is paid or sent for it.
 fn is_program(path: &Path) -> Result<(), Fail> {
-    let mut first = [0; MAGIC.len()];
+    let mut first = [0; 8];
     let mut file = File::open(path).map_err(Fail::file(path))?;
     match file.read_exact(&mut first) {
-        Ok(()) if first == MAGIC => Ok(()),
+        Ok(()) if PROGRAMS.contains(&first) => Ok(()),
         Err(e) if e.kind() != ErrorKind::UnexpectedEof => Err(Fail::file(path)(e)),
         _ => Err(Fail::Usage(format!(
-            "module {}: not a program of WebAssembly, which begins with \\0asm",
+            "module {}: neither a module of WebAssembly 1 nor a component",
             path.display()
         ))),
     }
