@@ -1,18 +1,19 @@
 //! `betanet token`, `stake`, `gov` and `ledger`: the economy of a fog, each answer verified here.
 
-mod amount;
+pub(crate) mod amount;
 pub(crate) mod escrow;
 mod genesis;
 mod govern;
 mod history;
 mod journal;
-mod net;
+pub(crate) mod net;
 mod nonces;
+pub(crate) mod purchase;
 mod proofs;
-mod seen;
+pub(crate) mod seen;
 mod stakes;
 mod tokens;
-mod words;
+pub(crate) mod words;
 
 use crate::Fail;
 use crate::args::{
@@ -26,6 +27,7 @@ pub(crate) async fn token(args: TokensArgs) -> Result<(), Fail> {
         TokenCommand::Open(args) => interruptible(tokens::open(&args)).await,
         TokenCommand::Balance(args) => interruptible(tokens::balance(&args)).await,
         TokenCommand::Send(args) => interruptible(tokens::send(&args)).await,
+        TokenCommand::Swap(args) => interruptible(tokens::swap(&args)).await,
         TokenCommand::History(args) => interruptible(history::history(&args)).await,
         TokenCommand::Supply(args) => interruptible(tokens::supply(&args)).await,
     }

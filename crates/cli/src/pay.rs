@@ -1,6 +1,7 @@
 //! `betanet pay`: vouchers, from the mint's keys to a wallet.
 
 mod accounts;
+mod buy;
 mod fit;
 mod flow;
 mod mint;
@@ -14,7 +15,7 @@ use std::io::{BufRead as _, Read as _};
 
 use betanet_keys::Name;
 use betanet_store::disk;
-use betanet_voucher_service::SignedCoupon;
+use betanet_voucher_service::{LEDGER_UNIT, SignedCoupon};
 use betanet_vouchers::wallet::{Phrase, WalletError};
 use betanet_vouchers::{Keyset, Phase, Voucher};
 use serde_json::json;
@@ -44,6 +45,7 @@ pub(crate) async fn pay(args: PayArgs) -> Result<(), Fail> {
         PayCommand::New(args) => new(&args),
         PayCommand::Mint(args) => learn(args).await,
         PayCommand::Issue(args) => issue(args).await,
+        PayCommand::Buy(args) => buy::buy(*args).await,
         PayCommand::Balance(args) => balance(&args),
         PayCommand::Send(args) => send(args).await,
         PayCommand::Receive(args) => receive(args).await,
@@ -455,7 +457,13 @@ async fn redeem(args: RedeemArgs) -> Result<(), Fail> {
     };
     let done = interruptible(work).await;
     net.close().await;
-    let value = done?;
+    let on_ledger = keyset.unit() == LEDGER_UNIT;
+    let value = done.map_err(|failed| match failed {
+        Fail::Peer(why) if on_ledger && why.contains("POLICY_REJECTED") => {
+            Fail::Peer(format!("{why}; {}", buy::needs_account(&to.node_id())))
+        }
+        failed => failed,
+    })?;
     if online.wallet.json {
         say!(
             "{}",

@@ -17,12 +17,18 @@ pub mod table {
     pub const NODES: u8 = 5;
     /// Stakes: node, holder.
     pub const STAKES: u8 = 6;
+    /// Keysets of vouchers.
+    pub const KEYSETS: u8 = 9;
     /// Proposals.
     pub const PROPOSALS: u8 = 10;
     /// Votes: proposal, account.
     pub const VOTES: u8 = 11;
     /// Parameters in force.
     pub const PARAMETERS: u8 = 12;
+    /// IDs of requests and transfers.
+    pub const IDS: u8 = 15;
+    /// Marks of what was used, such as answers of redemption.
+    pub const MARKS: u8 = 16;
 }
 
 /// Key of a balance.
@@ -122,6 +128,21 @@ pub struct Node {
     pub banned: bool,
     /// Reputation.
     pub reputation: u64,
+}
+
+/// A keyset of vouchers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeysetRow {
+    /// Account of its spender.
+    pub spender: NodeId,
+    /// End of issue, in UNIX ms.
+    pub exp: u64,
+    /// Units that were bought under it.
+    pub issued: u64,
+    /// Units that were redeemed or swept.
+    pub redeemed: u64,
+    /// Whether it was swept: nothing of it is redeemed any more.
+    pub swept: bool,
 }
 
 /// A proposal.
@@ -242,6 +263,42 @@ impl Node {
     }
 }
 
+impl Account {
+    /// Whether it is closed: nothing is paid to it.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.flags & betanet_tokenomics::account::CLOSED != 0
+    }
+}
+
+impl KeysetRow {
+    /// Reads the row.
+    ///
+    /// # Errors
+    ///
+    /// It is none.
+    pub fn read(value: &[u8]) -> Result<Self, Error> {
+        let mut r = Reader::new(value);
+        enter(&mut r, 5)?;
+        Ok(Self {
+            spender: NodeId(array(&mut r)?),
+            exp: r.unsigned()?,
+            issued: r.unsigned()?,
+            redeemed: r.unsigned()?,
+            swept: r.unsigned()? == 1,
+        })
+    }
+
+    /// Units that can still be redeemed.
+    #[must_use]
+    pub const fn left(&self) -> u64 {
+        match self.swept {
+            true => 0,
+            false => self.issued.saturating_sub(self.redeemed),
+        }
+    }
+}
+
 impl Proposal {
     /// Reads the row.
     ///
@@ -331,6 +388,19 @@ pub fn vote(value: &[u8]) -> Result<(u64, u64, u64), Error> {
     Ok((r.unsigned()?, r.unsigned()?, r.unsigned()?))
 }
 
+/// Number of the record that used an ID, from the ID's row.
+///
+/// # Errors
+///
+/// It is none.
+pub fn id_record(value: &[u8]) -> Result<u64, Error> {
+    let mut r = Reader::new(value);
+    enter(&mut r, 3)?;
+    let _: Hash = array(&mut r)?;
+    r.skip()?;
+    r.unsigned()
+}
+
 /// Reads bytes as each row.
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) fn fuzz(data: &[u8]) {
@@ -338,6 +408,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     let _ = Account::read(data);
     let _ = Balance::read(data);
     let _ = Node::read(data);
+    let _ = KeysetRow::read(data);
     let _ = Proposal::read(data);
-    let _ = (number(data), parameter(data), vote(data));
+    let _ = (number(data), parameter(data), vote(data), id_record(data));
 }

@@ -18,6 +18,12 @@ const ANSWERED: u8 = 4;
 /// Bytes in a MiB, for which a price is.
 const MIB: u128 = 1 << 20;
 
+/// Key of the mark that an answer of redemption was paid out: with it, a proof of the state shows whether `redeem` happened.
+#[must_use]
+pub fn redeemed_mark(ans: &Hash) -> Hash {
+    Economy::once_key(ANSWERED, &[ans])
+}
+
 impl Economy {
     pub(crate) fn swap(&mut self, c: &Context<'_>, back: bool, vu: u64) -> Result<(), Code> {
         let fog = vu.saturating_mul(MICRO);

@@ -106,6 +106,7 @@ mod work;
 pub use account::{ASSETS, Asset, Hash, Id};
 pub use apply::{Answer, EVENTS_MAX, Verified};
 pub use audit::Imbalance;
+pub use bridge::redeemed_mark;
 pub use code::Code;
 pub use error::Error;
 pub use genesis::{GENESIS_MAX, Genesis, GenesisDraft};

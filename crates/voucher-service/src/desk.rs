@@ -11,17 +11,18 @@ use betanet_machine::Rng;
 use betanet_session::{Clock, Room};
 use betanet_vouchers::bank::{FORGED_MAX, Verified, verified};
 use betanet_vouchers::message::{
-    Answer, IssueRequest, MessageError, RedeemRequest, RestoreRequest, SwapRequest,
+    Answer, BlindedPoints, IssueRequest, MessageError, RedeemRequest, RestoreRequest, SwapRequest,
 };
-use betanet_vouchers::mint::MintShares;
+use betanet_vouchers::mint::{MintShares, ToSign};
 use betanet_vouchers::{Keyset, KeysetId, Keysets, Phase, Voucher, VoucherError};
 use betanet_wire::{ChargeTo, Code, NodeId};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::allowed::Allowed;
+use crate::bridge::Bridge;
 use crate::keysets::Listed;
-use crate::payments::Payments;
+use crate::payments::{Payment, Payments, Swaps};
 use crate::state::{Ask, Of, Said, View, VoucherState};
 use crate::watched::{Reported, Watched};
 
@@ -94,6 +95,15 @@ impl Refusal {
         }
     }
 
+    /// What the request names is not there yet.
+    pub(crate) const fn later(seconds: u64) -> Self {
+        Self {
+            status: 503,
+            code: Code::INTERNAL_ERROR,
+            retry_after: Some(seconds),
+        }
+    }
+
     pub(crate) const fn unavailable() -> Self {
         Self {
             status: 503,
@@ -146,6 +156,8 @@ pub(crate) struct Desk {
     pub(crate) watched: OnceLock<Watched>,
     /// What they reported last.
     pub(crate) reported: Mutex<BTreeMap<KeysetId, Reported>>,
+    /// The ledger for which it sells, and to whose accounts it redeems.
+    pub(crate) bridge: OnceLock<Bridge>,
 }
 
 impl Desk {
@@ -155,8 +167,15 @@ impl Desk {
             spender: *self.identity.public(),
             keysets: Arc::clone(&self.keysets),
             mints: self.mints.keys().copied().collect::<BTreeSet<_>>(),
+            ledger: self.ledger_keysets().collect(),
             alarm: Arc::clone(&self.alarm),
         }
+    }
+
+    /// Keysets of the ledger that this service is connected to.
+    pub(crate) fn ledger_keysets(&self) -> impl Iterator<Item = KeysetId> + '_ {
+        let own = self.keysets.iter().filter(|k| self.ledger_of(k).is_some());
+        own.map(Keyset::id)
     }
 
     /// Whether this node keeps the spent set of a keyset.
@@ -277,7 +296,24 @@ impl Desk {
                 Ok((request, verified))
             })
             .await?;
-        self.answer(Ask::Redeem(by.node, request, verified)).await
+        let mut asked = Ask::Redeem(by.node, Box::new((request, verified)), None);
+        loop {
+            let (keyset, again) = match self.ask(asked).await? {
+                Said::Answer(answer) => {
+                    if let Some(bridge) = self.bridge.get() {
+                        bridge.wake.notify_one();
+                    }
+                    return Ok(answer);
+                }
+                Said::Later => return Err(Refusal::unavailable()),
+                Said::AskLedger(keyset, again) => (keyset, again),
+                _ => return Err(Refusal::failed()),
+            };
+            let bridge = self.bridge.get().ok_or(Refusal::failed())?;
+            let me = self.identity.public().node_id();
+            let standing = bridge.standing(by, &keyset, &again.0.to, &me).await?;
+            asked = Ask::Redeem(by.node, again, Some(standing));
+        }
     }
 
     pub(crate) async fn swap(
@@ -318,21 +354,61 @@ impl Desk {
                 desk.charge(by, request.blinded.len())?;
                 let keyset = desk.signs(&request.keyset)?;
                 let points = request.points().map_err(|_| Refusal::malformed())?;
-                let payment = desk.payments.worth(desk.now_ms(), &request, keyset);
+                let now = desk.now_ms();
+                // Coupons pay for nothing that the ledger stands for.
+                let payment = match desk.ledger_of(keyset) {
+                    Some(_) => Swaps.worth(now, &request, keyset),
+                    None => desk.payments.worth(now, &request, keyset),
+                };
                 Ok((request, points, payment))
             })
             .await?;
-        let said = self.ask(Ask::Issue(request, points, payment)).await?;
-        let to_sign = match said {
-            Said::Sign(Ok(to_sign)) => to_sign,
-            Said::Sign(Err(code)) => return Err(Refusal::refused(code)),
-            _ => return Err(Refusal::failed()),
+        let to_sign = match self.bought(by, &request, &points, payment).await? {
+            Some(to_sign) => to_sign,
+            None => self.to_sign(request, points, payment).await?,
         };
         self.work(move |desk| {
             let answer = to_sign.sign(&desk.shares).ok_or(Refusal::failed())?;
             Ok(answer.to_bytes())
         })
         .await
+    }
+
+    async fn to_sign(
+        &self,
+        request: IssueRequest,
+        points: BlindedPoints,
+        payment: Option<Payment>,
+    ) -> Result<ToSign, Refusal> {
+        match self.ask(Ask::Issue(request, points, payment)).await? {
+            Said::Sign(Ok(to_sign)) => Ok(to_sign),
+            Said::Sign(Err(code)) => Err(Refusal::refused(code)),
+            _ => Err(Refusal::failed()),
+        }
+    }
+
+    /// Decides an issue that a purchase on the ledger is to pay for; `None` if it is none.
+    async fn bought(
+        &self,
+        by: Asker,
+        request: &IssueRequest,
+        points: &BlindedPoints,
+        payment: Option<Payment>,
+    ) -> Result<Option<ToSign>, Refusal> {
+        let keyset = self.keysets.get(&request.keyset);
+        let bridge = keyset.and_then(|keyset| Some((keyset, self.ledger_of(keyset)?)));
+        let Some((keyset, bridge)) = bridge.filter(|_| payment.is_none()) else {
+            return Ok(None);
+        };
+        // What was signed before is signed again, whether the ledger answers or not.
+        let again = self.to_sign(request.clone(), points.clone(), None).await;
+        match again {
+            Err(Refusal { status: 403, .. }) => {}
+            decided => return decided.map(Some),
+        }
+        let payment = bridge.bought(by, request, keyset).await?;
+        let decided = self.to_sign(request.clone(), points.clone(), payment).await;
+        decided.map(Some)
     }
 
     pub(crate) async fn restore(
@@ -374,7 +450,9 @@ impl Desk {
     /// The keysets as they are listed.
     pub(crate) fn keysets(&self, by: Asker) -> Result<bytes::Bytes, Refusal> {
         self.charge(by, 0)?;
-        Ok(self.listed.at(&self.keysets, &self.mints, self.now_ms()))
+        let ledger = self.bridge.get().map(|b| *b.remote.genesis().id());
+        let listed = self.listed.at(&self.keysets, &self.mints, ledger, self.now_ms());
+        Ok(listed)
     }
 
     /// Totals, which metrics show too.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use betanet_runtime::{AdminFuture, AdminReply, AdminRequest, Extension, Fault, Measure};
+use betanet_tokenomics::Code as LedgerCode;
 use betanet_vouchers::Keyset;
 use betanet_wire::text::hex;
 use serde_json::{Value, json};
 
+use crate::bridge::Bridge;
 use crate::desk::{Desk, Refusal};
 use crate::state::{KeysetView, View};
 
@@ -71,7 +73,32 @@ fn keysets(desk: &Desk, view: &View) -> Value {
     json!({
         "balances": balances,
         "keysets": desk.keysets.iter().map(of).collect::<Vec<_>>(),
+        "ledger": desk.bridge.get().map(ledger),
         "node": hex(&desk.identity.public().node_id().0),
+    })
+}
+
+/// The ledger that the service is connected to, and what it has not paid out.
+fn ledger(bridge: &Bridge) -> Value {
+    let seen = bridge.seen();
+    let refused = seen.refused.iter().map(|owed| {
+        let code = owed.code.map(u64::from).and_then(LedgerCode::from_number);
+        json!({
+            "at_ms": owed.at,
+            "answer": hex(&owed.ans),
+            "code": code.map(LedgerCode::name),
+            "keyset": hex(&owed.keyset),
+            "to": hex(&owed.to.0),
+            "units": owed.units,
+        })
+    });
+    json!({
+        "fault": seen.fault,
+        "genesis": hex(bridge.remote.genesis().id()),
+        "refusals": seen.refusals,
+        "refused": refused.collect::<Vec<_>>(),
+        "size": bridge.remote.newest().map(|head| head.head().size),
+        "waiting": seen.waiting,
     })
 }
 

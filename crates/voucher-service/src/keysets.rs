@@ -8,6 +8,8 @@ use betanet_wire::cbor::{self, Decode, Encode, Reader, Writer};
 use betanet_wire::message;
 use bytes::Bytes;
 
+use crate::bridge::LEDGER_UNIT;
+
 /// Longest list that a client reads.
 pub const LIST_MAX: usize = 4 * KEYSET_MAX;
 
@@ -20,6 +22,8 @@ message! {
         opt "share" share: u16,
         /// The keyset.
         req "keyset" keyset: &'a [u8],
+        /// ID of the ledger that the keyset belongs to; absent without one.
+        opt "ledger" ledger: [u8; 32],
     }
 }
 
@@ -32,6 +36,8 @@ pub struct Offered {
     pub phase: Phase,
     /// Index of the node's share; `None` for a node that only redeems.
     pub share: Option<u8>,
+    /// The ledger that the node sells the keyset for, or redeems it on.
+    pub ledger: Option<[u8; 32]>,
 }
 
 impl Offered {
@@ -99,6 +105,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Offered>, cbor::Error> {
             keyset: entry.keyset.to_vec(),
             phase: phase(entry.phase).ok_or(cbor::Error::Range("a phase"))?,
             share: share.map_err(|_| cbor::Error::Range("a u8"))?,
+            ledger: entry.ledger,
         })
     };
     list.0.iter().map(offered).collect()
@@ -113,6 +120,7 @@ impl Listed {
         &self,
         keysets: &Keysets,
         mints: &BTreeMap<KeysetId, u8>,
+        ledger: Option<[u8; 32]>,
         unix_ms: u64,
     ) -> Bytes {
         let phases: Vec<Phase> = keysets.iter().map(|k| k.phase(unix_ms)).collect();
@@ -122,6 +130,7 @@ impl Listed {
                 phase: word(*phase),
                 share: mints.get(&keyset.id()).map(|i| u16::from(*i)),
                 keyset: keyset.as_bytes(),
+                ledger: ledger.filter(|_| keyset.unit() == LEDGER_UNIT),
             });
             *kept = (
                 phases.clone(),
@@ -144,17 +153,20 @@ mod tests {
         let listed = Listed::default();
         let mints = [(world.id, 2)].into();
         let at = |ms, mints: &BTreeMap<KeysetId, u8>| {
-            read(&listed.at(&world.keysets, mints, ms)).unwrap()
+            read(&listed.at(&world.keysets, mints, Some([5; 32]), ms)).unwrap()
         };
         let first = at(BEGIN - 1, &mints);
         assert_eq!(first[0].keyset, world.keyset().as_bytes());
+        let is_fog = world.keyset().unit() == LEDGER_UNIT;
+        assert_eq!(first[0].ledger, is_fog.then_some([5; 32]));
         assert_eq!(
             (first[0].phase, first[0].share),
             (Phase::Announced, Some(2))
         );
         assert_eq!(at(BEGIN, &mints)[0].phase, Phase::Active);
-        let none = Listed::default().at(&world.keysets, &BTreeMap::new(), BEGIN);
-        assert_eq!(read(&none).unwrap()[0].share, None);
+        let none = Listed::default().at(&world.keysets, &BTreeMap::new(), None, BEGIN);
+        let none = read(&none).unwrap();
+        assert_eq!((none[0].share, none[0].ledger), (None, None));
         assert!(read(b"\xa0").is_err() && read(&[0x99, 0x01, 0x01]).is_err());
     }
 }

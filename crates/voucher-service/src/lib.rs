@@ -87,6 +87,7 @@
 pub mod accounts;
 mod allowed;
 mod bar;
+pub mod bridge;
 pub mod client;
 pub mod coupon;
 mod desk;
@@ -106,6 +107,7 @@ mod watched;
 
 pub use bar::refusal;
 pub use betanet_durable::{Role, Settings as JournalSettings, Unavailable};
+pub use bridge::LEDGER_UNIT;
 pub use coupon::{COUPON_LABEL, COUPON_MAX, Coupon, CouponError, SignedCoupon};
 pub use error::Error;
 pub use folder::{
@@ -119,7 +121,7 @@ pub use paid::{
 };
 pub use payments::{Coupons, Either, Once, Payment, Payments, Swaps};
 pub use service::{Running, Settings, VoucherService};
-pub use state::{COUPONS_MAX, Counts, KeysetView, View};
+pub use state::{COUPONS_MAX, Counts, KeysetView, OUTBOX_MAX, View};
 pub use watched::Reported;
 
 /// The path prefix of the service.

@@ -7,6 +7,7 @@ use betanet_durable::Role;
 use betanet_runtime::{Fault, Measure, MeasureKind};
 use betanet_vouchers::Phase;
 
+use crate::bridge::Bridge;
 use crate::desk::Desk;
 
 pub(crate) fn measures(desk: &Desk) -> Vec<Measure> {
@@ -34,7 +35,18 @@ pub(crate) fn measures(desk: &Desk) -> Vec<Measure> {
     let balances = u64::try_from(balances).unwrap_or(u64::MAX);
     let (direct, mixed) = desk.limits.refused();
     let swaps = desk.swaps.refused();
+    let ledger = desk.bridge.get().map(Bridge::seen).unwrap_or_default();
     vec![
+        gauge(
+            "voucher_ledger_waiting",
+            "Redemptions that wait for a final head of the ledger",
+            ledger.waiting as u64,
+        ),
+        gauge(
+            "voucher_ledger_refused",
+            "Redemptions that the ledger refused to pay out",
+            ledger.refusals as u64,
+        ),
         gauge(
             "voucher_points_signed",
             "Blinded points that this mint signed, counted each minute",
@@ -102,6 +114,18 @@ pub(crate) fn faults(desk: &Desk) -> Vec<Fault> {
         Some(_) => None,
     };
     all.extend(why.map(|why| Fault::new("vouchers", why)));
+    let ledger = desk.bridge.get().map(Bridge::seen).unwrap_or_default();
+    if let Some(why) = ledger.fault {
+        let why = format!("redemptions are not paid out on the ledger: {why}");
+        all.push(Fault::new("vouchers", why));
+    }
+    if ledger.refusals > 0 {
+        let why = format!(
+            "the ledger refused {} redemptions, whose payees have nothing; each start tries them once more",
+            ledger.refusals
+        );
+        all.push(Fault::new("vouchers", why));
+    }
     for (id, why) in desk.unheard() {
         all.push(Fault::new("vouchers", format!("keyset {id}: {why}")));
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use betanet_durable::{Durable, Role, Settings as DurableSettings, Unavailable};
+use betanet_economy_service::Remote;
 use betanet_journal::Journal;
 use betanet_keys::{Identity, Peer};
 use betanet_runtime::Extension;
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 use crate::Error;
 use crate::allowed::{Allowed, SWAPS_A_DAY, over_mix, swaps_a_day, swaps_over_mix};
 use crate::bar::BarService;
+use crate::bridge::Bridge;
 use crate::client::VoucherClient;
 use crate::desk::Desk;
 use crate::folder::MintFolder;
@@ -169,6 +171,7 @@ impl VoucherService {
             seen: Mutex::default(),
             watched: OnceLock::new(),
             reported: Mutex::default(),
+            bridge: OnceLock::new(),
         };
         Ok(Self {
             desk: Arc::new(desk),
@@ -211,6 +214,20 @@ impl VoucherService {
         set.map_err(|_| Error::Started)
     }
 
+    /// Connects the service to a ledger, before it is started. Keysets of the unit [`crate::LEDGER_UNIT`] belong to the ledger then: their
+    /// vouchers are issued for purchases that a final head proves, never for coupons, and redeemed to the ledger's accounts.
+    ///
+    /// # Errors
+    ///
+    /// A ledger was named before, or the service was started.
+    pub fn connect_ledger(&self, ledger: Remote) -> Result<(), Error> {
+        if self.desk.handle.get().is_some() {
+            return Err(Error::Started);
+        }
+        let set = self.desk.bridge.set(Bridge::new(ledger));
+        set.map_err(|_| Error::Started)
+    }
+
     /// The keysets of this node.
     #[must_use]
     pub fn keysets(&self) -> &Keysets {
@@ -244,10 +261,16 @@ impl VoucherService {
                 tokio::time::sleep(LOOK).await;
             }
         });
+        let pays_out = self.desk.spends() && self.desk.bridge.get().is_some();
+        let paying = pays_out.then(|| {
+            let paying = tokio::spawn(crate::bridge::run(Arc::downgrade(&self.desk)));
+            paying.abort_handle()
+        });
         Ok(Running {
             desk: Arc::clone(&self.desk),
             durable: Some(durable),
             looking: looking.abort_handle(),
+            paying,
         })
     }
 }
@@ -275,6 +298,7 @@ pub struct Running {
     desk: Arc<Desk>,
     durable: Option<Durable<VoucherState>>,
     looking: tokio::task::AbortHandle,
+    paying: Option<tokio::task::AbortHandle>,
 }
 
 impl std::fmt::Debug for Running {
@@ -345,9 +369,16 @@ impl Running {
         }
     }
 
+    fn abort(&self) {
+        self.looking.abort();
+        if let Some(paying) = &self.paying {
+            paying.abort();
+        }
+    }
+
     /// Commits what was decided, gives the lease back, and ends.
     pub async fn stop(mut self) {
-        self.looking.abort();
+        self.abort();
         if let Some(durable) = self.durable.take() {
             durable.stop().await;
         }
@@ -356,7 +387,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.looking.abort();
+        self.abort();
     }
 }
 

@@ -1,6 +1,8 @@
 //! The durable state: the redemption service, the mint, and the coupons that were used.
 
 mod coupons;
+mod outbox;
+mod redeem;
 mod view;
 
 use std::collections::BTreeSet;
@@ -18,19 +20,25 @@ use betanet_vouchers::mint::{Mint, Paid, ToRestore, ToSign};
 use betanet_vouchers::{Denomination, Held, Keyset, KeysetId, Keysets};
 use betanet_wire::{Code, NodeId};
 
+use crate::bridge::Standing;
 use crate::payments::Payment;
 pub use coupons::COUPONS_MAX;
 use coupons::Used;
+pub use outbox::OUTBOX_MAX;
+use outbox::Outbox;
+pub(crate) use outbox::{Owed, Waiting};
 pub use view::{Counts, KeysetView, View};
 
 const BANK: Kind = kind("bank");
 const MINT: Kind = kind("mint");
 const COUPON: Kind = kind("coupon");
+const OUTBOX: Kind = kind("outbox");
 
 /// Tags of the pieces of a snapshot.
 const BANK_PIECE: u8 = 1;
 const MINT_PIECE: u8 = 2;
 const COUPON_PIECE: u8 = 3;
+const OUTBOX_PIECE: u8 = 5;
 /// Tag of a part that holds several pieces, each with its length and its own tag: there are more pieces than a snapshot has parts.
 const PACKED: u8 = 4;
 
@@ -48,11 +56,20 @@ const fn kind(word: &str) -> Kind {
 /// A request whose arithmetic is done.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    Redeem(Option<NodeId>, RedeemRequest, Verified),
+    /// With what the ledger says, once it was asked.
+    Redeem(
+        Option<NodeId>,
+        Box<(RedeemRequest, Verified)>,
+        Option<Result<Standing, Code>>,
+    ),
     Swap(SwapRequest, BlindedPoints, Verified),
     Issue(IssueRequest, BlindedPoints, Option<Payment>),
     Restore(RestoreRequest),
     Issued(KeysetId, Vec<(Denomination, u64)>),
+    /// The oldest redemptions that the ledger has not paid out, so many.
+    Owed(usize),
+    /// Redemptions that a final head shows, and those that the ledger refused.
+    Settle(Vec<[u8; 32]>, Vec<([u8; 32], u16)>),
     Sweep,
     View,
     Fingerprint,
@@ -62,6 +79,11 @@ pub(crate) enum Ask {
 #[derive(Debug)]
 pub(crate) enum Said {
     Answer(Answer),
+    /// The ledger is to be asked about a redemption under this keyset first.
+    AskLedger(KeysetId, Box<(RedeemRequest, Verified)>),
+    /// Later: the ledger's units do not cover it now, or too many redemptions wait for the ledger.
+    Later,
+    Owed(Waiting),
     Sign(Result<ToSign, Code>),
     Restore(ToRestore),
     Counted(bool),
@@ -78,6 +100,8 @@ pub(crate) struct Of {
     pub(crate) keysets: Arc<Keysets>,
     /// Keysets of which this node has a share.
     pub(crate) mints: BTreeSet<KeysetId>,
+    /// Keysets of a ledger, whose vouchers are redeemed to its accounts.
+    pub(crate) ledger: BTreeSet<KeysetId>,
     /// Whether more was redeemed than issued, for whoever looks.
     pub(crate) alarm: Arc<AtomicBool>,
 }
@@ -89,6 +113,7 @@ pub(crate) struct VoucherState {
     bank: Bank,
     mint: Mint,
     coupons: Used,
+    outbox: Outbox,
 }
 
 impl VoucherState {
@@ -97,6 +122,7 @@ impl VoucherState {
             bank: Bank::new(of.spender),
             mint: Mint::new(),
             coupons: Used::default(),
+            outbox: Outbox::default(),
             of,
         }
     }
@@ -189,6 +215,7 @@ impl VoucherState {
             BANK => self.bank.apply(body).map_err(|_| Unreadable),
             MINT => self.mint.apply(body).map_err(|_| Unreadable),
             COUPON => self.coupons.apply(body),
+            OUTBOX => self.outbox.apply(body),
             _ => Err(Unreadable),
         }
     }
@@ -200,6 +227,7 @@ impl VoucherState {
             BANK_PIECE => BANK,
             MINT_PIECE => MINT,
             COUPON_PIECE => COUPON,
+            OUTBOX_PIECE => OUTBOX,
             _ => return Err(Unreadable),
         };
         self.apply_one(kind, piece)
@@ -210,8 +238,9 @@ impl VoucherState {
             self.bank.fingerprint(),
             self.mint.fingerprint(),
             self.coupons.fingerprint(),
+            self.outbox.fingerprint(),
         ];
-        hash(&[&parts[0], &parts[1], &parts[2]])
+        hash(&[&parts[0], &parts[1], &parts[2], &parts[3]])
     }
 }
 
@@ -261,11 +290,14 @@ impl State for VoucherState {
         let unix_ms = at.unix_ms;
         let keysets = Arc::clone(&self.of.keysets);
         let said = match ask {
-            Ask::Redeem(asker, request, verified) => {
-                let decided = self
-                    .bank
-                    .redeem(unix_ms, asker, &keysets, &request, &verified);
-                self.bank_said(decided, records)
+            Ask::Redeem(asker, asked, standing) => {
+                self.redeem(unix_ms, asker, asked, standing, records)
+            }
+            Ask::Owed(most) => Said::Owed(self.outbox.waiting(most)),
+            Ask::Settle(done, refused) => {
+                let record = self.outbox.settle(done, &refused);
+                records.extend(record.map(|r| Record::new(OUTBOX, r)));
+                Said::Swept
             }
             Ask::Swap(request, points, verified) => {
                 let decided = self
@@ -303,6 +335,8 @@ impl State for VoucherState {
         self.mint.snapshot(&mut |piece| tagged(MINT_PIECE, &piece));
         self.coupons
             .snapshot(&mut |piece| tagged(COUPON_PIECE, &piece));
+        self.outbox
+            .snapshot(&mut |piece| tagged(OUTBOX_PIECE, &piece));
         parts
     }
 

@@ -19,7 +19,7 @@ use books::Books;
 pub use books::{
     ANSWER_KEPT, ANSWERS_MAX, BALANCES_MAX, BOOKS_MAX, Counter, GRANTED_MAX, SPENT_MAX, SWAPS_MAX,
 };
-pub use decide::{FORGED_MAX, Withdrawal, Withdrawn, verified};
+pub use decide::{Credit, FORGED_MAX, Withdrawal, Withdrawn, verified};
 use record::Record;
 
 /// Reason why bytes are not the next record of this journal.

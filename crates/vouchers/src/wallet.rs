@@ -24,7 +24,7 @@ use crate::{
 
 pub use file::{Cost, FILE_MAX, FileError, Sealed, WalletKey};
 use pending::{Pending, State};
-pub use pending::{Receiver, Request};
+pub use pending::{ORDER_MAX, Receiver, Request};
 pub use phrase::{Phrase, PhraseError};
 pub use restore::{GAP, REQUESTS_MAX, Restore};
 use seed::Seed;

@@ -97,6 +97,12 @@ pub(crate) enum TokenCommand {
                       Example: betanet token send 2.5 --to bn1:… --ledger bnp1… --genesis ./GENESIS"
     )]
     Send(SendArgs),
+    /// Swap FOG for voucher units, each worth 1 FOG, or back.
+    #[command(
+        after_help = "Units buy vouchers with betanet pay buy. If no answer comes, look at token balance before you repeat it.\n\n\
+                      Example: betanet token swap 5 --wait --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Swap(SwapArgs),
     /// List what changed an account's money, from a journal that is verified record by record.
     #[command(
         after_help = "Payments have a line each. The record's other changes together have one: fees, holds that ended, tasks, stake, rewards.\n\n\
@@ -139,6 +145,18 @@ pub(crate) struct SendArgs {
     /// ID of the payment, 32 hex digits. By default a fresh one.
     #[arg(long, value_name = "HEX")]
     pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SwapArgs {
+    /// Amount in whole units: 1 to 2^40.
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub(crate) amount: u64,
+    /// Swap units back for FOG.
+    #[arg(long)]
+    pub(crate) back: bool,
     #[command(flatten)]
     pub(crate) ask: AskArgs,
 }
@@ -207,7 +225,7 @@ pub(crate) struct GovArgs {
 pub(crate) enum GovCommand {
     /// Propose effects to a vote. The change is shown and tried on a copy of the ledger first.
     #[command(
-        after_help = "Effects are executed together, in this order: --param, --spend, --role, --freeze, --thaw, --upgrade. Without any, \
+        after_help = "Effects are executed together, in this order: --param, --spend, --role, --keyset, --freeze, --thaw, --upgrade. Without any, \
                       the proposal is its text alone.\n\n\
                       Example: betanet gov propose --param fee_tx=200 --text ./why.txt --dry-run --ledger bnp1… --genesis ./GENESIS"
     )]
@@ -257,6 +275,9 @@ pub(crate) struct ProposeArgs {
     /// All members of a role, accounts or keys of signers; may be repeated.
     #[arg(long, value_name = "ROLE=A,B,C")]
     pub(crate) role: Vec<String>,
+    /// Keyset of vouchers that the ledger sells from then on: the keyset.cbor of pay mint-init; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keyset: Vec<PathBuf>,
     /// Account that pays nothing from then on; may be repeated.
     #[arg(long, value_name = "ACCOUNT")]
     pub(crate) freeze: Vec<String>,
@@ -341,6 +362,8 @@ const GENESIS: &str = "Example: ledger.toml\n\
     key = \"KEYHEX\"           # betanet id show prints it\n\
     amount = 1000\n\
     node = false\n\
+    [[keysets]]              # keysets of vouchers that the ledger sells; their spenders have accounts above\n\
+    file = \"mint/keyset.cbor\"\n\
     [params]\n\
     fee_tx = 100             # in millionths of a FOG";
 

@@ -43,6 +43,13 @@ pub(crate) enum PayCommand {
         after_help = "Example: betanet pay issue bnc1… --wallet ./wallet --password-file ./password"
     )]
     Issue(IssueArgs),
+    /// Buy vouchers with units of a ledger: the ledger takes the units, and its mints issue the vouchers.
+    #[command(
+        after_help = "The key of --key pays: betanet token swap gets its units. Each step is on disk before it is sent, and pay resume goes on after\n\
+                      a crash. The ledger shows who bought how much, and not which vouchers they are.\n\n\
+                      Example: betanet pay buy 10 --mint bnp1… --ledger bnp1… --genesis ./GENESIS --key ./alice.pem --wallet ./wallet --password-file ./password"
+    )]
+    Buy(Box<BuyArgs>),
     /// Show what the wallet holds.
     #[command(
         after_help = "Example: betanet pay balance --wallet ./wallet --password-file ./password --json"
@@ -66,9 +73,9 @@ pub(crate) enum PayCommand {
     )]
     Redeem(RedeemArgs),
     /// Go on with operations that a crash or a lost connection has cut off, and drop vouchers that were spent elsewhere.
-    #[command(after_help = "Vouchers that others sent are swapped too.\n\n\
+    #[command(after_help = "Vouchers that others sent are swapped too. A purchase needs its --ledger and --genesis.\n\n\
                       Example: betanet pay resume --wallet ./wallet --password-file ./password")]
-    Resume(OnlineArgs),
+    Resume(ResumeArgs),
     /// Write a copy of the encrypted wallet.
     #[command(
         after_help = "The copy needs the wallet's password. Vouchers that the wallet spends later are refused from the copy.\n\n\
@@ -170,6 +177,24 @@ pub(crate) struct MintFlags {
         value_delimiter = ','
     )]
     pub(crate) mint_peer: Vec<Peer>,
+    /// Node of a ledger. Vouchers of the unit FOG are issued for purchases there, and redeemed to its accounts. May be repeated: a gateway
+    /// that redeems needs the leader among them.
+    #[arg(
+        long,
+        value_name = "PEER",
+        help_heading = "Vouchers",
+        env = "BETANET_MINT_LEDGER",
+        value_delimiter = ','
+    )]
+    pub(crate) mint_ledger: Vec<Peer>,
+    /// Genesis of that ledger. Its signers verify what the node answers.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Vouchers",
+        env = "BETANET_MINT_GENESIS"
+    )]
+    pub(crate) mint_genesis: Option<PathBuf>,
     /// Swaps that one address may make in a day, with eight vouchers and points each on average. Default: 1024. All callers over the mix
     /// together may make eight times as many.
     #[arg(
@@ -299,6 +324,39 @@ pub(crate) struct IssueArgs {
     /// Issue under a keyset that lives less than 30 days, or beside another active one of its unit. It may name its users: for tests.
     #[arg(long)]
     pub(crate) any_keyset: bool,
+    #[command(flatten)]
+    pub(crate) online: OnlineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuyArgs {
+    /// Amount in units: a whole number.
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) amount: u64,
+    /// A gateway with a mint that sells for the ledger; may be repeated: name as many as sign together.
+    #[arg(long, required = true, value_name = "PEER")]
+    pub(crate) mint: Vec<String>,
+    /// Node that leads the ledger.
+    #[arg(long, value_name = "PEER", env = "BETANET_LEDGER")]
+    pub(crate) ledger: String,
+    /// Genesis of the ledger. Its signers verify what the node answers.
+    #[arg(long, value_name = "FILE", env = "BETANET_GENESIS")]
+    pub(crate) genesis: PathBuf,
+    /// Buy under a keyset that this wallet saw proven less than 24 hours ago. It may have been made to name you: for trials.
+    #[arg(long)]
+    pub(crate) new_keyset: bool,
+    #[command(flatten)]
+    pub(crate) online: OnlineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// Node that leads the ledger, for purchases.
+    #[arg(long, value_name = "PEER", env = "BETANET_LEDGER")]
+    pub(crate) ledger: Option<String>,
+    /// Genesis of the ledger, for purchases.
+    #[arg(long, value_name = "FILE", env = "BETANET_GENESIS")]
+    pub(crate) genesis: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) online: OnlineArgs,
 }

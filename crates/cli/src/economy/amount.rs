@@ -11,7 +11,7 @@ use crate::Fail;
 const DECIMALS: usize = 6;
 
 /// Reads an amount of FOG, in millionths.
-pub(super) fn micro(text: &str) -> Result<u64, Fail> {
+pub(crate) fn micro(text: &str) -> Result<u64, Fail> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
     let good = !whole.is_empty() && digits(whole) && digits(part) && part.len() <= DECIMALS;
@@ -28,7 +28,7 @@ pub(super) fn micro(text: &str) -> Result<u64, Fail> {
 }
 
 /// Writes millionths as FOG.
-pub(super) fn fog(micro: u128) -> String {
+pub(crate) fn fog(micro: u128) -> String {
     let (whole, part) = (micro / u128::from(MICRO), micro % u128::from(MICRO));
     match part {
         0 => whole.to_string(),
@@ -39,7 +39,7 @@ pub(super) fn fog(micro: u128) -> String {
 }
 
 /// Reads an account: its name, its first key, or the name of a system account.
-pub(super) fn account(text: &str) -> Result<NodeId, Fail> {
+pub(crate) fn account(text: &str) -> Result<NodeId, Fail> {
     if let Some((_, id)) = SYSTEM.iter().find(|(name, _)| *name == text) {
         return Ok(*id);
     }
@@ -54,7 +54,7 @@ pub(super) fn account(text: &str) -> Result<NodeId, Fail> {
 }
 
 /// Reads a public key.
-pub(super) fn key(text: &str) -> Result<[u8; 32], Fail> {
+pub(crate) fn key(text: &str) -> Result<[u8; 32], Fail> {
     let bytes = unhex_array::<32>(text).filter(|bytes| PublicKey::from_bytes(bytes).is_ok());
     bytes.ok_or_else(|| {
         let why = "a public key has 64 hex digits: betanet id show prints it";
@@ -63,12 +63,12 @@ pub(super) fn key(text: &str) -> Result<[u8; 32], Fail> {
 }
 
 /// Reads an ID of 32 hex digits.
-pub(super) fn id(text: &str) -> Result<[u8; 16], Fail> {
+pub(crate) fn id(text: &str) -> Result<[u8; 16], Fail> {
     unhex_array(text).ok_or_else(|| Fail::Usage(format!("{text}: an ID has 32 hex digits")))
 }
 
 /// An account as people read it.
-pub(super) fn shown(id: &NodeId) -> String {
+pub(crate) fn shown(id: &NodeId) -> String {
     match betanet_economy_service::rows::system_name(id) {
         Some(name) => name.to_owned(),
         None => Name::from(*id).to_string(),

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use betanet_store::disk;
 use betanet_tokenomics::account::{NODE, USER};
-use betanet_tokenomics::{Genesis, GenesisDraft, Param, Role};
+use betanet_runtime::NodeId;
+use betanet_tokenomics::{Genesis, GenesisDraft, Hash, Param, Role};
+use betanet_voucher_service::LEDGER_UNIT;
+use betanet_vouchers::{KEYSET_MAX, Keyset};
 use betanet_wire::text::hex;
 use serde::Deserialize;
 use serde_json::json;
@@ -41,6 +44,16 @@ struct File {
     alloc: Vec<Alloc>,
     #[serde(default)]
     params: BTreeMap<String, u64>,
+    #[serde(default)]
+    keysets: Vec<KeysetFile>,
+}
+
+/// A keyset of vouchers that the ledger lists.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysetFile {
+    /// Its keyset.cbor; a relative path is from the folder of the TOML file.
+    file: std::path::PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,6 +82,26 @@ impl Amount {
             Self::Whole(n) => micro(&n.to_string()),
             Self::Text(text) => micro(text),
         }
+    }
+}
+
+/// Reads a keyset's file, and checks that a ledger can list it: its ID, the account of its spender, the end of its issue.
+pub(super) fn keyset(file: &std::path::Path) -> Result<(Hash, NodeId, u64), Fail> {
+    let place = file.display();
+    let bytes = disk::read_bounded(file, KEYSET_MAX as u64).map_err(Fail::file(file))?;
+    let seed = betanet_runtime::seed().map_err(|e| Fail::Local(e.to_string()))?;
+    let mut rng = betanet_machine::Rng::new(&seed);
+    let keyset = Keyset::check(&bytes, &mut rng);
+    let keyset = keyset.map_err(|e| Fail::Usage(format!("{place}: {e}")))?;
+    match keyset.unit() {
+        LEDGER_UNIT => Ok((
+            keyset.id().0,
+            keyset.spender().node_id(),
+            keyset.exp(),
+        )),
+        unit => Err(Fail::Usage(format!(
+            "{place}: its unit is {unit}, and a ledger lists keysets of the unit {LEDGER_UNIT}"
+        ))),
     }
 }
 
@@ -120,6 +153,9 @@ pub(super) fn make(args: &GenesisArgs) -> Result<(), Fail> {
         (Role::Coordinators, accounts(&file.coordinators)?),
         (Role::Auditors, accounts(&file.auditors)?),
     ];
+    let folder = args.file.parent().unwrap_or(std::path::Path::new(""));
+    let keysets = file.keysets.iter().map(|k| keyset(&folder.join(&k.file)));
+    let keysets = keysets.collect::<Result<Vec<_>, _>>().map_err(within)?;
     let draft = GenesisDraft {
         name: &file.name,
         t0: file.t0_ms.unwrap_or_else(now_ms),
@@ -131,7 +167,7 @@ pub(super) fn make(args: &GenesisArgs) -> Result<(), Fail> {
         alloc: &alloc,
         params: &params,
         roles: &roles,
-        keysets: &[],
+        keysets: &keysets,
     };
     let bytes = draft.to_bytes();
     let genesis = Genesis::from_bytes(&bytes).map_err(|e| usage(&e))?;

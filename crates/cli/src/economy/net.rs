@@ -10,7 +10,7 @@ use betanet_keys::{Identity, Peer};
 use betanet_log::SignedHead;
 use betanet_runtime::{Clock, Error, NodeId, load_identity};
 use betanet_store::disk;
-use betanet_tokenomics::journal::{AnswerBody, RECORD_MAX};
+use betanet_tokenomics::journal::{AnswerBody, RECORD_MAX, Record};
 use betanet_tokenomics::request::Op;
 use betanet_tokenomics::{Asset, Code, Envelope, GENESIS_MAX, Genesis, Hash, Id, Request};
 use betanet_wire::text::hex;
@@ -47,9 +47,9 @@ const TRIES: usize = 5;
 const LOOKS: usize = 20;
 
 /// A ledger's node.
-pub(super) struct Ledger {
-    pub(super) trust: Trust,
-    pub(super) seen: Seen,
+pub(crate) struct Ledger {
+    pub(crate) trust: Trust,
+    pub(crate) seen: Seen,
     peer: Peer,
     dialling: Dialling,
     mixed: bool,
@@ -58,24 +58,24 @@ pub(super) struct Ledger {
 }
 
 /// What was accepted.
-pub(super) struct Accepted {
-    pub(super) body: AnswerBody,
-    pub(super) request: Request,
-    pub(super) is_final: bool,
+pub(crate) struct Accepted {
+    pub(crate) body: AnswerBody,
+    pub(crate) request: Request,
+    pub(crate) is_final: bool,
 }
 
-pub(super) fn genesis(file: &std::path::Path) -> Result<Vec<u8>, Fail> {
+pub(crate) fn genesis(file: &std::path::Path) -> Result<Vec<u8>, Fail> {
     disk::read_bounded(file, GENESIS_MAX as u64).map_err(Fail::file(file))
 }
 
 /// The identity of an account: that of --key, or the user's own.
-pub(super) fn identity(dial: &DialArgs) -> Result<Identity, Fail> {
+pub(crate) fn identity(dial: &DialArgs) -> Result<Identity, Fail> {
     let path = dial.key.clone().unwrap_or_else(default_key);
     load_identity(&path).map_err(|e| Error::from(e).into())
 }
 
 /// The account of a command: the one that is named, or that of the identity.
-pub(super) fn account(named: Option<&str>, dial: &DialArgs) -> Result<NodeId, Fail> {
+pub(crate) fn account(named: Option<&str>, dial: &DialArgs) -> Result<NodeId, Fail> {
     match named {
         Some(text) => super::amount::account(text),
         None => Ok(identity(dial)?.public().node_id()),
@@ -83,17 +83,17 @@ pub(super) fn account(named: Option<&str>, dial: &DialArgs) -> Result<NodeId, Fa
 }
 
 /// Fresh bytes for an ID.
-pub(super) fn fresh_id() -> Result<Id, Fail> {
+pub(crate) fn fresh_id() -> Result<Id, Fail> {
     let seed = betanet_runtime::seed().map_err(|e| Fail::Local(e.to_string()))?;
     Ok(betanet_machine::Rng::new(&seed).array())
 }
 
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     Clock::start().now().unix_ms
 }
 
 /// A head and how long ago its last record was, in words.
-pub(super) fn under(head: &SignedHead) -> String {
+pub(crate) fn under(head: &SignedHead) -> String {
     let head = head.head();
     let s = now_ms().saturating_sub(head.ts) / 1000;
     let ago = match s {
@@ -109,7 +109,7 @@ pub(super) fn under(head: &SignedHead) -> String {
 }
 
 /// The signers that are trusted: those of the newest journal that was replayed here, at first those of the genesis.
-pub(super) fn trust(genesis: &[u8], dial: &DialArgs) -> Result<(Trust, Seen), Fail> {
+pub(crate) fn trust(genesis: &[u8], dial: &DialArgs) -> Result<(Trust, Seen), Fail> {
     let trust = Trust::new(genesis);
     let trust = trust.map_err(|e| Fail::Usage(format!("--genesis: {}", chain(&e))))?;
     let seen = Seen::of(dial.state.as_deref(), trust.genesis().id());
@@ -124,7 +124,7 @@ pub(super) fn trust(genesis: &[u8], dial: &DialArgs) -> Result<(Trust, Seen), Fa
 }
 
 impl Ledger {
-    pub(super) fn open(args: &BooksArgs) -> Result<Self, Fail> {
+    pub(crate) fn open(args: &BooksArgs) -> Result<Self, Fail> {
         Self::at(
             &args.ledger,
             "--ledger",
@@ -133,7 +133,7 @@ impl Ledger {
         )
     }
 
-    pub(super) fn at(
+    pub(crate) fn at(
         text: &str,
         flag: &str,
         genesis: &[u8],
@@ -192,7 +192,7 @@ impl Ledger {
         })
     }
 
-    fn fault(&self, error: &ClientError) -> Fail {
+    pub(super) fn fault(&self, error: &ClientError) -> Fail {
         let mut why = format!("{}: {}", self.peer.name(), chain(error));
         if let ClientError::Refused {
             location: Some(leader),
@@ -205,7 +205,7 @@ impl Ledger {
     }
 
     /// A body of what a target below the service's prefix names.
-    pub(super) async fn get(&mut self, target: &str) -> Result<Vec<u8>, Fail> {
+    pub(crate) async fn get(&mut self, target: &str) -> Result<Vec<u8>, Fail> {
         let replied = self.ask(client::get(target), None).await?;
         replied.good().map_err(|e| self.fault(&e))
     }
@@ -222,7 +222,7 @@ impl Ledger {
     }
 
     /// The final head, not older than one that was seen before, its signatures unchecked.
-    pub(super) async fn newest(&mut self) -> Result<SignedHead, Fail> {
+    pub(crate) async fn newest(&mut self) -> Result<SignedHead, Fail> {
         let Some(seen) = self.seen.head() else {
             return self.shown().await;
         };
@@ -262,7 +262,7 @@ impl Ledger {
     }
 
     /// The final head, verified, and its bytes.
-    pub(super) async fn head(&mut self) -> Result<(SignedHead, Vec<u8>), Fail> {
+    pub(crate) async fn head(&mut self) -> Result<(SignedHead, Vec<u8>), Fail> {
         let shown = self.newest().await?;
         if let Some(seen) = self.seen.head()
             && seen.signed_bytes() == shown.signed_bytes()
@@ -290,7 +290,7 @@ impl Ledger {
     }
 
     /// Rows under one final head, verified. Tells the head too.
-    pub(super) async fn rows(
+    pub(crate) async fn rows(
         &mut self,
         keys: &[(u8, Vec<u8>)],
     ) -> Result<(SignedHead, Vec<Option<Vec<u8>>>), Fail> {
@@ -299,7 +299,7 @@ impl Ledger {
     }
 
     /// The same with the proofs' bytes.
-    pub(super) async fn proofs(&mut self, keys: &[(u8, Vec<u8>)]) -> Result<Proven, Fail> {
+    pub(crate) async fn proofs(&mut self, keys: &[(u8, Vec<u8>)]) -> Result<Proven, Fail> {
         let mut last = Fail::Peer("no proof".into());
         // A new head may come between two answers: then all are asked again.
         'tries: for _ in 0..TRIES {
@@ -322,7 +322,7 @@ impl Ledger {
     }
 
     /// Signs an operation as these accounts, sends it, and verifies the answer.
-    pub(super) async fn submit(
+    pub(crate) async fn submit(
         &mut self,
         ask: &AskArgs,
         signers: &[&Identity],
@@ -394,7 +394,7 @@ impl Ledger {
         }
     }
 
-    fn kept(&self, account: &NodeId) -> Kept {
+    pub(super) fn kept(&self, account: &NodeId) -> Kept {
         let ledger = client::short(self.trust.genesis());
         Kept::of(self.state.as_deref(), &ledger, account)
     }
@@ -415,17 +415,22 @@ impl Ledger {
         })?;
         let genesis: Hash = *self.trust.genesis().id();
         let envelope = Envelope::sign(request, &genesis, signers);
+        let body = self.post(&envelope).await?;
+        Ok((body, envelope.request))
+    }
+
+    /// Sends a signed request, and verifies the answer.
+    pub(super) async fn post(&mut self, envelope: &Envelope) -> Result<AnswerBody, Fail> {
         let bytes = envelope.to_bytes();
         let replied = self
             .ask(client::submit_request(&bytes), Some(bytes.clone()))
             .await?;
-        let body = client::answer(&replied, &self.peer.key, &envelope);
-        let body = body.map_err(|e| self.fault(&e))?;
-        Ok((body, envelope.request))
+        let body = client::answer(&replied, &self.peer.key, envelope);
+        body.map_err(|e| self.fault(&e))
     }
 
     /// Waits until a final head covers a record, and checks that it is the one of this request.
-    async fn covered(&mut self, seq: u64, request: &Request) -> Result<bool, Fail> {
+    pub(super) async fn covered(&mut self, seq: u64, request: &Request) -> Result<bool, Fail> {
         let wait = async {
             let mut is_told = false;
             loop {
@@ -448,9 +453,7 @@ impl Ledger {
                 "record {seq} is under no final head after {s} s: see whether the signers run"
             )))
         })?;
-        let size = head.head().size;
-        let bytes = self.get(&format!("record/{seq}?size={size}")).await?;
-        let record = client::record(&bytes, seq, &head).map_err(|e| self.fault(&e))?;
+        let record = self.record(seq, &head).await?;
         let read = Envelope::from_bytes(&record.req);
         match read.is_some_and(|read| read.request.digest() == request.digest()) {
             true => Ok(true),
@@ -458,7 +461,14 @@ impl Ledger {
         }
     }
 
-    pub(super) async fn close(mut self) {
+    /// A record, proven under a final head.
+    pub(super) async fn record(&mut self, n: u64, head: &SignedHead) -> Result<Record, Fail> {
+        let size = head.head().size;
+        let bytes = self.get(&format!("record/{n}?size={size}")).await?;
+        client::record(&bytes, n, head).map_err(|e| self.fault(&e))
+    }
+
+    pub(crate) async fn close(mut self) {
         // Do not wait longer for a peer that does not respond.
         let _ = timeout(GOODBYE, async {
             if let Some(session) = self.open.take() {
@@ -471,7 +481,7 @@ impl Ledger {
 }
 
 /// A head, and values with their proofs.
-pub(super) type Proven = (SignedHead, Vec<(Option<Vec<u8>>, Vec<u8>)>);
+pub(crate) type Proven = (SignedHead, Vec<(Option<Vec<u8>>, Vec<u8>)>);
 
 /// Runs work with a ledger, which is closed afterwards.
 macro_rules! with_ledger {
@@ -482,4 +492,4 @@ macro_rules! with_ledger {
         done
     }};
 }
-pub(super) use with_ledger;
+pub(crate) use with_ledger;

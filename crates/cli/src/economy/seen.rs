@@ -13,13 +13,13 @@ const HEAD_MAX: u64 = 64 << 10;
 const SET_MAX: u64 = 8 + 32 * SIGNERS_MAX as u64;
 
 /// The files of one ledger.
-pub(super) struct Seen {
+pub(crate) struct Seen {
     folder: PathBuf,
     ledger: String,
 }
 
 impl Seen {
-    pub(super) fn of(state: Option<&std::path::Path>, ledger: &Hash) -> Self {
+    pub(crate) fn of(state: Option<&std::path::Path>, ledger: &Hash) -> Self {
         let folder = crate::state::folder(state).folder().to_owned();
         Self {
             folder: folder.join("economy-seen"),
@@ -32,13 +32,13 @@ impl Seen {
     }
 
     /// The largest head that was verified here. A file that does not read is none.
-    pub(super) fn head(&self) -> Option<SignedHead> {
+    pub(crate) fn head(&self) -> Option<SignedHead> {
         let bytes = disk::read_bounded(&self.file("head"), HEAD_MAX).ok()?;
         SignedHead::from_bytes(&bytes).ok()
     }
 
     /// Keeps a verified head, if it is larger than the last.
-    pub(super) fn keep_head(&self, head: &SignedHead) -> Result<(), Fail> {
+    pub(crate) fn keep_head(&self, head: &SignedHead) -> Result<(), Fail> {
         let last = self.head().map_or(0, |last| last.head().size);
         match head.head().size > last {
             true => self.write("head", &head.to_bytes()),
@@ -54,12 +54,12 @@ impl Seen {
     }
 
     /// The signers of the newest journal that was replayed here.
-    pub(super) fn signers(&self) -> Option<Vec<[u8; 32]>> {
+    pub(crate) fn signers(&self) -> Option<Vec<[u8; 32]>> {
         self.set().map(|(_, keys)| keys)
     }
 
     /// Keeps the signers after so many records, if no longer journal was replayed.
-    pub(super) fn keep_signers(&self, size: u64, keys: &[Vec<u8>]) -> Result<(), Fail> {
+    pub(crate) fn keep_signers(&self, size: u64, keys: &[Vec<u8>]) -> Result<(), Fail> {
         if self.set().is_some_and(|(last, _)| last >= size) {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::amount::{fog, id, key, micro, shown};
 use super::net::{Accepted, Ledger, account, fresh_id, identity, under, with_ledger};
 use crate::Fail;
-use crate::args::{AccountArgs, BooksArgs, OpenArgs, SendArgs};
+use crate::args::{AccountArgs, BooksArgs, OpenArgs, SendArgs, SwapArgs};
 
 /// Tells what was accepted.
 pub(super) fn told(accepted: &Accepted, as_json: bool, what: &str, more: Value) {
@@ -162,6 +162,23 @@ pub(super) async fn send(args: &SendArgs) -> Result<(), Fail> {
         "fog_micro": amt.to_string(),
         "to": shown(&to),
     });
+    told(&accepted, args.ask.books.json, &what, more);
+    Ok(())
+}
+
+pub(super) async fn swap(args: &SwapArgs) -> Result<(), Fail> {
+    let (vu, back) = (args.amount, args.back);
+    let me = identity(&args.ask.books.dial)?;
+    let id = fresh_id()?;
+    let op = Op::Swap { back, vu };
+    let accepted = with_ledger!(Ledger::open(&args.ask.books), |ledger| {
+        ledger.submit(&args.ask, &[&me], &op, id).await
+    })?;
+    let what = match back {
+        true => format!("{vu} units swapped for {vu} FOG"),
+        false => format!("{vu} FOG swapped for {vu} units"),
+    };
+    let more = json!({ "units": vu, "back": back });
     told(&accepted, args.ask.books.json, &what, more);
     Ok(())
 }

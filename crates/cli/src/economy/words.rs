@@ -3,7 +3,7 @@
 use betanet_tokenomics::Code;
 
 /// What a refusal means, and what to do.
-pub(super) const fn meaning(code: Code) -> &'static str {
+pub(crate) const fn meaning(code: Code) -> &'static str {
     match code {
         Code::Ok => "accepted",
         Code::Malformed => "the request's shape is wrong",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betanet_carrier::client::Trust;
+use betanet_economy_service::{ClientError, Remote};
 use betanet_journal::Journal;
 use betanet_keys::{Identity, Name, Peer};
 use betanet_machine::Rng;
@@ -13,13 +14,14 @@ use betanet_runtime::{
 };
 use betanet_voucher_service::client::{Direct, Patience, VoucherClient};
 use betanet_voucher_service::{
-    MintFolder, PREFIX, Paid, Price, Running, Settings as ServiceSettings, VoucherService,
+    LEDGER_UNIT, MintFolder, PREFIX, Paid, Price, Running, Settings as ServiceSettings, VoucherService,
 };
 use betanet_vouchers::Phase;
 use serde::Deserialize;
 
 use crate::Fail;
 use crate::args::{FLAGS, MintFlags};
+use crate::economy::seen::Seen;
 use crate::fail::chain;
 use crate::faults::Faults;
 
@@ -43,6 +45,14 @@ pub(crate) struct MintSettings {
     price: Option<u64>,
     peers: Vec<Peer>,
     swaps: Option<u32>,
+    ledger: Option<LedgerSettings>,
+}
+
+/// The ledger that a mint sells for.
+#[derive(Clone, Debug)]
+struct LedgerSettings {
+    peers: Vec<Peer>,
+    genesis: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,6 +62,8 @@ struct Table {
     price: Option<u64>,
     peers: Vec<String>,
     swaps: Option<u32>,
+    ledger: Vec<String>,
+    genesis: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -89,14 +101,35 @@ pub(crate) fn read(
     if table.swaps.is_some() && table.folders.is_empty() {
         faults.say("swaps", "", "need a keyset: name the mint's folder too");
     }
-    let mut peers = flags.mint_peer.clone();
-    if peers.is_empty() {
-        for text in &table.peers {
-            match text.parse() {
-                Ok(peer) => peers.push(peer),
-                Err(_) => faults.say("peers", text, "a PEER of a mint: bnp1…"),
-            }
+    let peers = named(
+        &flags.mint_peer,
+        ("peers", &table.peers, "a PEER of a mint: bnp1…"),
+        &mut faults,
+    );
+    let nodes = named(
+        &flags.mint_ledger,
+        ("ledger", &table.ledger, "a PEER of a ledger's node: bnp1…"),
+        &mut faults,
+    );
+    let genesis = flags.mint_genesis.clone().or(table.genesis.take());
+    let ledger = match (nodes.is_empty(), genesis) {
+        (false, Some(genesis)) => Some(LedgerSettings {
+            peers: nodes,
+            genesis,
+        }),
+        (true, None) => None,
+        (false, None) => {
+            faults.say("genesis", "", "is needed beside ledger: the ledger's genesis");
+            None
         }
+        (true, Some(file)) => {
+            let file = file.display().to_string();
+            faults.say("ledger", "", &format!("is needed beside genesis = {file}: a PEER of the ledger"));
+            None
+        }
+    };
+    if ledger.is_some() && table.folders.is_empty() {
+        faults.say("ledger", "", "needs a keyset: name the mint's folder too");
     }
     if !peers.is_empty() && table.folders.is_empty() {
         faults.say("peers", "", "need a keyset: name the mint's folder too");
@@ -115,7 +148,27 @@ pub(crate) fn read(
         price,
         peers,
         swaps,
+        ledger,
     }))
+}
+
+/// The peers of flags, or those that the table names.
+fn named(
+    flags: &[Peer],
+    (key, texts, what): (&'static str, &[String], &'static str),
+    faults: &mut Faults<'_>,
+) -> Vec<Peer> {
+    if !flags.is_empty() {
+        return flags.to_vec();
+    }
+    let mut peers = Vec::new();
+    for text in texts {
+        match text.parse() {
+            Ok(peer) => peers.push(peer),
+            Err(_) => faults.say(key, text, what),
+        }
+    }
+    peers
 }
 
 /// A mint that is ready to be served.
@@ -150,13 +203,20 @@ impl Mint {
         let service = VoucherService::new(me.clone(), folders, service)?;
         if !settings.peers.is_empty() {
             // They tell their counts to the spender alone, so it dials as itself.
-            let node = Node::new(Some(me.clone()), Default::default()).map_err(Error::from)?;
-            let mut node = node.with_source_address(config.node.dial_from);
-            if let Some(ca) = &config.tls.ca {
-                node = node.with_trust(Trust::roots_of(ca).map_err(Error::Certificate)?);
-            }
-            let client = VoucherClient::with_patience(Direct::new(Arc::new(node)), PATIENCE);
+            let node = Arc::new(dialling(me, config)?);
+            let client = VoucherClient::with_patience(Direct::new(node), PATIENCE);
             service.watch(client, settings.peers.clone())?;
+        }
+        if let Some(ledger) = &settings.ledger {
+            if !service.keysets().iter().any(|k| k.unit() == LEDGER_UNIT) {
+                return Err(Fail::Usage(format!(
+                    "ledger: no keyset of the mint has the unit {LEDGER_UNIT}: betanet pay mint-init --unit {LEDGER_UNIT} makes one"
+                )));
+            }
+            let node = Arc::new(dialling(me, config)?);
+            let trust = trusted(ledger, config)?;
+            let remote = Remote::new(node, ledger.peers.clone(), trust);
+            service.connect_ledger(remote)?;
         }
         let name = Name::from(me.public().node_id()).to_string();
         let journal = crate::journal::open(&config.state().join(STATE), &name)?;
@@ -195,6 +255,36 @@ impl Mint {
         let running = self.service.start(Arc::clone(&self.journal)).await?;
         running.leads().await;
         Ok(running)
+    }
+}
+
+/// Dials other nodes as this one.
+fn dialling(me: &Identity, config: &GatewayConfig) -> Result<Node, Fail> {
+    let node = Node::new(Some(me.clone()), Default::default()).map_err(Error::from)?;
+    let node = node.with_source_address(config.node.dial_from);
+    match &config.tls.ca {
+        Some(ca) => {
+            let trust = Trust::roots_of(ca).map_err(Error::Certificate)?;
+            Ok(node.with_trust(trust))
+        }
+        None => Ok(node),
+    }
+}
+
+/// The signers of a ledger: those that `ledger verify --state` with this gateway's state learnt, at first those of the genesis.
+fn trusted(
+    ledger: &LedgerSettings,
+    config: &GatewayConfig,
+) -> Result<betanet_economy_service::client::Trust, Fail> {
+    let file = &ledger.genesis;
+    let bytes = crate::economy::net::genesis(file)?;
+    let wrong =
+        |e: ClientError| Fail::Usage(format!("genesis = {}: {}", file.display(), chain(&e)));
+    let trust = betanet_economy_service::client::Trust::new(&bytes).map_err(wrong)?;
+    let seen = Seen::of(Some(&config.state()), trust.genesis().id());
+    match seen.signers() {
+        Some(keys) => trust.with_signers(&keys).map_err(wrong),
+        None => Ok(trust),
     }
 }
 

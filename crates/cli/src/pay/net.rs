@@ -25,6 +25,14 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Longest inline body of a request.
 const INLINE: usize = 32 << 10;
 
+/// A keyset of a mint.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) keyset: Keyset,
+    /// The ledger for which the mint sells it.
+    pub(super) ledger: Option<[u8; 32]>,
+}
+
 /// The way to mints: one session at a time, with a fresh identity unless the flags name one.
 pub(super) struct Net {
     dialling: Dialling,
@@ -146,13 +154,27 @@ impl Net {
         mint: &Mint,
         rng: &mut Rng,
     ) -> Result<Vec<Keyset>, Fail> {
+        let offers = self.offers(mint, rng).await?;
+        Ok(offers.into_iter().map(|offer| offer.keyset).collect())
+    }
+
+    /// The same, with the ledgers that they belong to.
+    pub(super) async fn offers(
+        &mut self,
+        mint: &Mint,
+        rng: &mut Rng,
+    ) -> Result<Vec<Offer>, Fail> {
         let bytes = self
             .ask(mint, Method::Get, "/vouchers/keysets", &[])
             .await?;
         let broken =
             |e: &dyn std::fmt::Display| Fail::Peer(format!("{}: its keysets: {e}", mint.0));
         let offered = Offered::read_list(&bytes).map_err(|e| broken(&e))?;
-        let check = |o: &Offered| Keyset::check(&o.keyset, rng).map_err(|e| broken(&e));
+        let check = |o: &Offered| {
+            let keyset = Keyset::check(&o.keyset, rng).map_err(|e| broken(&e))?;
+            let ledger = o.ledger;
+            Ok(Offer { keyset, ledger })
+        };
         offered.iter().map(check).collect()
     }
 

@@ -20,6 +20,10 @@ use crate::fail::chain;
 
 const WALLET: Kind = Kind::new("wallet", 1);
 const KEYSETS: Kind = Kind::new("keysets", 1);
+const PROVEN: Kind = Kind::new("proven", 1);
+
+/// Most keysets of which it is kept since when a ledger proves them; the one that was proven first goes first.
+const PROVEN_MAX: usize = 256;
 
 /// Longest password that is read, in bytes.
 const PASSWORD_MAX: u64 = 1024;
@@ -191,6 +195,39 @@ impl Purse {
         let text = serde_json::to_vec(&kept).map_err(|e| Fail::Local(e.to_string()))?;
         let stored = self.state.replace(KEYSETS, "keysets", &text);
         stored.map_err(|e| Fail::Local(chain(&e)))
+    }
+
+    /// Keeps since when a ledger proves a keyset, by the time of the first final head with it that this wallet saw. Gives that time.
+    pub(super) fn proven(
+        &mut self,
+        ledger: &[u8; 32],
+        keyset: &KeysetId,
+        ts: u64,
+    ) -> Result<u64, Fail> {
+        let local = |e: betanet_store::Error| Fail::Local(chain(&e));
+        let file = self.state.load(PROVEN, "proven").map_err(local)?;
+        let mut kept: BTreeMap<String, u64> = match &file {
+            Some(file) => serde_json::from_slice(&file.bytes)
+                .map_err(|e| Fail::Local(format!("the wallet's proven keysets: {e}")))?,
+            None => BTreeMap::new(),
+        };
+        let key = format!("{}:{keyset}", betanet_wire::text::hex(ledger));
+        let before = kept.get(&key).copied();
+        let since = before.map_or(ts, |before| before.min(ts));
+        if before == Some(since) {
+            return Ok(since);
+        }
+        while kept.len() >= PROVEN_MAX {
+            let oldest = kept.iter().min_by_key(|(_, ts)| **ts);
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
+                break;
+            };
+            kept.remove(&oldest);
+        }
+        kept.insert(key, since);
+        let text = serde_json::to_vec(&kept).map_err(|e| Fail::Local(e.to_string()))?;
+        self.state.replace(PROVEN, "proven", &text).map_err(local)?;
+        Ok(since)
     }
 
     /// The encrypted wallet, for a copy.

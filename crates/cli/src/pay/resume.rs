@@ -7,10 +7,12 @@ use betanet_vouchers::{Keyset, Phase};
 use serde_json::json;
 
 use crate::Fail;
-use crate::args::OnlineArgs;
+use crate::args::ResumeArgs;
+use crate::economy::net::{Ledger, genesis};
 use crate::fail::interruptible;
 
-use super::flow::{abandoned, drop_spent, failed, go_on};
+use super::buy;
+use super::flow::{abandoned, drop_spent, failed, go_on, known};
 use super::purse::{Purse, now_ms};
 use super::{renew, way};
 
@@ -21,12 +23,51 @@ fn is_coupon(purse: &Purse, id: &[u8; 16], keyset: &Keyset) -> bool {
     request.is_some_and(|r| SignedCoupon::from_bytes(&r.pay).is_ok())
 }
 
-pub(super) async fn resume(online: OnlineArgs) -> Result<(), Fail> {
+/// Goes on with a purchase whose record no final head covered yet, if it is one. Its vouchers are issued afterwards.
+async fn purchased(
+    purse: &mut Purse,
+    ledger: &mut Option<Ledger>,
+    id: &[u8; 16],
+    args: &ResumeArgs,
+) -> Result<(), Fail> {
+    let Ok((keyset, _)) = purse.wallet.order(id) else {
+        return Ok(());
+    };
+    let keyset = known(purse, &keyset)?;
+    let (Some(text), Some(file)) = (&args.ledger, &args.genesis) else {
+        let why = "a purchase waits for its ledger: name it with --ledger PEER --genesis FILE";
+        return Err(Fail::Usage(why.to_owned()));
+    };
+    let open = match ledger {
+        Some(open) => open,
+        None => {
+            let opened = Ledger::at(text, "--ledger", &genesis(file)?, &args.online.dial)?;
+            ledger.insert(opened)
+        }
+    };
+    interruptible(buy::pay(purse, open, id, &keyset, None)).await
+}
+
+pub(super) async fn resume(args: ResumeArgs) -> Result<(), Fail> {
+    let mut ledger = None;
+    let done = resume_all(&args, &mut ledger).await;
+    if let Some(ledger) = ledger {
+        ledger.close().await;
+    }
+    done
+}
+
+async fn resume_all(args: &ResumeArgs, ledger: &mut Option<Ledger>) -> Result<(), Fail> {
+    let online = args.online.clone();
     let mut purse = Purse::open(&online.wallet)?;
     let open: Vec<[u8; 16]> = purse.wallet.open().copied().collect();
     let keysets: Vec<Keyset> = purse.keysets.iter().cloned().collect();
     let (mut ended, mut left) = (0_u32, Vec::new());
     for id in open {
+        let paid = purchased(&mut purse, ledger, &id, args).await;
+        if kept(paid, &mut left)?.is_none() {
+            continue;
+        }
         // An operation has a request for its own keyset alone. One that fails does not keep the others waiting.
         let Some(keyset) = keysets
             .iter()

@@ -10,6 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::payments::Once;
 
+mod ledger;
+
 /// A state, its journal, and a wallet.
 struct Desk {
     world: World,
@@ -27,6 +29,7 @@ impl Desk {
             spender: *world.spender.public(),
             keysets: Arc::new(world.keysets.clone()),
             mints: [world.id].into(),
+            ledger: BTreeSet::new(),
             alarm: Arc::default(),
         };
         Self {
@@ -93,7 +96,7 @@ impl Desk {
             &self.of.keysets,
             &mut rng,
         );
-        let Said::Answer(answer) = self.ask(Ask::Redeem(None, request, verdict)) else {
+        let Said::Answer(answer) = self.ask(Ask::Redeem(None, Box::new((request, verdict)), None)) else {
             panic!("something else was said")
         };
         answer

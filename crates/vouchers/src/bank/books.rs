@@ -140,14 +140,21 @@ impl Books {
             .map(value)
             .try_fold(0_u64, |a, b| a.checked_add(b?));
         let key = (r.to, r.unit.clone());
-        let balance = self.balances.get(&key).copied().unwrap_or(0);
         let total = total.ok_or(JournalError::Contradiction)?;
-        let balance = balance
-            .checked_add(total)
-            .ok_or(JournalError::Contradiction)?;
+        let balance = match r.ledger {
+            Some(shown) => shown,
+            None => {
+                let balance = self.balances.get(&key).copied().unwrap_or(0);
+                let balance = balance.checked_add(total);
+                balance.ok_or(JournalError::Contradiction)?
+            }
+        };
         let n = self.free(&r.spent, r.id)?;
         r.spent.iter().for_each(|s| self.spend(s));
-        self.balances.insert(key, balance);
+        // What a ledger pays out is not owed here too.
+        if r.ledger.is_none() {
+            self.balances.insert(key, balance);
+        }
         self.keep(Kept {
             n,
             at: r.at,
@@ -158,6 +165,7 @@ impl Books {
             request: r.request,
             total,
             keyset: None,
+            ledger: r.ledger.map(|_| true),
         });
         Ok(())
     }
@@ -192,6 +200,7 @@ impl Books {
             request: r.request,
             total,
             keyset: Some(r.spent.keyset),
+            ledger: None,
         });
         Ok(())
     }
@@ -229,6 +238,7 @@ impl Books {
             request: super::decide::debit_hash(&r.of, &r.unit, r.amount),
             total: r.amount,
             keyset: None,
+            ledger: None,
         });
         Ok(())
     }

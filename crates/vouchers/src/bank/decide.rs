@@ -61,6 +61,27 @@ pub fn verified(
     }
 }
 
+/// Where the value of redeemed vouchers goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Credit {
+    /// To the payee's balance here, which is shown if this asker is the payee.
+    Here(Option<NodeId>),
+    /// To the payee's account on a ledger. The caller pays it out there, once, by the hash of the answer's body.
+    Ledger {
+        /// What the payee has available there before it; `None` if the asker is not the payee.
+        before: Option<u64>,
+    },
+}
+
+impl Credit {
+    const fn asker(self) -> Option<NodeId> {
+        match self {
+            Self::Here(asker) => asker,
+            Self::Ledger { .. } => None,
+        }
+    }
+}
+
 /// A payment out of a balance.
 #[derive(Clone, Copy, Debug)]
 pub struct Withdrawal<'a> {
@@ -117,6 +138,19 @@ impl Bank {
         request: &RedeemRequest,
         verified: &Verified,
     ) -> Decided<Answer> {
+        self.redeem_to(unix_ms, Credit::Here(asker), keysets, request, verified)
+    }
+
+    /// The same, where the value may go to a ledger. Of a request that repeats another, the first answer counts.
+    pub fn redeem_to(
+        &mut self,
+        unix_ms: u64,
+        credit: Credit,
+        keysets: &Keysets,
+        request: &RedeemRequest,
+        verified: &Verified,
+    ) -> Decided<Answer> {
+        let asker = credit.asker();
         let n = request.vouchers.len();
         let refuse = |code| all(request.hash, request.id, n, code);
         if let Some(kept) = self.kept(unix_ms, &request.id) {
@@ -153,8 +187,15 @@ impl Bank {
             return self.only(answer);
         }
         let is_new = self.books.balance(&request.to, unit) == 0;
-        let room = !is_new || self.books.balances.len() < BALANCES_MAX;
-        let after = value.and_then(|v| v.checked_add(self.books.balance(&request.to, unit)));
+        let (room, before, shows) = match credit {
+            Credit::Here(_) => (
+                !is_new || self.books.balances.len() < BALANCES_MAX,
+                self.books.balance(&request.to, unit),
+                asker == Some(request.to),
+            ),
+            Credit::Ledger { before } => (true, before.unwrap_or(0), before.is_some()),
+        };
+        let after = value.and_then(|v| v.checked_add(before));
         let spent = spent(&request.vouchers);
         let fits = spent
             .iter()
@@ -163,8 +204,10 @@ impl Bank {
             return self.only(refuse(Code::POLICY_REJECTED));
         };
         answer.total = value;
-        answer.balance = if asker == Some(request.to) { after } else { 0 };
+        answer.balance = if shows { after } else { 0 };
+        let ledger = matches!(credit, Credit::Ledger { .. }).then_some(answer.balance);
         let record = Record::Redeem(Redeem {
+            ledger,
             at: unix_ms,
             id: request.id,
             to: request.to,
@@ -313,6 +356,24 @@ impl Bank {
         (swept && known && self.books.apply(&record).is_ok()).then(|| record.to_bytes())
     }
 
+    /// Whether redeeming these vouchers now would change anything: the request repeats no other, and each of them is good. Their keysets
+    /// are the caller's to look at.
+    #[must_use]
+    pub fn would_redeem(
+        &self,
+        unix_ms: u64,
+        keysets: &Keysets,
+        request: &RedeemRequest,
+        verified: &Verified,
+    ) -> bool {
+        let (codes, unit) =
+            self.codes(unix_ms, keysets, &request.hash, &request.vouchers, verified);
+        request.op == Op::Redeem
+            && self.kept(unix_ms, &request.id).is_none()
+            && unit.is_some()
+            && codes.iter().all(|c| *c == Code::OK)
+    }
+
     /// An answer that is kept and not too old.
     fn kept(&self, unix_ms: u64, id: &[u8; 16]) -> Option<Kept> {
         let kept = self.books.answers.get(id)?;
@@ -387,7 +448,7 @@ fn again(kept: &Kept, asker: Option<NodeId>) -> Answer {
         }),
         _ => None,
     };
-    let shown = asker.is_some() && asker == kept.to;
+    let shown = kept.ledger.is_some() || (asker.is_some() && asker == kept.to);
     Answer {
         total: kept.total,
         balance: if shown { kept.balance } else { 0 },

@@ -41,6 +41,8 @@ message! {
         req "req" request: [u8; 32],
         req "unit" unit: String,
         req "spent" spent: Vec<Spent>,
+        /// Set if the value goes to the payee's account on a ledger, and not to its balance here: the balance that the answer shows.
+        opt "ledger" ledger: u64,
     }
 }
 
@@ -92,6 +94,8 @@ message! {
         req "req" request: [u8; 32],
         req "total" total: u64,
         opt "keyset" keyset: [u8; 32],
+        /// Set if whoever asks sees the balance: the body of an answer that a ledger takes is always the same.
+        opt "ledger" ledger: bool,
     }
 }
 

@@ -1,6 +1,6 @@
 use alloc::vec::Vec;
 
-use betanet_keys::{Identity, KeyError, PublicKey};
+use betanet_keys::{Identity, KeyError, PublicKey, hash};
 use betanet_wire::cbor::{self, Decode, Encode, Reader, Writer};
 use betanet_wire::{Code, message};
 
@@ -82,7 +82,8 @@ pub struct Answer {
     pub codes: Vec<Code>,
     /// Value that was redeemed or swapped; of a check, the value of the vouchers that could be redeemed.
     pub total: u64,
-    /// Balance of the payee after it, for the payee only; else 0.
+    /// Balance of the payee after it, for the payee only; else 0. For a redemption on a ledger, what the payee has available there, as
+    /// the first answer said it.
     pub balance: u64,
     /// What was swapped.
     pub swapped: Option<Swapped>,
@@ -106,6 +107,12 @@ impl Answer {
             total: self.total,
             keyset: self.swapped.map(|s| s.keyset.0),
         })
+    }
+
+    /// Hash of the body that is signed: a ledger takes each answer once, by this hash.
+    #[must_use]
+    pub fn body_hash(&self) -> [u8; 32] {
+        hash(&[&self.body()])
     }
 
     /// Signs it with the spender's key: the bytes to send. The same answer gives the same bytes.

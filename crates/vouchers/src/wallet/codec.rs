@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::pending::{Items, Pending, State};
 use super::seed::Seed;
-use super::{COINS_MAX, Coin, FileError, PENDING_MAX, Wallet, place};
+use super::{COINS_MAX, Coin, FileError, ORDER_MAX, PENDING_MAX, Wallet, place};
 use crate::message::{PAY_MAX, VOUCHERS_MAX, exponent};
 use crate::{Denomination, KeysetId, VOUCHER, Voucher};
 
@@ -64,6 +64,7 @@ message! {
         opt "pay" pay: &'a [u8],
         req "kind" kind: u16,
         req "items" items: Vec<Item>,
+        opt "order" order: &'a [u8],
         opt "keyset" keyset: [u8; 32],
     }
 }
@@ -97,12 +98,19 @@ impl Wallet {
                 pay: None,
                 kind: GIVEN,
                 items: Vec::new(),
+                order: None,
                 keyset: None,
             };
             let list = |items: &Items| items.iter().map(|(e, n)| Item(*e, *n)).collect();
             match &p.state {
-                State::Issue { keyset, items, pay } => Operation {
+                State::Issue {
+                    keyset,
+                    items,
+                    pay,
+                    order,
+                } => Operation {
                     pay: pay.as_deref(),
+                    order: order.as_deref(),
                     kind: ISSUE,
                     items: list(items),
                     keyset: Some(keyset.0),
@@ -158,11 +166,15 @@ impl Wallet {
         }
         let mut pending = BTreeMap::new();
         for p in body.pending {
-            if p.items.len() > VOUCHERS_MAX || p.pay.is_some_and(|p| p.len() > PAY_MAX) {
+            if p.items.len() > VOUCHERS_MAX
+                || p.pay.is_some_and(|p| p.len() > PAY_MAX)
+                || p.order.is_some_and(|o| o.len() > ORDER_MAX)
+            {
                 return Err(FileError::TooMuch);
             }
             let items: Items = p.items.iter().map(|i| (i.0, i.1)).collect();
             let pay = p.pay.map(<[u8]>::to_vec);
+            let order = p.order.map(<[u8]>::to_vec);
             // Older files name no keyset of a redemption: its vouchers do.
             let held = || wallet.coins.values().find(|c| c.held == Some(p.id));
             let keyset = match p.kind {
@@ -170,7 +182,12 @@ impl Wallet {
                 _ => p.keyset,
             };
             let state = match (p.kind, keyset.map(KeysetId), p.to) {
-                (ISSUE, Some(keyset), None) => State::Issue { keyset, items, pay },
+                (ISSUE, Some(keyset), None) => State::Issue {
+                    keyset,
+                    items,
+                    pay,
+                    order,
+                },
                 (SWAP, Some(keyset), None) => State::Swap { keyset, items },
                 (REDEEM, Some(keyset), Some(to)) => State::Redeem { keyset, to },
                 (GIVEN, None, None) => State::Given,

@@ -15,6 +15,9 @@ use crate::message::{
 };
 use crate::{Blinding, Denomination, Keyset, KeysetId, Partials, Voucher, digits, finish, is_good};
 
+/// Longest purchase that a wallet keeps with an issue, in bytes.
+pub const ORDER_MAX: usize = 2_048;
+
 /// Secrets by denomination and counter.
 pub(super) type Items = Vec<(Denomination, u32)>;
 
@@ -32,6 +35,8 @@ pub(super) enum State {
         keyset: KeysetId,
         items: Items,
         pay: Option<Vec<u8>>,
+        /// The purchase that is to pay for it, as its caller wrote it.
+        order: Option<Vec<u8>>,
     },
     /// Vouchers to be redeemed to a node.
     Redeem { keyset: KeysetId, to: NodeId },
@@ -88,6 +93,7 @@ impl Wallet {
             keyset: keyset.id(),
             items: items.clone(),
             pay: None,
+            order: None,
         };
         self.begin(id, &[], state)?;
         self.advance(&keyset.id(), &items);
@@ -134,6 +140,46 @@ impl Wallet {
         }
         (pending.since, self.revision) = (next, next);
         Ok(())
+    }
+
+    /// Keeps a purchase that is to pay for an issue, such as a signed request to a ledger, in place of an earlier one. Store the wallet
+    /// before it is sent: from then on the points of the issue stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// The number is of no issue, or of one that is paid for; or the purchase is longer than [`ORDER_MAX`].
+    pub fn ordered(&mut self, id: &[u8; 16], purchase: &[u8]) -> Result<(), WalletError> {
+        let next = self.revision + 1;
+        let pending = self.pending.get_mut(id).ok_or(WalletError::Id)?;
+        let State::Issue {
+            pay: None, order, ..
+        } = &mut pending.state
+        else {
+            return Err(WalletError::Id);
+        };
+        if purchase.len() > ORDER_MAX {
+            return Err(WalletError::Amount);
+        }
+        *order = Some(purchase.to_vec());
+        (pending.since, self.revision) = (next, next);
+        Ok(())
+    }
+
+    /// The purchase that is to pay for an issue, which is not paid for yet, and the issue's keyset.
+    ///
+    /// # Errors
+    ///
+    /// The wallet was not stored since, or there is none.
+    pub fn order(&self, id: &[u8; 16]) -> Result<(KeysetId, &[u8]), WalletError> {
+        match &self.begun(id)?.state {
+            State::Issue {
+                keyset,
+                pay: None,
+                order: Some(order),
+                ..
+            } => Ok((*keyset, order)),
+            _ => Err(WalletError::Id),
+        }
     }
 
     /// Begins to redeem vouchers of exactly this amount to a node's balance.
@@ -237,6 +283,7 @@ impl Wallet {
                 keyset: of,
                 items,
                 pay,
+                ..
             } if *of == keyset.id() => {
                 let pay = pay.as_ref().ok_or(WalletError::NotPaid)?;
                 let blinded = self.blinded(keyset, items)?;
@@ -364,7 +411,12 @@ impl Wallet {
                         return Err(AnswerError::OtherRequest.into());
                     }
                     let (keyset, pay) = (of, Some(answer.to_vec()));
-                    Some(State::Issue { keyset, items, pay })
+                    Some(State::Issue {
+                        keyset,
+                        items,
+                        pay,
+                        order: None,
+                    })
                 }
                 _ => return Err(AnswerError::OtherRequest.into()),
             };

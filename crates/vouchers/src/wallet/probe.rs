@@ -79,6 +79,7 @@ impl Wallet {
                 keyset: of,
                 items,
                 pay: None,
+                order: None,
             }
             | State::Swap { keyset: of, items }
                 if *of == keyset.id() =>

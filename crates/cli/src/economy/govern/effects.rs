@@ -6,6 +6,7 @@ use betanet_tokenomics::{Param, Role, effects_of};
 use betanet_wire::text::hex;
 
 use super::super::amount::{account, key, micro};
+use super::super::genesis::keyset;
 use crate::Fail;
 use crate::args::ProposeArgs;
 
@@ -47,6 +48,10 @@ pub(super) fn read(args: &ProposeArgs) -> Result<Vec<Effect>, Fail> {
         let mut members = members?;
         members.sort_unstable();
         effects.push(Effect::Role { role, members });
+    }
+    for file in &args.keyset {
+        let (id, spender, exp) = keyset(file)?;
+        effects.push(Effect::Keyset { id, spender, exp });
     }
     for (list, on) in [(&args.freeze, true), (&args.thaw, false)] {
         for text in list {
