@@ -32,7 +32,7 @@ pub(crate) use coordinator::{
 };
 pub(crate) use economy::{
     AccountArgs, ActArgs, AskArgs, BondArgs, BooksArgs, BrakeArgs, EconomyFlags, EscrowArgs,
-    GenesisArgs, GovArgs, GovCommand, HeadArgs, LedgerCommand, LedgersArgs, MoveStakeArgs,
+    GenesisArgs, GovArgs, GovCommand, HeadArgs, KeysetArgs, LedgerCommand, LedgersArgs, MoveStakeArgs,
     OpenArgs, ProofArgs, ProposalArgs, ProposeArgs, SaveLedgerArgs, SendArgs, StakeArgs,
     StakeCommand, SwapArgs, TokenCommand, TokensArgs, VerifyLedgerArgs, VoteArgs,
 };

@@ -29,6 +29,7 @@ pub(crate) async fn token(args: TokensArgs) -> Result<(), Fail> {
         TokenCommand::Send(args) => interruptible(tokens::send(&args)).await,
         TokenCommand::Swap(args) => interruptible(tokens::swap(&args)).await,
         TokenCommand::History(args) => interruptible(history::history(&args)).await,
+        TokenCommand::Keyset(args) => interruptible(tokens::keyset(&args)).await,
         TokenCommand::Supply(args) => interruptible(tokens::supply(&args)).await,
     }
 }

@@ -13,6 +13,7 @@ mod all {
     mod bounds;
     mod crash;
     mod issue;
+    mod ledger;
     mod lost;
     mod paid;
     mod redeem;

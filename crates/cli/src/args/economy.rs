@@ -109,6 +109,11 @@ pub(crate) enum TokenCommand {
                       Example: betanet token history --ledger bnp1… --genesis ./GENESIS"
     )]
     History(AccountArgs),
+    /// Show a keyset of vouchers: its spender, its end, and the units that were bought and redeemed under it.
+    #[command(
+        after_help = "Example: betanet token keyset KEYSETHEX --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Keyset(KeysetArgs),
     /// Show the totals of the ledger: issued, burned, and what the system accounts hold.
     #[command(after_help = "Example: betanet token supply --ledger bnp1… --genesis ./GENESIS")]
     Supply(BooksArgs),
@@ -147,6 +152,15 @@ pub(crate) struct SendArgs {
     pub(crate) id: Option<String>,
     #[command(flatten)]
     pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysetArgs {
+    /// ID of the keyset, 64 hex digits: pay mint-init prints it.
+    #[arg(value_name = "KEYSETHEX")]
+    pub(crate) keyset: String,
+    #[command(flatten)]
+    pub(crate) books: BooksArgs,
 }
 
 #[derive(Debug, Args)]

@@ -1,18 +1,18 @@
 //! `token`: accounts, balances and payments.
 
-use betanet_economy_service::rows::{Balance, Meta, balance_key, table};
+use betanet_economy_service::rows::{Balance, KeysetRow, Meta, balance_key, table};
 use betanet_runtime::NodeId;
-use betanet_tokenomics::account::{BURN, ISSUANCE, NODE, SYSTEM, USER, address};
+use betanet_tokenomics::account::{BURN, ISSUANCE, NODE, RESERVE, SYSTEM, USER, address};
 use betanet_tokenomics::request::{Kind, Op, Transfer};
 use betanet_tokenomics::{ASSETS, Asset};
 use betanet_wire::cbor::Error as Cbor;
-use betanet_wire::text::hex;
+use betanet_wire::text::{hex, unhex_array};
 use serde_json::{Value, json};
 
 use super::amount::{fog, id, key, micro, shown};
 use super::net::{Accepted, Ledger, account, fresh_id, identity, under, with_ledger};
 use crate::Fail;
-use crate::args::{AccountArgs, BooksArgs, OpenArgs, SendArgs, SwapArgs};
+use crate::args::{AccountArgs, BooksArgs, KeysetArgs, OpenArgs, SendArgs, SwapArgs};
 
 /// Tells what was accepted.
 pub(super) fn told(accepted: &Accepted, as_json: bool, what: &str, more: Value) {
@@ -183,11 +183,56 @@ pub(super) async fn swap(args: &SwapArgs) -> Result<(), Fail> {
     Ok(())
 }
 
+pub(super) async fn keyset(args: &KeysetArgs) -> Result<(), Fail> {
+    let id = unhex_array::<32>(&args.keyset).ok_or_else(|| {
+        let why = "the ID of a keyset has 64 hex digits: pay mint-init prints it";
+        Fail::Usage(format!("{}: {why}", args.keyset))
+    })?;
+    let keys = [(table::KEYSETS, id.to_vec())];
+    let (head, rows) = with_ledger!(Ledger::open(&args.books), |ledger| ledger.rows(&keys).await)?;
+    let row = rows.first().and_then(|row| row.as_deref());
+    let row = row.map(KeysetRow::read).transpose().map_err(unread)?;
+    let row = row.ok_or_else(|| {
+        let why = "the ledger does not list it under the final head";
+        Fail::Peer(format!("keyset {}: {why}", args.keyset))
+    })?;
+    if args.books.json {
+        say!(
+            "{}",
+            json!({
+                "keyset": hex(&id),
+                "spender": shown(&row.spender),
+                "exp_ms": row.exp,
+                "bought": row.issued,
+                "redeemed": row.redeemed,
+                "swept": row.swept,
+                "size": head.head().size,
+            })
+        );
+        return Ok(());
+    }
+    say!("keyset     {}", hex(&id));
+    say!("spender    {}", shown(&row.spender));
+    say!("bought     {} units", row.issued);
+    say!("redeemed   {} units", row.redeemed);
+    if row.swept {
+        say!("over       what was not redeemed went to the treasury");
+    }
+    say!("proven     {}", under(&head));
+    Ok(())
+}
+
 pub(super) async fn supply(args: &BooksArgs) -> Result<(), Fail> {
     let mut keys = vec![(table::META, Vec::new())];
     let system = SYSTEM.iter();
     keys.extend(system.map(|(_, id)| (table::BALANCES, balance_key(id, Asset::Fog))));
-    let (head, rows) = with_ledger!(Ledger::open(args), |ledger| ledger.rows(&keys).await)?;
+    keys.extend([ISSUANCE, RESERVE].map(|id| (table::BALANCES, balance_key(&id, Asset::Units))));
+    let (head, mut rows) = with_ledger!(Ledger::open(args), |ledger| ledger.rows(&keys).await)?;
+    let reserve = balance_of(rows.pop().flatten().as_deref())?;
+    let units = balance_of(rows.pop().flatten().as_deref())?;
+    // Units come from issuance, and go back there.
+    let in_being = units.paid.saturating_sub(units.received);
+    let for_vouchers = reserve.available();
     let mut rows = rows.into_iter();
     let meta = rows.next().flatten().unwrap_or_default();
     let meta = Meta::read(&meta).map_err(unread)?;
@@ -209,6 +254,8 @@ pub(super) async fn supply(args: &BooksArgs) -> Result<(), Fail> {
                 "issued_micro": issued.to_string(),
                 "burned_micro": burned.to_string(),
                 "system_micro": accounts.collect::<serde_json::Map<_, _>>(),
+                "units": in_being.to_string(),
+                "units_in_vouchers": for_vouchers.to_string(),
                 "epoch": meta.epoch,
                 "size": size,
             })
@@ -225,6 +272,9 @@ pub(super) async fn supply(args: &BooksArgs) -> Result<(), Fail> {
         .filter(|(_, id, b)| *id != ISSUANCE && b.available() > 0)
     {
         say!("{name:<9}  {} FOG", fog(b.available()));
+    }
+    if in_being > 0 {
+        say!("units      {in_being}, of which {for_vouchers} paid for vouchers");
     }
     say!("epoch      {}", meta.epoch);
     say!("proven     {}", under(&head));

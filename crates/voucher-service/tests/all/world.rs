@@ -158,9 +158,14 @@ impl Town {
 
     /// The files, and no node yet.
     pub(crate) fn dealt(t: u8, n: u8, exponents: &[u8]) -> Self {
+        Self::of(&deal(t, n, exponents))
+    }
+
+    /// The same of any keyset.
+    pub(crate) fn of(deal: &Deal<'_>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut rng = Rng::new(&Seed::from_number(77));
-        let dealt = mint_init(dir.path(), &deal(t, n, exponents), &mut rng).unwrap();
+        let dealt = mint_init(dir.path(), deal, &mut rng).unwrap();
         Self {
             mints: Vec::new(),
             keyset: Arc::new(dealt.keyset),

@@ -612,3 +612,43 @@ fn a_wallet_is_bounded() {
         Err(WalletError::Amount)
     );
 }
+
+#[test]
+fn a_purchase_is_kept_with_its_issue_and_fixes_its_points() {
+    let services = Services::new();
+    let keyset = services.keyset();
+    let phrase = Phrase::short(&zeroize::Zeroizing::new([7; 16]));
+    let mut wallet = Wallet::new(&phrase, "");
+    let id = [1; 16];
+    assert_eq!(wallet.ordered(&id, &[1]), Err(WalletError::Id));
+    wallet.buy(&keyset, 5, id).unwrap();
+    wallet.stored(wallet.revision());
+    let points = wallet.points(&id, &keyset).unwrap();
+    assert!(wallet.order(&id).is_err());
+    let long = [1; ORDER_MAX + 1];
+    assert_eq!(wallet.ordered(&id, &long), Err(WalletError::Amount));
+    wallet.ordered(&id, &[1; ORDER_MAX]).unwrap();
+    assert_eq!(wallet.order(&id), Err(WalletError::NotStored));
+    wallet.stored(wallet.revision());
+    // Whatever others have signed, what is paid for stays.
+    assert!(wallet.probe(&id, &keyset).is_err() && wallet.renew(&id, &keyset).is_err());
+
+    // It is in the file, and a later one takes its place.
+    let mut again = Wallet::decode(&wallet.encode()).unwrap();
+    assert_eq!(again.order(&id).unwrap(), (keyset.id(), &[1; ORDER_MAX][..]));
+    assert_eq!(again.points(&id, &keyset).unwrap(), points);
+    again.ordered(&id, &[2]).unwrap();
+    again.stored(again.revision());
+    assert_eq!(again.order(&id).unwrap().1, [2]);
+    let unpaid = again.request(&id, &keyset).map(|_| ());
+    assert_eq!(unpaid, Err(WalletError::NotPaid));
+
+    // Once it is paid for, the purchase has served.
+    again.paid(&id, &[0, 0, 0, 0, 0, 0, 0, 9]).unwrap();
+    again.stored(again.revision());
+    assert!(again.order(&id).is_err() && again.ordered(&id, &[3]).is_err());
+    let request = again.request(&id, &keyset).unwrap();
+    let request = IssueRequest::from_bytes(&request.bytes).unwrap();
+    assert_eq!((request.blinded, request.id), (points, id));
+    assert!(again.abandon(&id).is_ok());
+}
