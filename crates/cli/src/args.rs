@@ -32,9 +32,9 @@ pub(crate) use coordinator::{
 };
 pub(crate) use economy::{
     AccountArgs, ActArgs, AskArgs, BondArgs, BooksArgs, BrakeArgs, EconomyFlags, EscrowArgs,
-    GenesisArgs, GovArgs, GovCommand, HeadArgs, KeysetArgs, LedgerCommand, LedgersArgs, MoveStakeArgs,
-    OpenArgs, ProofArgs, ProposalArgs, ProposeArgs, SaveLedgerArgs, SendArgs, StakeArgs,
-    StakeCommand, SwapArgs, TokenCommand, TokensArgs, VerifyLedgerArgs, VoteArgs,
+    GenesisArgs, GovArgs, GovCommand, HeadArgs, KeysetArgs, LedgerCommand, LedgersArgs,
+    MoveStakeArgs, OpenArgs, ProofArgs, ProposalArgs, ProposeArgs, SaveLedgerArgs, SendArgs,
+    StakeArgs, StakeCommand, SwapArgs, TokenCommand, TokensArgs, VerifyLedgerArgs, VoteArgs,
 };
 pub(crate) use files::{DelArgs, GetArgs, PutArgs};
 pub(crate) use fog::{
@@ -56,9 +56,9 @@ pub(crate) use network::{
 };
 pub(crate) use parse::parse;
 pub(crate) use pay::{
-    AccountFlags, AccountsArgs, AmountArgs, BackupArgs, BuyArgs, CouponArgs, EvidenceArgs, IssueArgs,
-    LearnMintArgs, MintFlags, MintInitArgs, NewArgs, OnlineArgs, PayArgs, PayCommand, ReceiveArgs,
-    RedeemArgs, RestoreWalletArgs, ResumeArgs, SpendArgs, WalletArgs,
+    AccountFlags, AccountsArgs, AmountArgs, BackupArgs, BuyArgs, CouponArgs, EvidenceArgs,
+    IssueArgs, LearnMintArgs, MintFlags, MintInitArgs, NewArgs, OnlineArgs, PayArgs, PayCommand,
+    ReceiveArgs, RedeemArgs, RestoreWalletArgs, ResumeArgs, SpendArgs, WalletArgs,
 };
 pub(crate) use seed::SeedArgs;
 pub(crate) use settings::{All, Choice, FLAGS, Mixing, Serving, SettingArgs, Working};

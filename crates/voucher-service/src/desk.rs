@@ -451,7 +451,9 @@ impl Desk {
     pub(crate) fn keysets(&self, by: Asker) -> Result<bytes::Bytes, Refusal> {
         self.charge(by, 0)?;
         let ledger = self.bridge.get().map(|b| *b.remote.genesis().id());
-        let listed = self.listed.at(&self.keysets, &self.mints, ledger, self.now_ms());
+        let listed = self
+            .listed
+            .at(&self.keysets, &self.mints, ledger, self.now_ms());
         Ok(listed)
     }
 

@@ -23,8 +23,8 @@ use crate::{
 };
 
 pub use file::{Cost, FILE_MAX, FileError, Sealed, WalletKey};
-use pending::{Pending, State};
 pub use pending::{ORDER_MAX, Receiver, Request};
+use pending::{Pending, State};
 pub use phrase::{Phrase, PhraseError};
 pub use restore::{GAP, REQUESTS_MAX, Restore};
 use seed::Seed;

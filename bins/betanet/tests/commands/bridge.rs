@@ -49,7 +49,10 @@ impl Town {
         let held: Vec<TcpListener> = (0..3)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
-        let ports = held.iter().map(|l| l.local_addr().unwrap().port()).collect();
+        let ports = held
+            .iter()
+            .map(|l| l.local_addr().unwrap().port())
+            .collect();
         let mut town = Self {
             home: tempfile::tempdir().unwrap(),
             ports,
@@ -79,13 +82,24 @@ impl Town {
             town.write("ledger.toml", &file);
             town.done(&["ledger", "genesis", "ledger.toml", "-o", name]);
         };
-        genesis(&town, "GENESIS", "[[keysets]]\nfile = \"mint/keyset.cbor\"\n");
+        genesis(
+            &town,
+            "GENESIS",
+            "[[keysets]]\nfile = \"mint/keyset.cbor\"\n",
+        );
         genesis(&town, "OTHER", "");
         town
     }
 
     fn mint(&self, folder: &str, unit: &str) -> String {
-        let init = ["pay", "mint-init", folder, "--spender", "shop.pem", "--json"];
+        let init = [
+            "pay",
+            "mint-init",
+            folder,
+            "--spender",
+            "shop.pem",
+            "--json",
+        ];
         let made = self.done(&[&init[..], &["--unit", unit, "--max", "6"]].concat());
         made["keyset"].as_str().unwrap().to_owned()
     }
@@ -162,7 +176,9 @@ impl Town {
     /// The gateway that issues and redeems.
     fn shop(&self, folders: &[&str], more: &[&str]) -> Running {
         let listen = format!("127.0.0.1:{}", self.ports[2]);
-        let args = ["serve", "served", "--json", "--key", "shop.pem", "--listen", &listen];
+        let args = [
+            "serve", "served", "--json", "--key", "shop.pem", "--listen", &listen,
+        ];
         let mut args = args.to_vec();
         for folder in folders {
             args.extend(["--mint", folder]);
@@ -180,7 +196,9 @@ impl Town {
 
     fn balance(&self, ledger: &str, name: &str) -> (u64, u64) {
         let key = format!("{name}.pem");
-        let args = ["token", "balance", "--json", "--ledger", ledger, "--key", &key];
+        let args = [
+            "token", "balance", "--json", "--ledger", ledger, "--key", &key,
+        ];
         let facts = self.until("a balance", || {
             let out = self.run(&args);
             (code(&out) == 0).then(|| serde_json::from_slice::<Value>(&out.stdout).unwrap())
@@ -191,10 +209,21 @@ impl Town {
 
     /// Units that were bought and redeemed, and those that the ledger holds for vouchers.
     fn books(&self, ledger: &str) -> (u64, u64, u64) {
-        let args = ["token", "keyset", &self.keyset, "--json", "--ledger", ledger];
+        let args = [
+            "token",
+            "keyset",
+            &self.keyset,
+            "--json",
+            "--ledger",
+            ledger,
+        ];
         let facts = self.done(&args);
         let supply = self.done(&["token", "supply", "--json", "--ledger", ledger]);
-        let held = supply["units_in_vouchers"].as_str().unwrap().parse().unwrap();
+        let held = supply["units_in_vouchers"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
         let of = |key: &str| facts[key].as_u64().unwrap();
         (of("bought"), of("redeemed"), held)
     }
@@ -211,8 +240,18 @@ impl Town {
 
     fn buying<'a>(&self, amount: &'a str, mint: &'a str, ledger: &'a str) -> Vec<&'a str> {
         vec![
-            "pay", "buy", amount, "--mint", mint, "--ledger", ledger, "--key", "alice.pem",
-            "--wallet", "alice", "--new-keyset",
+            "pay",
+            "buy",
+            amount,
+            "--mint",
+            mint,
+            "--ledger",
+            ledger,
+            "--key",
+            "alice.pem",
+            "--wallet",
+            "alice",
+            "--new-keyset",
         ]
     }
 }
@@ -235,13 +274,25 @@ fn units_become_vouchers_are_sent_redeemed_and_become_fog_again() {
     let buy = |amount| town.buying(amount, &mint, &leader);
     let poor = town.refused(&buy("13"), 2);
     assert!(poor.contains("token swap"), "{poor}");
-    town.done(&["token", "swap", "20", "--wait", "--ledger", &leader, "--key", "alice.pem"]);
+    town.done(&[
+        "token",
+        "swap",
+        "20",
+        "--wait",
+        "--ledger",
+        &leader,
+        "--key",
+        "alice.pem",
+    ]);
     let (fog, units) = town.balance(&leader, "alice");
     assert_eq!((fog, units), (79_999_900, 20), "less the fee");
     let mut young = buy("13");
     young.pop();
     let young = town.refused(&young, 2);
-    assert!(young.contains("24 h are needed") && young.contains("--new-keyset"), "{young}");
+    assert!(
+        young.contains("24 h are needed") && young.contains("--new-keyset"),
+        "{young}"
+    );
     let many = town.refused(&buy("21"), 2);
     assert!(many.contains("more than the 20"), "{many}");
     let other = [&buy("13")[..], &["--genesis", "OTHER"]].concat();
@@ -256,14 +307,20 @@ fn units_become_vouchers_are_sent_redeemed_and_become_fog_again() {
     // The circle.
     let bought = town.done(&[&buy("13")[..], &["--json"]].concat());
     assert_eq!(bought["bought"], 13);
-    assert_eq!((town.wallet("alice"), town.balance(&leader, "alice").1), (13, 7));
+    assert_eq!(
+        (town.wallet("alice"), town.balance(&leader, "alice").1),
+        (13, 7)
+    );
     assert_eq!(town.books(&leader), (13, 0, 13));
     let sent = town.run(&["pay", "send", "5", "--wallet", "alice"]);
     assert_eq!(code(&sent), 0, "{}", text(&sent.stderr));
     town.done(&["pay", "mint", &mint, "--wallet", "bob"]);
     let lines = text(&sent.stdout);
     let receive = ["pay", "receive", "--wallet", "bob"];
-    let receive: Vec<&str> = receive.into_iter().chain(lines.split_whitespace()).collect();
+    let receive: Vec<&str> = receive
+        .into_iter()
+        .chain(lines.split_whitespace())
+        .collect();
     town.done(&receive);
     let bob = town.fact("bob", "name");
     // A payee without an account is refused, and nothing is spent.
@@ -271,13 +328,22 @@ fn units_become_vouchers_are_sent_redeemed_and_become_fog_again() {
     let redeem = |to: &str| town.run(&["pay", "redeem", "5", "--to", to, "--wallet", "bob"]);
     let refused = redeem(&stranger);
     let said = text(&refused.stderr);
-    assert!(code(&refused) == 1 && said.contains("account on the ledger"), "{said}");
+    assert!(
+        code(&refused) == 1 && said.contains("account on the ledger"),
+        "{said}"
+    );
     assert_eq!(town.wallet("bob"), 5);
     let redeemed = redeem(&bob);
     assert_eq!(code(&redeemed), 0, "{}", text(&redeemed.stderr));
-    town.until("units arrive", || (town.balance(&leader, "bob").1 == 5).then_some(()));
+    town.until("units arrive", || {
+        (town.balance(&leader, "bob").1 == 5).then_some(())
+    });
     assert_eq!(town.books(&leader), (13, 5, 8));
-    assert_eq!(town.wallet("alice") + town.wallet("bob"), 8, "what is not redeemed");
+    assert_eq!(
+        town.wallet("alice") + town.wallet("bob"),
+        8,
+        "what is not redeemed"
+    );
     town.done(&[
         "token", "swap", "5", "--back", "--wait", "--ledger", &leader, "--key", "bob.pem",
     ]);
@@ -301,7 +367,10 @@ fn killed_at_its_record(town: &Town, mint: &str, leader: &str) {
     let mut command = town.command(&town.buying("3", mint, leader));
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let said = BufReader::new(child.stderr.take().unwrap());
-    let at = said.lines().map_while(Result::ok).find(|line| line.contains("bought: record"));
+    let at = said
+        .lines()
+        .map_while(Result::ok)
+        .find(|line| line.contains("bought: record"));
     assert!(at.is_some());
     child.kill().unwrap();
     child.wait().unwrap();
@@ -317,7 +386,16 @@ fn a_purchase_that_is_killed_anywhere_goes_on_and_is_made_once() {
     let mint = shop.peer();
     town.done(&["pay", "new", "--wallet", "alice"]);
     town.balance(&leader, "alice");
-    town.done(&["token", "swap", "20", "--wait", "--ledger", &leader, "--key", "alice.pem"]);
+    town.done(&[
+        "token",
+        "swap",
+        "20",
+        "--wait",
+        "--ledger",
+        &leader,
+        "--key",
+        "alice.pem",
+    ]);
 
     // Between the record and its final head.
     drop(second);
@@ -340,7 +418,11 @@ fn a_purchase_that_is_killed_anywhere_goes_on_and_is_made_once() {
     drop(shop);
     town.refused(&town.buying("4", &mint, &leader), 1);
     let _shop = town.bridged(&[&leader]);
-    assert_eq!(town.open("alice"), 0, "nothing was bought: the mint was away");
+    assert_eq!(
+        town.open("alice"),
+        0,
+        "nothing was bought: the mint was away"
+    );
     let copy = |from: &str, to: &str| {
         let status = Command::new("cp")
             .args(["-r", from, to])
@@ -373,7 +455,16 @@ fn a_spender_that_is_killed_before_it_pays_out_pays_once_afterwards() {
     let mint = shop.peer();
     town.done(&["pay", "new", "--wallet", "alice"]);
     town.balance(&leader, "alice");
-    town.done(&["token", "swap", "9", "--wait", "--ledger", &leader, "--key", "alice.pem"]);
+    town.done(&[
+        "token",
+        "swap",
+        "9",
+        "--wait",
+        "--ledger",
+        &leader,
+        "--key",
+        "alice.pem",
+    ]);
     town.done(&town.buying("9", &mint, &leader));
     let bob = town.fact("bob", "name");
     let redeem = |amount: &str| {
@@ -387,13 +478,17 @@ fn a_spender_that_is_killed_before_it_pays_out_pays_once_afterwards() {
     let shop = town.bridged(&[&leader, &follower]);
     assert_eq!(town.books(&follower), (9, 0, 9));
     let lead = town.leader();
-    town.until("units arrive", || (town.balance(&leader, "bob").1 == 4).then_some(()));
+    town.until("units arrive", || {
+        (town.balance(&leader, "bob").1 == 4).then_some(())
+    });
     // Killed at any moment around the payment.
     redeem("2");
     drop(shop);
     let _shop = town.bridged(&[&leader, &follower]);
     redeem("3");
-    town.until("all units arrive", || (town.balance(&leader, "bob").1 == 9).then_some(()));
+    town.until("all units arrive", || {
+        (town.balance(&leader, "bob").1 == 9).then_some(())
+    });
     assert_eq!(town.books(&leader), (9, 9, 0));
     assert_eq!(town.wallet("alice"), 0);
     drop(lead);

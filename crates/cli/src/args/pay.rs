@@ -73,8 +73,10 @@ pub(crate) enum PayCommand {
     )]
     Redeem(RedeemArgs),
     /// Go on with operations that a crash or a lost connection has cut off, and drop vouchers that were spent elsewhere.
-    #[command(after_help = "Vouchers that others sent are swapped too. A purchase needs its --ledger and --genesis.\n\n\
-                      Example: betanet pay resume --wallet ./wallet --password-file ./password")]
+    #[command(
+        after_help = "Vouchers that others sent are swapped too. A purchase needs its --ledger and --genesis.\n\n\
+                      Example: betanet pay resume --wallet ./wallet --password-file ./password"
+    )]
     Resume(ResumeArgs),
     /// Write a copy of the encrypted wallet.
     #[command(

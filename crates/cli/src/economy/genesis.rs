@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use betanet_runtime::NodeId;
 use betanet_store::disk;
 use betanet_tokenomics::account::{NODE, USER};
-use betanet_runtime::NodeId;
 use betanet_tokenomics::{Genesis, GenesisDraft, Hash, Param, Role};
 use betanet_voucher_service::LEDGER_UNIT;
 use betanet_vouchers::{KEYSET_MAX, Keyset};
@@ -94,11 +94,7 @@ pub(super) fn keyset(file: &std::path::Path) -> Result<(Hash, NodeId, u64), Fail
     let keyset = Keyset::check(&bytes, &mut rng);
     let keyset = keyset.map_err(|e| Fail::Usage(format!("{place}: {e}")))?;
     match keyset.unit() {
-        LEDGER_UNIT => Ok((
-            keyset.id().0,
-            keyset.spender().node_id(),
-            keyset.exp(),
-        )),
+        LEDGER_UNIT => Ok((keyset.id().0, keyset.spender().node_id(), keyset.exp())),
         unit => Err(Fail::Usage(format!(
             "{place}: its unit is {unit}, and a ledger lists keysets of the unit {LEDGER_UNIT}"
         ))),

@@ -199,7 +199,11 @@ impl Ledger {
         let (head, rows) = self.rows(&keys).await?;
         let Some(row) = rows.first().and_then(|row| row.as_deref()) else {
             let why = match head.head().ts >= request.exp {
-                true => return Ok(Outcome::Ended("its request expired, and it did not happen".into())),
+                true => {
+                    return Ok(Outcome::Ended(
+                        "its request expired, and it did not happen".into(),
+                    ));
+                }
                 false => "it did not happen, as far as the final head shows",
             };
             return Ok(Outcome::Open(why.into()));

@@ -14,7 +14,8 @@ use betanet_runtime::{
 };
 use betanet_voucher_service::client::{Direct, Patience, VoucherClient};
 use betanet_voucher_service::{
-    LEDGER_UNIT, MintFolder, PREFIX, Paid, Price, Running, Settings as ServiceSettings, VoucherService,
+    LEDGER_UNIT, MintFolder, PREFIX, Paid, Price, Running, Settings as ServiceSettings,
+    VoucherService,
 };
 use betanet_vouchers::Phase;
 use serde::Deserialize;
@@ -119,12 +120,20 @@ pub(crate) fn read(
         }),
         (true, None) => None,
         (false, None) => {
-            faults.say("genesis", "", "is needed beside ledger: the ledger's genesis");
+            faults.say(
+                "genesis",
+                "",
+                "is needed beside ledger: the ledger's genesis",
+            );
             None
         }
         (true, Some(file)) => {
             let file = file.display().to_string();
-            faults.say("ledger", "", &format!("is needed beside genesis = {file}: a PEER of the ledger"));
+            faults.say(
+                "ledger",
+                "",
+                &format!("is needed beside genesis = {file}: a PEER of the ledger"),
+            );
             None
         }
     };

@@ -78,9 +78,7 @@ async fn bought(
     proven(&keyset, &proof)?;
     let since = purse.proven(ledger.id(), &keyset.id(), proof.ts)?;
     aged(&keyset, since, now_ms(), args.new_keyset)?;
-    ledger
-        .can_buy(&me.public().node_id(), args.amount)
-        .await?;
+    ledger.can_buy(&me.public().node_id(), args.amount).await?;
     purse.learn(keyset.clone(), &args.mint)?;
     let id = purse.number();
     let begun = purse.wallet.buy(&keyset, args.amount, id);
@@ -101,11 +99,7 @@ async fn bought(
 }
 
 /// The keyset to buy under: the one active keyset of this ledger that each of the mints offers, which enough of them sign.
-fn choose(
-    offers: &[(Name, Vec<Offer>)],
-    ledger: &Hash,
-    now_ms: u64,
-) -> Result<Keyset, Fail> {
+fn choose(offers: &[(Name, Vec<Offer>)], ledger: &Hash, now_ms: u64) -> Result<Keyset, Fail> {
     let mut chosen: Option<&Keyset> = None;
     for (mint, offered) in offers {
         let fog = |o: &&Offer| o.keyset.unit() == LEDGER_UNIT;
@@ -122,7 +116,10 @@ fn choose(
                 hex(&ledger[..8])
             )));
         }
-        let own = offered.iter().filter(fog).filter(|o| o.ledger == Some(*ledger));
+        let own = offered
+            .iter()
+            .filter(fog)
+            .filter(|o| o.ledger == Some(*ledger));
         let active = |o: &&Offer| o.keyset.phase(now_ms) == Phase::Active;
         let mut active = own.filter(active).map(|o| &o.keyset);
         let keyset = active.next().ok_or_else(|| {
@@ -308,7 +305,9 @@ mod tests {
             exp: (begin + days) * DAY,
             spender: *Identity::from_seed(&[9; 32]).public(),
         };
-        mint_init(&home.path().join("k"), &deal, &mut rng).unwrap().keyset
+        mint_init(&home.path().join("k"), &deal, &mut rng)
+            .unwrap()
+            .keyset
     }
 
     fn why<T: std::fmt::Debug>(refused: Result<T, Fail>) -> String {

@@ -159,11 +159,7 @@ impl Net {
     }
 
     /// The same, with the ledgers that they belong to.
-    pub(super) async fn offers(
-        &mut self,
-        mint: &Mint,
-        rng: &mut Rng,
-    ) -> Result<Vec<Offer>, Fail> {
+    pub(super) async fn offers(&mut self, mint: &Mint, rng: &mut Rng) -> Result<Vec<Offer>, Fail> {
         let bytes = self
             .ask(mint, Method::Get, "/vouchers/keysets", &[])
             .await?;

@@ -56,7 +56,10 @@ async fn a_service_reads_proven_records_and_rows_and_refuses_the_rest() {
     assert!(two.record(1).await.unwrap().is_some());
     let alone = remote(&genesis, &[&follower.peer]);
     let refused = alone.submit(&next).await;
-    assert!(matches!(refused, Err(RemoteError::Client(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(RemoteError::Client(_))),
+        "{refused:?}"
+    );
 
     // Another genesis is named as the cause.
     let foreign = super::world::genesis();

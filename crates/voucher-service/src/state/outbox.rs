@@ -197,13 +197,19 @@ mod tests {
         let mut records: Vec<Vec<u8>> = (1..=4)
             .map(|n| outbox.owe(owed(n, 100 - u64::from(n))))
             .collect();
-        assert_eq!((outbox.units(&keyset), outbox.units_to(&NodeId([0; 20]))), (10, 6));
+        assert_eq!(
+            (outbox.units(&keyset), outbox.units_to(&NodeId([0; 20]))),
+            (10, 6)
+        );
         let first: Vec<u8> = outbox.waiting(2).first.iter().map(|o| o.ans[0]).collect();
         assert_eq!(first, [4, 3], "the oldest first");
         records.extend(outbox.settle(vec![[4; 32]], &[([1; 32], 7)]));
         assert_eq!(outbox.settle(vec![[4; 32]], &[([1; 32], 7)]), None);
         let waiting = outbox.waiting(10);
-        assert_eq!((waiting.all, waiting.refusals, outbox.units(&keyset)), (2, 1, 5));
+        assert_eq!(
+            (waiting.all, waiting.refusals, outbox.units(&keyset)),
+            (2, 1, 5)
+        );
         assert_eq!(waiting.refused[0].code, Some(7));
         // One that was refused may be paid out after all.
         records.extend(outbox.settle(vec![[1; 32]], &[]));

@@ -57,10 +57,7 @@ impl VoucherState {
             Of::Ledger(keyset) => keyset,
         };
         let mut before = None;
-        if self
-            .bank
-            .would_redeem(unix_ms, &keysets, request, verified)
-        {
+        if self.bank.would_redeem(unix_ms, &keysets, request, verified) {
             let standing = match standing {
                 None => return Said::AskLedger(keyset, asked),
                 Some(Err(code)) => return Said::Answer(refusal(request, code)),

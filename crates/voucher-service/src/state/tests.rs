@@ -96,7 +96,8 @@ impl Desk {
             &self.of.keysets,
             &mut rng,
         );
-        let Said::Answer(answer) = self.ask(Ask::Redeem(None, Box::new((request, verdict)), None)) else {
+        let Said::Answer(answer) = self.ask(Ask::Redeem(None, Box::new((request, verdict)), None))
+        else {
             panic!("something else was said")
         };
         answer

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use betanet_economy_service::Settings as LedgerSettings;
 use betanet_economy_service::client::Trust;
 use betanet_economy_service::rows::{Balance, KeysetRow, balance_key, table};
 use betanet_economy_service::{EconomyService, PREFIX as ECONOMY, Remote, Running as Ruling};
-use betanet_economy_service::Settings as LedgerSettings;
 use betanet_journal::MemoryStore;
 use betanet_keys::Peer;
 use betanet_runtime::{Gateway, GatewayConfig};
@@ -167,7 +167,10 @@ impl Sale {
             .start()
             .await
             .unwrap();
-        let running = service.start(Arc::new(self.till.open("one"))).await.unwrap();
+        let running = service
+            .start(Arc::new(self.till.open("one")))
+            .await
+            .unwrap();
         running.leads().await;
         Shop {
             peer: gateway.listening().peer(),
@@ -268,7 +271,14 @@ const LATER: (u16, Code) = (503, Code::INTERNAL_ERROR);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purchase_pays_once_for_its_own_points_and_redemptions_arrive() {
     let (mut sale, ledger, shop) = Sale::new(now_ms() - HOUR).await;
-    sale.ask([1; 16], &Asked::Swap { back: false, vu: 30 }).await;
+    sale.ask(
+        [1; 16],
+        &Asked::Swap {
+            back: false,
+            vu: 30,
+        },
+    )
+    .await;
     let (blindings, points) = sale.town.blind(&[2, 1, 0]);
     let of = (&blindings[..], &points[..]);
     let record = sale.buys([7; 16], &points).await;
@@ -308,8 +318,14 @@ async fn a_purchase_pays_once_for_its_own_points_and_redemptions_arrive() {
     assert_eq!(nobody.codes, [Code::POLICY_REJECTED]);
     let answer = sale.redeem(&shop, 2, account(BOB), &vouchers[..2]).await;
     assert!(answer.is_ok() && answer.total == 6 && answer.balance == 0);
-    until("units arrive", async || (sale.units(BOB).await == 6).then_some(())).await;
-    assert_eq!(sale.redeem(&shop, 2, account(BOB), &vouchers[..2]).await, answer);
+    until("units arrive", async || {
+        (sale.units(BOB).await == 6).then_some(())
+    })
+    .await;
+    assert_eq!(
+        sale.redeem(&shop, 2, account(BOB), &vouchers[..2]).await,
+        answer
+    );
     assert_eq!(sale.sold().await, (7, 6));
     let view = shop.running.view().await.unwrap();
     assert_eq!(view.balances["FOG"], 0, "nothing is owed here too");
@@ -322,7 +338,10 @@ async fn a_purchase_pays_once_for_its_own_points_and_redemptions_arrive() {
     let request = RedeemRequest::encode(Op::Redeem, account(BOB), [3; 16], &vouchers[2..]);
     let spender = *sale.town.keyset.spender();
     let down = sale.client.redeem(&shop.peer, &spender, &request).await;
-    assert!(matches!(down, Err(ClientError::Refused { status: 503, .. })));
+    assert!(matches!(
+        down,
+        Err(ClientError::Refused { status: 503, .. })
+    ));
 
     // Killed after the commit, and before the ledger takes it; it pays once afterwards.
     let ledger = sale.ledger_again().await;
@@ -335,7 +354,10 @@ async fn a_purchase_pays_once_for_its_own_points_and_redemptions_arrive() {
     drop(shop.running);
     shop.gateway.shutdown().await;
     let shop = sale.shop().await;
-    until("the last unit arrives", async || (sale.units(BOB).await == 7).then_some(())).await;
+    until("the last unit arrives", async || {
+        (sale.units(BOB).await == 7).then_some(())
+    })
+    .await;
     assert_eq!(sale.sold().await, (7, 7));
     shop.running.stop().await;
     shop.gateway.shutdown().await;

@@ -635,7 +635,10 @@ fn a_purchase_is_kept_with_its_issue_and_fixes_its_points() {
 
     // It is in the file, and a later one takes its place.
     let mut again = Wallet::decode(&wallet.encode()).unwrap();
-    assert_eq!(again.order(&id).unwrap(), (keyset.id(), &[1; ORDER_MAX][..]));
+    assert_eq!(
+        again.order(&id).unwrap(),
+        (keyset.id(), &[1; ORDER_MAX][..])
+    );
     assert_eq!(again.points(&id, &keyset).unwrap(), points);
     again.ordered(&id, &[2]).unwrap();
     again.stored(again.revision());

@@ -53,9 +53,21 @@ fn a_purchase_pays_for_its_own_issue_alone() {
     let mut others = points.clone();
     others[0].point[9] ^= 1;
     let swapped: Vec<Blinded> = points.iter().rev().copied().collect();
-    assert_eq!(of(&good, &issue(&world, &points, [4; 16])), None, "another ID");
-    assert_eq!(of(&good, &issue(&world, &others, ID)), None, "another point");
-    assert_eq!(of(&good, &issue(&world, &swapped, ID)), None, "another order");
+    assert_eq!(
+        of(&good, &issue(&world, &points, [4; 16])),
+        None,
+        "another ID"
+    );
+    assert_eq!(
+        of(&good, &issue(&world, &others, ID)),
+        None,
+        "another point"
+    );
+    assert_eq!(
+        of(&good, &issue(&world, &swapped, ID)),
+        None,
+        "another order"
+    );
     assert_eq!(of(&good, &issue(&world, &points[..1], ID)), None, "fewer");
     let mut elsewhere = issue(&world, &points, ID);
     elsewhere.keyset.0[0] ^= 1;
@@ -91,7 +103,13 @@ fn the_payment_is_a_number_of_eight_bytes() {
     for number in [1, 258, (1 << 63) - 1] {
         assert_eq!(purchase_number(&purchase_pay(number)), Some(number));
     }
-    for pay in [&purchase_pay(0)[..], &purchase_pay(1 << 63), &[1; 7], &[1; 9], &[]] {
+    for pay in [
+        &purchase_pay(0)[..],
+        &purchase_pay(1 << 63),
+        &[1; 7],
+        &[1; 9],
+        &[],
+    ] {
         assert_eq!(purchase_number(pay), None);
     }
 }

@@ -131,11 +131,19 @@ fn what_the_ledger_would_refuse_spends_nothing() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Redeem { id: u8, from: usize, n: usize },
+    Redeem {
+        id: u8,
+        from: usize,
+        n: usize,
+    },
     /// The ledger pays out the oldest so many.
-    Pay { n: usize },
+    Pay {
+        n: usize,
+    },
     /// Loses so many of the last commits.
-    Crash { lost: usize },
+    Crash {
+        lost: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
