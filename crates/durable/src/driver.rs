@@ -187,6 +187,26 @@ impl<S: State> Driver<S> {
         }
     }
 
+    /// Waits for so long beside another leader. Requests are refused, unless the records that are here answer them.
+    async fn beside(&mut self, state: &mut S, time: Duration) {
+        let until = tokio::time::sleep(time);
+        tokio::pin!(until);
+        loop {
+            let ask = tokio::select! {
+                () = &mut until => return,
+                _ = self.stop.changed() => return,
+                ask = self.asks.recv() => ask,
+            };
+            let Some(Ask { request, answer }) = ask else {
+                return;
+            };
+            if let Some(said) = state.peek(request) {
+                // Whoever asked may have left.
+                let _ = answer.send(said);
+            }
+        }
+    }
+
     /// Follows the journal until this process leads, then leads.
     async fn term(&mut self, mut loaded: Loaded<S>) -> End {
         loop {
@@ -206,7 +226,7 @@ impl<S: State> Driver<S> {
                 Ok(Lead::Held(held)) => {
                     self.be(Role::Follows(held.name));
                     let wait = Duration::from_millis(held.ends_in_ms.max(10));
-                    self.idle(wait.min(LOOK)).await;
+                    self.beside(&mut loaded.state, wait.min(LOOK)).await;
                 }
                 Err(error) => return Error::Journal(error).into(),
             }

@@ -30,6 +30,13 @@ pub trait State: Send + 'static {
         records: &mut Vec<Record>,
     ) -> Self::Answer;
 
+    /// Answers a request that reads committed records alone, while another process leads. `None`: it is refused, as all are unless a
+    /// state says otherwise.
+    fn peek(&mut self, request: Self::Request) -> Option<Self::Answer> {
+        let _ = request;
+        None
+    }
+
     /// Returns the state as parts of at most 1 MiB, at least one.
     fn snapshot(&self) -> Vec<Vec<u8>>;
 

@@ -157,7 +157,7 @@ impl Driver {
                     self.check_leader(&held.name);
                     self.shared.be(Role::Follows(held.name));
                     let wait = Duration::from_millis(held.ends_in_ms.max(10)).min(LOOK);
-                    if let Some(end) = self.follow(loaded.last(), wait).await {
+                    if let Some(end) = self.follow(&loaded, wait).await {
                         return end;
                     }
                 }
@@ -208,9 +208,9 @@ impl Driver {
         }
     }
 
-    /// Waits for new records, or for so long. Requests are refused.
-    async fn follow(&mut self, last: u64, wait: Duration) -> Option<End> {
-        let journal = Arc::clone(&self.journal);
+    /// Waits for new records, or for so long. Requests are refused, but for those of the journal's content.
+    async fn follow(&mut self, loaded: &Loaded, wait: Duration) -> Option<End> {
+        let (journal, last) = (Arc::clone(&self.journal), loaded.last());
         let grown = async {
             // A failure shows when the journal is read.
             if journal.wait(last).await.is_err() {
@@ -225,7 +225,13 @@ impl Driver {
                 () = &mut until => return None,
                 () = &mut grown => return None,
                 _ = self.stop.changed() => return Some(End::Stopped),
-                ask = self.inbox.recv() => if ask.is_none() { return Some(End::Stopped) },
+                ask = self.inbox.recv() => match ask {
+                    None => return Some(End::Stopped),
+                    Some(Ask::Credit(ns, tier, day, answer)) => {
+                        let _ = answer.send(loaded.machine.credit_percent(&ns, tier, day));
+                    }
+                    Some(_) => {}
+                },
             }
         }
     }

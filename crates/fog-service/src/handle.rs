@@ -330,7 +330,7 @@ impl Handle {
 
 impl Handle {
     /// The part of the pay, in percent, that a namespace gets back for a day in UTC and a tier, as far as the day has come. `None`
-    /// unless this coordinator leads.
+    /// unless this coordinator leads, or follows the journal.
     pub async fn credit(&self, ns: Word, tier: Tier, day: u64) -> Option<u64> {
         let (answer, answered) = oneshot::channel();
         let ask = Ask::Credit(ns, tier, day, answer);

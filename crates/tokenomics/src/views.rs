@@ -45,6 +45,12 @@ impl Economy {
         })
     }
 
+    /// Whether there is a reservation of this ID.
+    #[must_use]
+    pub fn has_reservation(&self, id: &Id) -> bool {
+        self.t.reservations.has(&(*id,))
+    }
+
     /// Whether a task's receipt, encoded as in an item of a settlement, was paid.
     #[must_use]
     pub fn is_paid_receipt(&self, record: &[u8]) -> bool {
