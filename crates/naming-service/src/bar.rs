@@ -21,6 +21,9 @@ use crate::state::{Answer, Ask};
 
 /// Seconds after which a refused client may ask again.
 const RETRY_AFTER: &str = "1";
+/// Longest type and key of a registry record that is asked for, in bytes.
+const REGISTRY_TYPE_MAX: usize = 64;
+const REGISTRY_KEY_MAX: usize = 256;
 /// Longest that a body is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -164,6 +167,7 @@ impl Api {
         match (call.request.method, segments.as_slice()) {
             (Method::Get, ["alias", name]) => self.body(Ask::Alias(alias(name)?)).await,
             (Method::Get, ["history", name]) => self.body(Ask::History(alias(name)?)).await,
+            (Method::Get, ["registry", ty, key]) => self.body(registered(ty, key)?).await,
             (Method::Get, ["head"]) => self.body(Ask::Newest).await,
             (Method::Get, ["entries"]) => {
                 let (from, n) = (number(query, "from")?, number(query, "n")?);
@@ -308,6 +312,18 @@ fn odd() -> Refused {
 
 fn alias(text: &str) -> Result<Alias, Refused> {
     Alias::from_wire(text).map_err(|why| Refused::malformed(format!("{text:?}: {why}")))
+}
+
+/// A type of registry records, in letters and digits, and a key in hex.
+fn registered(ty: &str, key: &str) -> Result<Ask, Refused> {
+    let named = (1..=REGISTRY_TYPE_MAX).contains(&ty.len())
+        && ty.bytes().all(|b| b.is_ascii_alphanumeric());
+    let short = key.len() <= 2 * REGISTRY_KEY_MAX;
+    let key = short.then(|| betanet_wire::text::unhex(key)).flatten();
+    match key {
+        Some(key) if named => Ok(Ask::Registered(ty.to_owned(), key)),
+        _ => Err(Refused::malformed("a type and a key in hex")),
+    }
 }
 
 /// A number of the query.

@@ -49,6 +49,20 @@ message! {
 }
 
 message! {
+    /// The registry record that stands for a type and key.
+    pub struct RegistryBody<'a> {
+        /// UNIX milliseconds by the node's clock.
+        req "ts" ts: u64,
+        /// The newest signed head.
+        opt "head" head: &'a [u8],
+        /// Records that put other signers or maintainers in force, in order.
+        req "rots" rotations: Vec<&'a [u8]>,
+        /// Proof of the record, if there is one.
+        opt "proof" proof: &'a [u8],
+    }
+}
+
+message! {
     /// The newest head.
     pub struct HeadBody<'a> {
         /// UNIX milliseconds by the node's clock.

@@ -1,6 +1,7 @@
 //! Requests to a ledger node, and answers that are checked against the signers' keys: the node is never trusted.
 
 use betanet_bar::{Headers, Method, Request};
+use betanet_keys::Envelope;
 use betanet_log::{SignedHead, Split};
 use betanet_naming::{Alias, Finalized, LIFE_MS, Proof, Status};
 use betanet_session::Answer;
@@ -8,7 +9,8 @@ use betanet_wire::{Code, NodeId, cbor};
 use bytes::Bytes;
 
 use crate::body::{
-    AliasBody, ConsistencyBody, EntriesBody, HeadBody, HistoryBody, RefusalBody, WaitsBody,
+    AliasBody, ConsistencyBody, EntriesBody, HeadBody, HistoryBody, RefusalBody, RegistryBody,
+    WaitsBody,
 };
 
 pub use crate::fault::{ClientError, Refusal};
@@ -68,6 +70,12 @@ pub fn alias_request(alias: &Alias) -> Request {
 #[must_use]
 pub fn history_request(alias: &Alias) -> Request {
     get(&format!("history/{alias}"))
+}
+
+/// Asks for the record that stands for a type and key of a registry: [`registered`] reads the answer.
+#[must_use]
+pub fn registry_request(ty: &str, key: &[u8]) -> Request {
+    get(&format!("registry/{ty}/{}", betanet_wire::text::hex(key)))
 }
 
 /// Asks for the newest head: [`newest`] reads the answer.
@@ -246,6 +254,29 @@ pub fn history(
     let heads: Vec<SignedHead> = all.iter().map(|(_, proof)| proof.head().clone()).collect();
     trust.see(&heads)?;
     Ok(all)
+}
+
+/// Reads and verifies the registry record that stands for a type and key: it is final, and enough maintainers signed it. `None` is the
+/// node's word.
+///
+/// # Errors
+///
+/// [`ClientError`].
+pub fn registered(
+    bytes: &[u8],
+    (ty, key): (&str, &[u8]),
+    trust: &mut Trust,
+) -> Result<Option<Envelope>, ClientError> {
+    let body: RegistryBody<'_> = cbor::from_slice(bytes)?;
+    trust.follow(body.rotations.iter().copied())?;
+    let head = body.head.map(SignedHead::from_bytes).transpose()?;
+    let proof = body.proof.map(Proof::from_bytes).transpose()?;
+    let heads = proof.iter().map(|proof| proof.head().clone()).chain(head);
+    trust.see(&heads.collect::<Vec<_>>())?;
+    let Some(proof) = proof else {
+        return Ok(None);
+    };
+    trust.registered(&proof, (ty, key)).map(Some)
 }
 
 /// The newest head of a node.

@@ -45,6 +45,9 @@ pub enum ClientError {
     /// A proof of another alias.
     #[error("the node's proof is of another alias")]
     OtherAlias,
+    /// A proof of another record, or of one that too few maintainers signed.
+    #[error("the node's proof is of another record, or of one that too few maintainers signed")]
+    OtherRecord,
     /// The proof contradicts the condition that the node tells.
     #[error("the node says {said}, and its proof shows {shown}")]
     Contradiction {

@@ -156,6 +156,29 @@ impl Trust {
         self.check(split.newer())
     }
 
+    /// Verifies a proof of a registry record of this type and key. Signers took it into the log, under the maintainers of its place.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Proof`] or [`ClientError::OtherRecord`].
+    pub fn registered(
+        &self,
+        proof: &Proof,
+        (ty, key): (&str, &[u8]),
+    ) -> Result<Envelope, ClientError> {
+        let Entry::Registry(envelope) = proof.verify(&self.chain.sets)? else {
+            return Err(ClientError::OtherRecord);
+        };
+        let common: Common<'_> = cbor::from_slice(envelope.record())?;
+        let asked = (common.ty, common.key) == (ty, key);
+        let mut lists = self.chain.lists.iter();
+        let signed = lists.any(|list| envelope.check(&Maintainers::new(list)).is_ok());
+        match asked && signed {
+            true => Ok(envelope),
+            false => Err(ClientError::OtherRecord),
+        }
+    }
+
     /// Verifies a proof of an alias record, which signers made final, or maintainers by an emergency advance.
     ///
     /// # Errors

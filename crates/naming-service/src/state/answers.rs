@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{Listed, Names};
 use crate::body::{
     ANSWER_MAX, AliasBody, ConsistencyBody, EntriesBody, HeadBody, HistoryBody, LIST_MAX,
+    RegistryBody,
 };
 
 /// Bytes of records after which an answer takes no further one.
@@ -62,6 +63,19 @@ impl Names {
             proof: proof.as_deref(),
             rival: rival.as_deref(),
             status: word(found.status),
+        })
+    }
+
+    /// The record that stands for a type and key of a registry.
+    pub(super) fn registered(&self, now_ms: u64, ty: &str, key: &[u8]) -> Vec<u8> {
+        let standing = self.ledger().standing(ty, key);
+        let proof = standing.and_then(|s| self.prove(s.index));
+        let (head, rotations) = (self.head_bytes(), self.rotations());
+        cbor::to_vec(&RegistryBody {
+            ts: now_ms,
+            head: head.as_deref(),
+            rotations: rotations.iter().map(AsRef::as_ref).collect(),
+            proof: proof.as_deref(),
         })
     }
 

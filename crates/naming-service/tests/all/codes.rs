@@ -1,6 +1,9 @@
+use betanet_bar::{Headers, Method, Request};
 use betanet_naming::message::{Ask, Hello, KIND};
 use betanet_naming::testkit::{DAY, Network, owner};
 use betanet_naming::{AliasRecord, Finalized};
+use betanet_naming_service::ClientError;
+use betanet_naming_service::client;
 use betanet_session::Substream;
 use betanet_wire::Code;
 use bytes::Bytes;
@@ -201,5 +204,63 @@ async fn a_fault_in_gossip_ends_its_stream_and_the_connection_lives_on() {
         assert!(asker.resolve("a").await.node().is_some(), "case {n}");
     }
     assert!(!asker.session.is_closed());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registry_records_are_proven_and_what_is_asked_is_bounded() {
+    let home = tempfile::tempdir().unwrap();
+    let network = Network::new(3, 6);
+    let node = Ledger::alone(home.path(), &network, None).await;
+    let mut asker = Asker::of(&node.peer, &network).await;
+    let ts = now_ms();
+    let mut ledger = network.ledger();
+    let subject = ("Test", &b"k"[..]);
+    let found = async |asker: &mut Asker| {
+        let request = client::registry_request(subject.0, subject.1);
+        let bytes = asker.get(request).await.unwrap();
+        client::registered(&bytes, subject, &mut asker.trust).unwrap()
+    };
+    assert_eq!(found(&mut asker).await, None);
+    for seq in [5, 6] {
+        let record = network.registered(subject.0, subject.1, seq);
+        ledger.apply(ts, record.clone()).unwrap();
+        let head = network.head(&ledger, ts, &[0, 1]);
+        ledger.accept(head.clone()).unwrap();
+        asker.make_final(&record, &head).await;
+        // The highest one stands.
+        let standing = found(&mut asker).await.unwrap();
+        assert_eq!(standing.to_bytes(), record);
+    }
+    // What was asked for is what is proven, by this network's keys.
+    let request = client::registry_request(subject.0, subject.1);
+    let bytes = asker.get(request).await.unwrap();
+    for other in [("Test", &b"l"[..]), ("Other", &b"k"[..])] {
+        let read = client::registered(&bytes, other, &mut asker.trust);
+        assert!(matches!(read, Err(ClientError::OtherRecord)), "{read:?}");
+    }
+    let mut strangers = network.genesis();
+    strangers.maintainers.truncate(3);
+    let read = client::registered(&bytes, subject, &mut client::Trust::new(&strangers));
+    assert!(matches!(read, Err(ClientError::OtherRecord)), "{read:?}");
+
+    let long = |n: usize| "a".repeat(n);
+    let targets = [
+        (format!("registry/{}/00", long(64)), true),
+        (format!("registry/{}/00", long(65)), false),
+        (format!("registry/Test/{}", long(512)), true),
+        (format!("registry/Test/{}", long(514)), false),
+        ("registry/Te.st/00".to_owned(), false),
+        ("registry/Test/0".to_owned(), false),
+    ];
+    for (target, good) in targets {
+        let target = format!("{}/{target}", betanet_naming_service::PREFIX);
+        let request = Request::new(Method::Get, &target, Headers::default());
+        let answer = asker.get(request).await;
+        match good {
+            true => drop(answer.unwrap()),
+            false => assert_eq!(refusal(answer).status, 400, "{target}"),
+        }
+    }
     node.stop().await;
 }
