@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{distinguish, fog, measured, money, no_std, replays, schema, sim, x25519};
+use crate::{distinguish, fog, measured, money, no_std, replays, schema, settle, sim, x25519};
 
 /// Repository chores.
 #[derive(Debug, Parser)]
@@ -82,6 +82,11 @@ pub enum Chore {
         after_help = "The full form takes many minutes. The tests have a short one.\n\nExample: cargo xtask money --operations 10000 --points 1000"
     )]
     Money(money::Arguments),
+    /// Kill a process that pays for tasks from a ledger of tokens. Check that each task is paid exactly and once.
+    #[command(
+        after_help = "The full form takes hours. The test has a short one.\n\nExample: cargo xtask settle --points 500"
+    )]
+    Settle(settle::Arguments),
     /// Send the API of a control panel what its OpenAPI document allows and what it does not, and compare the answers with it.
     #[command(
         after_help = "As root it installs schemathesis. CI runs it with few examples.\n\nExample: cargo xtask schema --examples 2000"

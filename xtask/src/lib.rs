@@ -17,6 +17,7 @@ pub mod readme;
 pub mod replays;
 pub mod schema;
 pub mod semver;
+pub mod settle;
 pub mod sim;
 pub mod sizes;
 mod tools;

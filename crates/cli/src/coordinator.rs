@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_economy_service::EconomyService;
-use betanet_escrow_service::Paying;
+use betanet_escrow_service::{Cosigning, Paying};
 use betanet_fog_service::{Coordinator, Escrow, Handle, MixWays, PREFIX, Role, Running, Stores};
 use betanet_keys::Name;
 use betanet_runtime::{
@@ -119,6 +119,7 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
         gateway,
         running,
         paying,
+        cosigning,
         ledger,
         panel,
     } = tokio::select! {
@@ -144,6 +145,9 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
         panel.stop().await;
     }
     drop(paying);
+    if let Some(cosigning) = cosigning {
+        cosigning.stop().await;
+    }
     running.stop().await;
     if let Some(ledger) = ledger {
         ledger.stop().await;
@@ -187,6 +191,7 @@ struct Started {
     gateway: Arc<Gateway>,
     running: Running,
     paying: Option<Paying>,
+    cosigning: Option<Cosigning>,
     ledger: Option<betanet_economy_service::Running>,
     panel: Option<Panel>,
 }
@@ -209,7 +214,10 @@ async fn start(
     let signer = identity.clone();
     let coordinator = Coordinator::new(identity.clone(), fog.settings.clone(), stores);
     let ledger = economy
-        .map(|wanted| wanted.service(&identity))
+        .map(|wanted| {
+            let network = config.mesh.network.as_deref();
+            wanted.service(&identity, fog.store.is_some(), network)
+        })
         .transpose()?;
     let mut builder = Gateway::builder(identity, config)
         .with_storage(Arc::clone(&state) as Arc<dyn Storage>)
@@ -220,7 +228,9 @@ async fn start(
             .service(betanet_economy_service::PREFIX, ledger.service.service())
             .extension(ledger.service.extension());
         if let Some(escrow) = &ledger.escrow {
-            builder = builder.extension(escrow.extension());
+            builder = builder
+                .service(betanet_escrow_service::PREFIX, escrow.service())
+                .extension(escrow.extension());
             coordinator.pay_from(Arc::clone(escrow) as Arc<dyn Escrow>);
         }
     }
@@ -236,6 +246,14 @@ async fn start(
             let books = journal::economy(&fog, &config.state(), &name.to_string()).await?;
             let running = ledger.start(books).await;
             Some(running.map_err(|e| Fail::Local(chain(&e)))?)
+        }
+        None => None,
+    };
+    let cosigning = match &escrow {
+        Some(escrow) => {
+            let kept = journal::signed(&config.state(), &name.to_string())?;
+            let signs = escrow.cosign(kept).await;
+            Some(signs.map_err(|e| Fail::Local(chain(&e)))?)
         }
         None => None,
     };
@@ -256,6 +274,7 @@ async fn start(
         gateway,
         running,
         paying,
+        cosigning,
         ledger,
         panel,
     })

@@ -1,8 +1,9 @@
-//! Measures payments over sessions from request to signed answer, each committed to SQLite first.
+//! Measures payments over sessions from request to signed answer, each committed to SQLite or PostgreSQL first.
 //!
-//! `cargo run --release -p betanet-economy-service --example load -- [SECONDS] [CLIENTS] [TRANSFERS]`
+//! `cargo run --release -p betanet-economy-service --example load -- [SECONDS] [SESSIONS] [TRANSFERS] [PAYERS] [postgres]`
 //!
-//! Each client opens a session at the start. A node admits few new ones of an address at once, so more than about 8 are refused.
+//! Each session has so many payers, and each payer one request under way, as its nonces ask. A node admits few new sessions of an
+//! address at once, so more than about 8 are refused. `postgres` starts a cluster of its own, which syncs its log to disk.
 
 #![allow(
     clippy::print_stdout,
@@ -16,9 +17,12 @@ use std::time::{Duration, Instant};
 
 use betanet_economy_service::client::{self, Replied, Trust};
 use betanet_economy_service::{EconomyService, PREFIX, Settings};
+use betanet_journal::Journal;
+use betanet_journal_postgres::testkit::Cluster;
+use betanet_journal_postgres::{PostgresJournal, Settings as PostgresSettings};
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
 use betanet_keys::{Identity, Peer};
-use betanet_runtime::{Clock, Gateway, GatewayConfig, Node};
+use betanet_runtime::{Clock, Gateway, GatewayConfig, Node, SessionHandle};
 use betanet_store::State;
 use betanet_tokenomics::account::{MICRO, USER, address};
 use betanet_tokenomics::request::{Kind, Op, Transfer};
@@ -40,13 +44,12 @@ fn id(client: u64, n: u64) -> [u8; 16] {
 /// Sends payments of an account to the next one until the time is over. Returns how long each took.
 async fn pay(
     peer: Peer,
+    session: SessionHandle,
     genesis: Arc<Vec<u8>>,
     (client, clients, transfers): (u64, u64, u64),
     end: Instant,
 ) -> Vec<Duration> {
     let trust = Trust::new(&genesis).unwrap();
-    let node = Node::client().unwrap();
-    let session = node.session(&peer).await.unwrap();
     let me = identity(client);
     let from = address(me.public().as_bytes());
     let to = address(identity((client + 1) % clients).public().as_bytes());
@@ -85,10 +88,16 @@ async fn pay(
 
 #[tokio::main]
 async fn main() {
-    let mut numbers = std::env::args().skip(1).map(|n| n.parse::<u64>().unwrap());
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut numbers = words.iter().map_while(|n| n.parse::<u64>().ok());
     let seconds = numbers.next().unwrap_or(5);
-    let clients = numbers.next().unwrap_or(4);
+    let sessions = numbers.next().unwrap_or(4);
     let transfers = numbers.next().unwrap_or(1).clamp(1, 64);
+    let clients = sessions * numbers.next().unwrap_or(1);
+    let cluster = words
+        .last()
+        .filter(|word| *word == "postgres")
+        .map(|_| Cluster::start());
     let home = tempfile::tempdir().unwrap();
     let alloc: Vec<_> = (0..clients)
         .map(|n| (*identity(n).public().as_bytes(), USER, 1_000_000 * MICRO))
@@ -121,16 +130,30 @@ async fn main() {
         .await
         .unwrap();
     let state = Arc::new(State::open(&home.path().join("economy")).unwrap());
-    let journal = SqliteJournal::open(&state, SqliteSettings::default()).unwrap();
-    let running = service.start(Arc::new(journal)).await.unwrap();
+    let journal: Arc<dyn Journal> = match &cluster {
+        None => Arc::new(SqliteJournal::open(&state, SqliteSettings::default()).unwrap()),
+        Some(cluster) => {
+            let settings = PostgresSettings::new(&cluster.url()).unwrap();
+            Arc::new(PostgresJournal::open(settings).await.unwrap())
+        }
+    };
+    let running = service.start(journal).await.unwrap();
     running.leads().await;
     let peer = gateway.listening().peer();
+    let mut nodes = Vec::new();
+    let mut open = Vec::new();
+    for _ in 0..sessions {
+        let node = Node::client().unwrap();
+        open.push(node.session(&peer).await.unwrap());
+        nodes.push(node);
+    }
     let begun = Instant::now();
     let end = begun + Duration::from_secs(seconds);
     let mut all = tokio::task::JoinSet::new();
-    for client in 0..clients {
+    for (client, session) in (0..clients).zip(open.iter().cycle()) {
         all.spawn(pay(
             peer.clone(),
+            session.clone(),
             Arc::clone(&genesis),
             (client, clients, transfers),
             end,
@@ -141,7 +164,7 @@ async fn main() {
     times.sort_unstable();
     let n = times.len();
     println!(
-        "{n} requests of {transfers} transfers in {took:.1} s by {clients} clients: {:.0} requests and {:.0} transfers a second; \
+        "{n} requests of {transfers} transfers in {took:.1} s by {clients} payers of {sessions} sessions: {:.0} requests and {:.0} transfers a second; \
          median {:?}, 99 % within {:?}",
         n as f64 / took,
         (n as u64 * transfers) as f64 / took,

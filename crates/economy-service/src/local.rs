@@ -50,12 +50,32 @@ impl Ledger {
         &self,
         look: impl FnOnce(&mut View<'_>) -> T + Send + 'static,
     ) -> Result<T, Unavailable> {
+        self.read(look, Ask::Look).await
+    }
+
+    /// Reads the state also where another process leads the journal: then some of the newest records may be missing.
+    ///
+    /// # Errors
+    ///
+    /// The journal is not read here now.
+    pub async fn peek<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut View<'_>) -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        self.read(look, Ask::Peek).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut View<'_>) -> T + Send + 'static,
+        ask: impl FnOnce(Look) -> Ask,
+    ) -> Result<T, Unavailable> {
         let (answer, answered) = oneshot::channel();
         let look = Look(Box::new(move |view| {
             // Whoever asked may have left.
             let _ = answer.send(look(view));
         }));
-        self.0.ask(Ask::Look(look)).await?;
+        self.0.ask(ask(look)).await?;
         answered.await.map_err(|_| Unavailable)
     }
 

@@ -17,6 +17,7 @@ use crate::Error;
 use crate::Ledger;
 use crate::bar::{Api, BarService};
 use crate::http::AdminFace;
+use crate::post::{self, Anchoring};
 use crate::rates::Rates;
 use crate::shared::Shared;
 use crate::state::{Books, Facts, Setup};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub look_every: Duration,
     /// Records of the journal after which a snapshot is saved.
     pub snapshot_every: u64,
+    /// Where this node, while it leads, posts one head of each epoch.
+    pub anchoring: Option<Anchoring>,
 }
 
 impl Settings {
@@ -59,6 +62,7 @@ impl Settings {
             head_every: HEAD_EVERY,
             look_every: LOOK_EVERY,
             snapshot_every: SNAPSHOT_EVERY,
+            anchoring: None,
         }
     }
 }
@@ -87,6 +91,12 @@ impl EconomyService {
         let keys = genesis.signers();
         if keys.len() < SIGNERS_LEAST {
             return Err(Error::Signers(keys.len()));
+        }
+        if let Some(anchoring) = &settings.anchoring {
+            let (needed, here) = anchoring.signed();
+            if here < needed {
+                return Err(Error::Maintainers { here, needed });
+            }
         }
         if keys.iter().any(|key| PublicKey::from_bytes(key).is_err()) {
             return Err(Error::SignerKey);
@@ -174,6 +184,11 @@ impl EconomyService {
         match shared.leader() {
             None => {
                 tasks.spawn(lead::run(Arc::clone(&shared), self.settings.head_every));
+                if let Some(with) = self.settings.anchoring.clone() {
+                    let node = Arc::new(Node::client()?);
+                    dialling = Some(Arc::clone(&node));
+                    tasks.spawn(post::run(Arc::clone(&shared), node, with));
+                }
             }
             Some(_) => {
                 let me = self.api.identity.clone();

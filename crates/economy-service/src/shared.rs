@@ -8,6 +8,7 @@ use betanet_durable::{Handle, Role, Unavailable};
 use betanet_keys::Peer;
 use tokio::sync::watch;
 
+use crate::post::Posted;
 use crate::state::{Answer, Ask, Books, Facts, Setup};
 
 /// Longest that a request waits for its answer.
@@ -21,10 +22,12 @@ pub(crate) struct Shared {
     pub(crate) leaders: Vec<Peer>,
     present: AtomicUsize,
     facts: watch::Receiver<Facts>,
+    /// What became of heads that were to be posted to the ledger of names.
+    pub(crate) posted: Posted,
 }
 
 impl Shared {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         setup: Arc<Setup>,
         leaders: Vec<Peer>,
         facts: watch::Receiver<Facts>,
@@ -35,6 +38,7 @@ impl Shared {
             leaders,
             present: AtomicUsize::new(0),
             facts,
+            posted: Posted::default(),
         }
     }
 

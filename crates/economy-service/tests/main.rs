@@ -9,9 +9,11 @@
 
 mod all {
     mod failures;
+    mod posting;
     mod remote;
     mod restart;
     mod serving;
+    mod shared;
     mod signing;
     pub(crate) mod world;
 }

@@ -55,6 +55,8 @@ pub(crate) struct Work {
     pub(crate) claim: Claim,
     pub(crate) ns: Word,
     pub(crate) tier: Tier,
+    /// Price factor at which it was placed last, in ppm.
+    pub(crate) factor: u64,
     /// Fences of copies that ended with a receipt, and the indexes of these records.
     pub(crate) returned: Vec<(u64, u64)>,
     pub(crate) end: Option<End>,
@@ -172,6 +174,12 @@ impl Bills {
         let at = (index, record.ts);
         match &record.change {
             Change::Accepted { task, .. } => self.accepted(at, task),
+            Change::Assigned { task, factor, .. } => {
+                if let Some(work) = self.tasks.get_mut(task) {
+                    work.factor = *factor;
+                }
+                Vec::new()
+            }
             Change::Returned { task, fence, .. } => {
                 if let Some(work) = self.tasks.get_mut(task) {
                     work.returned.push((*fence, index));
@@ -229,6 +237,7 @@ impl Bills {
             claim,
             ns: signed.ns.clone(),
             tier: signed.tier,
+            factor: 0,
             returned: Vec::new(),
             end: None,
         };

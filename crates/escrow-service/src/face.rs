@@ -62,6 +62,21 @@ impl Extension for Face {
                 "Tasks and bids whose hold ended before their nodes were paid",
                 &tally.expired,
             ),
+            counter(
+                "escrow_unsigned",
+                "Tries to settle for which too few coordinators signed",
+                &tally.unsigned,
+            ),
+            counter(
+                "escrow_cosigned",
+                "Settlements of other coordinators that were signed here",
+                &self.0.cosigner.door.signed,
+            ),
+            counter(
+                "escrow_cosign_refused",
+                "Settlements of other coordinators that were not signed here",
+                &self.0.cosigner.door.refused,
+            ),
         ]
     }
 
@@ -69,6 +84,10 @@ impl Extension for Face {
         let ended = self.0.tally.ended.load(Ordering::Acquire);
         let why = "the part that pays for tasks and lots has ended: restart this node";
         let fault = ended.then(|| Fault::new("escrow", why.to_owned()));
-        Vec::from_iter(fault)
+        let lacking = self.0.tally.lacking.load(Ordering::Relaxed);
+        let why = "settlements wait because too few coordinators of the ledger sign them";
+        let unsigned =
+            (lacking > 0).then(|| Fault::new("escrow-signatures", format!("{lacking} {why}")));
+        fault.into_iter().chain(unsigned).collect()
     }
 }

@@ -188,6 +188,8 @@ impl LedgerEscrow {
             let order = Order {
                 claim: &claim,
                 payout: &Payout::none(),
+                // The task was not taken, so nothing can be shown of it.
+                proof: None,
                 since_ms: now_ms,
             };
             match self.settle(&order, now_ms).await {

@@ -8,17 +8,32 @@ use betanet_tokenomics::account::{TREASURY, address};
 use betanet_tokenomics::request::Item;
 use betanet_wire::NodeId;
 
-use crate::bills::Bid;
+use crate::bills::{Bid, BidKey};
 
 /// The word of a task that has no canonical result.
 const NONE: &str = "drop";
 
 /// The canonical result and the payees of a task.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Payout {
     pub(crate) status: String,
     pub(crate) out: Vec<u8>,
     pub(crate) items: Vec<Item>,
+}
+
+/// What a payout follows from, for those that did not see it come about.
+#[derive(Debug, Default)]
+pub(crate) struct Proof {
+    /// The signed task; empty for a bid.
+    pub(crate) task: Vec<u8>,
+    /// The receipts that decided it, ascending by fence.
+    pub(crate) receipts: Vec<Signed<Receipt>>,
+    /// Factor at which it was placed, in ppm.
+    pub(crate) factor: u64,
+    /// Percent of the pay that the client gets back.
+    pub(crate) percent: u64,
+    /// The bid.
+    pub(crate) bid: Option<BidKey>,
 }
 
 impl Payout {

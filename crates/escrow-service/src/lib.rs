@@ -13,10 +13,11 @@
 //! - Nothing is stored here. All that is owed is a fold of the coordinator's journal, which keeps its records until they are settled.
 //! - A task is settled after the UTC day in which it ended, because credits of missed service levels are per day. One that pays
 //!   nobody is given back at once.
-//! - A quorum of the ledger's coordinators signs each settlement. This process signs with the keys that it has.
+//! - A quorum of the ledger's coordinators signs each settlement. This process signs with the keys that it has, and asks coordinators in
+//!   other processes for the rest (`Settings::cosigners`). Each of these computes the settlement anew before it signs, and signs no second
+//!   one of a task. Without a quorum, it is tried again with growing pauses, counted, and told as a fault.
 //!
-//! Not built: signatures of coordinators in other processes, so one process needs the keys of a quorum; receipts of copies that were
-//! cancelled or expired after their start, so these pay nothing. A node without an account of the ledger is not paid.
+//! Not built: receipts of copies that were cancelled or expired after their start, so these pay nothing; evidence of wrong results. A node without an account of the ledger is not paid.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -38,12 +39,14 @@
 //! ```
 
 mod bills;
+mod cosign;
 mod face;
 mod hold;
 mod ids;
 mod items;
 mod past;
 mod pay;
+mod reason;
 mod run;
 mod tally;
 
@@ -51,11 +54,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use betanet_economy_service::Ledger;
-use betanet_keys::Identity;
+use betanet_keys::{Identity, Peer};
 use tokio::sync::Mutex;
 
+pub use cosign::{Check, Cosigning, PREFIX};
 pub use ids::{reservation_id, reserve};
+pub use reason::Error;
 pub use run::Paying;
+
+use crate::cosign::Cosigner;
+use crate::cosign::ask::Cosigners;
 
 use crate::tally::Tally;
 
@@ -79,6 +87,10 @@ pub struct Settings {
     pub own: Identity,
     /// Keys with which settlements are signed, where the ledger lists them as coordinators.
     pub keys: Vec<Identity>,
+    /// Coordinators in other processes, which are asked for the signatures that these keys lack.
+    pub cosigners: Vec<Peer>,
+    /// How settlements that those propose are checked here.
+    pub check: Check,
     /// When ended tasks are settled.
     pub when: When,
     /// Most tasks and bids that are held and not settled. Beyond it, no more are taken.
@@ -92,6 +104,8 @@ impl Settings {
         Self {
             keys: vec![own.clone()],
             own,
+            cosigners: Vec::new(),
+            check: Check::Proposal,
             when: When::DayEnd,
             open_max: OPEN_MAX,
         }
@@ -108,15 +122,21 @@ pub struct LedgerEscrow {
     tally: Tally,
     /// Held from the look at nonces to the answer, so that requests of this process do not race for them.
     requests: Mutex<()>,
+    /// Signs for others, and asks others.
+    cosigner: Cosigner,
+    cosigners: Cosigners,
 }
 
 impl LedgerEscrow {
     /// An escrow over this process's ledger.
     #[must_use]
     pub fn new(ledger: Ledger, settings: Settings) -> Arc<Self> {
+        let cosigners = Cosigners::new(settings.own.clone(), settings.cosigners.clone());
         Arc::new(Self {
             ledger,
             settings,
+            cosigner: Cosigner::default(),
+            cosigners,
             // Until the journal was read, all of it.
             needs_from: AtomicU64::new(0),
             tally: Tally::default(),

@@ -11,8 +11,9 @@ use betanet_tokenomics::{Code, Economy, Envelope, Id, Request, Role};
 use betanet_wire::NodeId;
 
 use crate::LedgerEscrow;
+use crate::cosign::ask::Lack;
 use crate::ids::{TRIES, VALID_MS, first, id_of, kind};
-use crate::items::Payout;
+use crate::items::{Payout, Proof};
 use crate::past::Past;
 
 /// Fewest signers of a quorum.
@@ -37,6 +38,8 @@ pub(crate) enum Outcome {
     Sent(u64),
     /// This process does not settle: the ledger is led elsewhere, or the keys are too few.
     NotHere,
+    /// Too few coordinators in other processes signed, and why.
+    Unsigned(Lack),
     /// The ledger refused.
     Refused(Code),
 }
@@ -46,26 +49,72 @@ pub(crate) enum Outcome {
 pub(crate) struct Order<'a> {
     pub(crate) claim: &'a Claim,
     pub(crate) payout: &'a Payout,
+    /// What others see of it. Without it, the keys here sign alone.
+    pub(crate) proof: Option<&'a Proof>,
     /// When what it pays for was accepted, in UNIX ms.
     pub(crate) since_ms: u64,
 }
 
 /// Items that are still to be paid, and the number of nodes that cannot be.
-struct Open {
-    items: Vec<Item>,
-    left_out: usize,
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) items: Vec<Item>,
+    pub(crate) left_out: usize,
 }
 
-/// The keys of a quorum of coordinators with their nonces, if they are at hand.
-fn quorum(state: &Economy, keys: &[NodeId]) -> Option<Vec<(NodeId, u64)>> {
+/// Items of nodes that can be paid and were not.
+pub(crate) fn open_items(state: &Economy, items: Vec<Item>, paid: &BTreeSet<NodeId>) -> Open {
+    let mut open = Open {
+        items: Vec::new(),
+        left_out: 0,
+    };
+    for item in items {
+        if paid.contains(&item.to) || state.is_paid_receipt(&item.record) {
+            continue;
+        }
+        match item.to == TREASURY || state.is_paid_node(&item.to) {
+            true => open.items.push(item),
+            false => open.left_out += 1,
+        }
+    }
+    open
+}
+
+/// Coordinators of the ledger that can sign, with their nonces.
+#[derive(Debug, Eq, PartialEq)]
+struct Signers {
+    /// Those whose keys are here, at most a quorum.
+    own: Vec<(NodeId, u64)>,
+    /// Those in other processes.
+    others: Vec<(NodeId, u64)>,
+    /// Signatures that the keys here lack for a quorum.
+    lacking: usize,
+}
+
+/// The coordinators that can sign. `None`: even together they are too few.
+fn quorum(state: &Economy, keys: &[NodeId], others: &[NodeId]) -> Option<Signers> {
     let list = state.role(Role::Coordinators);
     let most = (list.len() / 2 + 1).max(QUORUM_LEAST);
-    let listed = keys
+    let signers = |of: &[NodeId], n: usize| -> Vec<(NodeId, u64)> {
+        let listed = of
+            .iter()
+            .filter(|id| list.iter().any(|m| m[..] == id.0[..]));
+        let signers = listed.filter_map(|id| Some((*id, state.nonce(id)?)));
+        signers.take(n).collect()
+    };
+    let own = signers(keys, most);
+    let others: Vec<NodeId> = others
         .iter()
-        .filter(|id| list.iter().any(|m| m[..] == id.0[..]));
-    let signers = listed.filter_map(|id| Some((*id, state.nonce(id)?)));
-    let signers: Vec<(NodeId, u64)> = signers.take(most).collect();
-    (signers.len() == most).then_some(signers)
+        .filter(|id| !keys.contains(id))
+        .copied()
+        .collect();
+    let others = signers(&others, usize::MAX);
+    let lacking = most - own.len();
+    (others.len() >= lacking).then_some(Signers {
+        own,
+        others,
+        lacking,
+    })
 }
 
 /// Whether a state has the reservation of a claim.
@@ -104,16 +153,28 @@ impl LedgerEscrow {
 
     /// Earlier settlements of a reservation.
     async fn past(&self, order: &Order<'_>) -> Result<Past, Unavailable> {
-        let res = id_of(order.claim);
         let since_ms = order.since_ms.saturating_sub(CLOCKS_MS);
+        self.past_of(id_of(order.claim), since_ms, false).await
+    }
+
+    /// Earlier settlements of a reservation since a time, as far as they are known here.
+    pub(crate) async fn past_of(
+        &self,
+        res: Id,
+        since_ms: u64,
+        follows: bool,
+    ) -> Result<Past, Unavailable> {
         let (mut past, mut below) = (Past::default(), usize::MAX);
         loop {
             let mut so_far = past;
-            let looked = self.ledger.look(move |view| {
+            let look = move |view: &mut View<'_>| {
                 let on = so_far.look(view.records, below, (&res, since_ms));
                 (so_far, on)
-            });
-            let (found, on) = looked.await?;
+            };
+            let (found, on) = match follows {
+                true => self.ledger.peek(look).await?,
+                false => self.ledger.look(look).await?,
+            };
             past = found;
             match on {
                 Some(from) => below = from,
@@ -145,7 +206,15 @@ impl LedgerEscrow {
         if !self.ledger.leads() {
             return Ok(Outcome::NotHere);
         }
-        let _one = self.requests.lock().await;
+        let alone = self
+            .signers()
+            .await?
+            .is_some_and(|s| s.lacking == 0 || order.proof.is_none());
+        // Others may take seconds: meanwhile, requests here go on, and a nonce that they use is looked up again.
+        let _one = match alone {
+            true => Some(self.requests.lock().await),
+            false => None,
+        };
         let parts = order.payout.items.len().div_ceil(ITEMS_MAX).max(1);
         for _ in 0..parts + TRIES {
             let (outcome, ends) = self.settle_part(order, now_ms).await?;
@@ -166,9 +235,12 @@ impl LedgerEscrow {
         now_ms: u64,
     ) -> Result<(Outcome, bool), Unavailable> {
         // Nonces first: whatever is settled after this look uses them up, and then this request is refused.
-        let Some(by) = self.quorum().await? else {
+        let Some(by) = self.signers().await? else {
             return Ok((Outcome::NotHere, true));
         };
+        if by.lacking > 0 && order.proof.is_none() {
+            return Ok((Outcome::NotHere, true));
+        }
         let Open {
             mut items,
             left_out,
@@ -183,7 +255,12 @@ impl LedgerEscrow {
             list: items,
             res,
         };
-        let outcome = self.send((&op, &res), &by, now_ms).await?;
+        let outcome = match order.proof {
+            Some(proof) if by.lacking > 0 => {
+                self.send_together((&op, &res), by, now_ms, proof).await?
+            }
+            _ => self.send((&op, &res), &by.own, now_ms).await?,
+        };
         if left_out > 0 && ends && matches!(outcome, Outcome::Sent(_)) {
             tracing::warn!(
                 nodes = left_out,
@@ -202,37 +279,29 @@ impl LedgerEscrow {
             true => self.past(order).await?.paid,
             false => BTreeSet::new(),
         };
-        let look = self.ledger.look(move |view| {
-            let state = &*view.latest;
-            let mut open = Open {
-                items: Vec::new(),
-                left_out: 0,
-            };
-            for item in items {
-                if paid.contains(&item.to) || state.is_paid_receipt(&item.record) {
-                    continue;
-                }
-                match item.to == TREASURY || state.is_paid_node(&item.to) {
-                    true => open.items.push(item),
-                    false => open.left_out += 1,
-                }
-            }
-            open
-        });
+        let look = self
+            .ledger
+            .look(move |view| open_items(view.latest, items, &paid));
         look.await
     }
 
-    async fn quorum(&self) -> Result<Option<Vec<(NodeId, u64)>>, Unavailable> {
-        let accounts = self.accounts();
-        let look = self.ledger.look(move |view| quorum(view.latest, &accounts));
+    async fn signers(&self) -> Result<Option<Signers>, Unavailable> {
+        let (accounts, others) = (self.accounts(), self.cosigners.accounts());
+        let look = self
+            .ledger
+            .look(move |view| quorum(view.latest, &accounts, &others));
         look.await
     }
 
-    /// ID of a settlement with these nonces. Nobody knows it before it is used, who could use it up.
-    fn settlement_id(&self, res: &Id, by: &[(NodeId, u64)]) -> Id {
+    /// ID of a settlement with these nonces, valid until then. Nobody else knows it before it is used, who could use it up; those who
+    /// sign too know it, so the next try has another.
+    fn settlement_id(&self, res: &Id, by: &[(NodeId, u64)], until: u64) -> Id {
         let nonce = by.first().map_or(0, |(_, nonce)| *nonce);
-        let own = &self.settings.own;
-        let sig = own.sign("BN-FOG-SETTLE", &[res, &nonce.to_be_bytes()]);
+        let (nonce, until) = (nonce.to_be_bytes(), until.to_be_bytes());
+        let sig = self
+            .settings
+            .own
+            .sign("BN-FOG-SETTLE", &[res, &nonce, &until]);
         first(&[&sig])
     }
 
@@ -243,16 +312,66 @@ impl LedgerEscrow {
         now_ms: u64,
     ) -> Result<Outcome, Unavailable> {
         let keys: Vec<&Identity> = by.iter().filter_map(|(id, _)| self.key_of(id)).collect();
-        let id = self.settlement_id(res, by);
-        let Some(request) = Request::new(by, now_ms.saturating_add(VALID_MS), id, op) else {
+        let until = now_ms.saturating_add(VALID_MS);
+        let id = self.settlement_id(res, by, until);
+        let Some(request) = Request::new(by, until, id, op) else {
             return Ok(Outcome::Refused(Code::Malformed));
         };
         let envelope = Envelope::sign(request, self.ledger.genesis().id(), &keys);
+        self.submit(&envelope).await
+    }
+
+    async fn submit(&self, envelope: &Envelope) -> Result<Outcome, Unavailable> {
         let body = self.ledger.submit(envelope.to_bytes()).await?;
         Ok(match body.answer.code {
             Code::Ok => Outcome::Sent(body.answer.seq.saturating_add(1)),
             code => Outcome::Refused(code),
         })
+    }
+
+    /// Sends a settlement with the signatures of as many other coordinators as the keys here lack. Where one does not sign, another
+    /// is asked, as long as there are enough.
+    async fn send_together(
+        &self,
+        (op, res): (&Op, &Id),
+        signers: Signers,
+        now_ms: u64,
+        proof: &Proof,
+    ) -> Result<Outcome, Unavailable> {
+        let genesis = *self.ledger.genesis().id();
+        let Signers {
+            own,
+            mut others,
+            lacking,
+        } = signers;
+        let mut lack = Lack::Silent;
+        loop {
+            let Some(asked) = others.get(..lacking) else {
+                return Ok(Outcome::Unsigned(lack));
+            };
+            let by = [&own[..], asked].concat();
+            let until = now_ms.saturating_add(VALID_MS);
+            let id = self.settlement_id(res, &by, until);
+            let Some(request) = Request::new(&by, until, id, op) else {
+                return Ok(Outcome::Refused(Code::Malformed));
+            };
+            let whom: Vec<NodeId> = asked.iter().map(|(id, _)| *id).collect();
+            let (signed, lacks) = self.cosigners.ask(genesis, &request, proof, &whom).await;
+            if lacks.is_empty() && signed.len() == whom.len() {
+                let keys: Vec<&Identity> =
+                    own.iter().filter_map(|(id, _)| self.key_of(id)).collect();
+                let mut envelope = Envelope::sign(request, &genesis, &keys);
+                let of = |id: &NodeId| signed.iter().find(|(by, _)| by == id);
+                let theirs = whom.iter().filter_map(of).map(|(_, sig)| *sig);
+                envelope.sigs.extend(theirs);
+                return self.submit(&envelope).await;
+            }
+            lack = lacks.iter().map(|(_, why)| *why).fold(lack, Lack::max);
+            others.retain(|(id, _)| !lacks.iter().any(|(none, _)| none == id));
+            if lacks.is_empty() {
+                return Ok(Outcome::Unsigned(lack));
+            }
+        }
     }
 }
 

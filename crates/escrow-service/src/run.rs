@@ -1,25 +1,28 @@
 //! The loop: follows the fog's journal, and settles what has ended.
 
+mod owed;
+mod together;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use betanet_coordinator::{Change, Record};
+use betanet_coordinator::Record;
 use betanet_economy_service::Unavailable;
-use betanet_fog::{DAY_MS, Receipt, Signed};
+use betanet_fog::DAY_MS;
 use betanet_fog_service::{Claim, Handle};
 use betanet_journal::{Batch, Entry, Error as JournalError, Journal};
-use betanet_keys::PublicKey;
 use betanet_session::Clock;
 use betanet_tokenomics::Code;
 use betanet_wire::text::hex;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::bills::{Bill, Bills, News, Work};
+use crate::bills::{Bill, Bills, News};
+use crate::cosign::Question;
 use crate::ids::id_of;
-use crate::items::{Payout, of_bid, of_task};
 use crate::pay::{Order, Outcome, Standing};
 use crate::tally::count;
 use crate::{LedgerEscrow, When};
@@ -60,13 +63,17 @@ impl LedgerEscrow {
             ended: BTreeSet::new(),
             resting: BTreeMap::new(),
             compared: None,
+            lacking: BTreeMap::new(),
+            silent: 0,
+            quiet_until: None,
             told: Told::default(),
         };
+        let questions = self.cosigner.questions();
         self.tally.ended.store(false, Ordering::Release);
         let ends = Ends(Arc::clone(self));
         tasks.spawn(async move {
             let _ends = ends;
-            payer.run().await;
+            payer.run(questions).await;
         });
         Paying(tasks)
     }
@@ -77,6 +84,7 @@ impl LedgerEscrow {
 struct Told {
     not_here: bool,
     unavailable: bool,
+    unsigned: bool,
 }
 
 /// How one try went.
@@ -108,11 +116,16 @@ struct Payer {
     resting: BTreeMap<Bill, Instant>,
     /// When what is held was last compared with the journal's first record.
     compared: Option<Instant>,
+    /// What too few coordinators have signed, with the number of tries.
+    lacking: BTreeMap<Bill, u32>,
+    /// Tries in a row to which no other coordinator answered, and until when none is asked.
+    silent: u32,
+    quiet_until: Option<Instant>,
     told: Told,
 }
 
 impl Payer {
-    async fn run(mut self) {
+    async fn run(mut self, mut questions: mpsc::Receiver<Question>) {
         loop {
             let began = Instant::now();
             match self.read().await {
@@ -140,7 +153,8 @@ impl Payer {
                 () = look => {}
                 grown = journal.wait(last) => if grown.is_err() {
                     tokio::time::sleep(LOOK).await;
-                }
+                },
+                Some(question) = questions.recv() => self.answer(question).await,
             }
         }
     }
@@ -152,6 +166,7 @@ impl Payer {
         self.sent.clear();
         self.ended.clear();
         self.resting.clear();
+        self.lacking.clear();
         self.escrow.tally.clear();
     }
 
@@ -173,6 +188,8 @@ impl Payer {
         self.sent.retain(|bill, _| bills.has(bill));
         self.ended.retain(|bill| bills.has(bill));
         self.resting.retain(|bill, _| bills.has(bill));
+        self.lacking.retain(|bill, _| bills.has(bill));
+        self.tell_lacking();
     }
 
     async fn read(&mut self) -> Result<(), JournalError> {
@@ -233,6 +250,9 @@ impl Payer {
             return false;
         }
         self.resting.retain(|_, until| *until > now);
+        if self.quiet_until.is_some_and(|until| until > now) {
+            return false;
+        }
         let ready = self.due.iter().take_while(|(at, _)| *at <= now_ms);
         let idle = |(_, bill): &&(u64, Bill)| {
             !self.sent.contains_key(bill) && !self.resting.contains_key(bill)
@@ -240,7 +260,13 @@ impl Payer {
         let ready: Vec<(u64, Bill)> = ready.filter(idle).take(ROUND).copied().collect();
         for (at, bill) in &ready {
             match self.settle(*bill, now_ms).await {
-                Ok(step) => self.note((*at, *bill), step),
+                Ok(step) => {
+                    self.note((*at, *bill), step);
+                    // One wait for those that do not answer is not had for each.
+                    if self.quiet_until.is_some_and(|until| until > now) {
+                        return false;
+                    }
+                }
                 Err(Unavailable) => {
                     // The others are tried at the next look, so that one wait is not had for each.
                     self.tell_unavailable();
@@ -272,6 +298,7 @@ impl Payer {
             Step::Tried(Outcome::Sent(records)) => {
                 count(&self.escrow.tally.sent);
                 self.told = Told::default();
+                self.signed(&bill);
                 self.ended.insert(bill);
                 self.sent.insert(bill, records);
             }
@@ -282,6 +309,7 @@ impl Payer {
                 }
                 self.rest(bill);
             }
+            Step::Tried(Outcome::Unsigned(lack)) => self.unsigned(bill, lack),
             Step::Tried(Outcome::NotHere) => {
                 if !std::mem::replace(&mut self.told.not_here, true) {
                     tracing::warn!(
@@ -333,6 +361,9 @@ impl Payer {
         }
         self.due.remove(&(at, bill));
         self.ended.remove(&bill);
+        if self.lacking.remove(&bill).is_some() {
+            self.tell_lacking();
+        }
         match bill {
             Bill::Task(id) => drop(self.bills.tasks.remove(&id)),
             Bill::Bid(key) => drop(self.bills.bids.remove(&key)),
@@ -358,19 +389,14 @@ impl Payer {
             Standing::Gone => false,
             Standing::Held => true,
         };
-        let payout = match bill {
-            Bill::Bid(key) => self.bills.bids.get(&key).map(of_bid),
-            Bill::Task(id) => match self.bills.tasks.get(&id) {
-                Some(work) => self.payout(work).await,
-                None => None,
-            },
-        };
-        let Some(payout) = payout else {
+        let others = !self.escrow.cosigners.is_empty();
+        let Some((payout, proof)) = self.due(&bill, others).await else {
             return Ok(Step::Untold);
         };
         let order = Order {
             claim: &claim,
             payout: &payout,
+            proof: others.then_some(&proof),
             since_ms,
         };
         if held {
@@ -379,39 +405,5 @@ impl Payer {
         }
         let settled = payout.items.is_empty() || self.escrow.was_settled(&order).await?;
         Ok(if settled { Step::Settled } else { Step::Lost })
-    }
-
-    /// Who is paid for a task. `None`: it cannot be told now.
-    async fn payout(&self, work: &Work) -> Option<Payout> {
-        let end = work.end.as_ref()?;
-        let mut receipts = Vec::new();
-        for (fence, index) in &work.returned {
-            if end.deciding.contains(fence) {
-                receipts.push(self.receipt(*index).await?);
-            }
-        }
-        if end.cost == 0 || receipts.is_empty() {
-            return Some(Payout::none());
-        }
-        receipts.sort_by_key(|r| r.fence);
-        let day = end.ts / DAY_MS;
-        let percent = self.fog.credit(work.ns.clone(), work.tier, day).await?;
-        Some(of_task(end.cost, &receipts, percent))
-    }
-
-    async fn receipt(&self, index: u64) -> Option<Signed<Receipt>> {
-        let one = Batch {
-            records: 1,
-            ..Batch::default()
-        };
-        let entries = self.journal.read(index.checked_sub(1)?, one).await.ok()?;
-        let entry = entries.into_iter().next()?;
-        let record = Record::read(entry.record.kind.as_str(), &entry.record.body).ok()?;
-        let Change::Returned { receipt, .. } = record.change else {
-            return None;
-        };
-        let receipt = Signed::<Receipt>::restore(&receipt).ok()?;
-        PublicKey::from_bytes(&receipt.key).ok()?;
-        Some(receipt)
     }
 }

@@ -27,6 +27,9 @@ pub(crate) struct Tally {
     pub(crate) sent: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) expired: AtomicU64,
+    /// Tries for which too few coordinators signed, and settlements that wait for signatures now.
+    pub(crate) unsigned: AtomicU64,
+    pub(crate) lacking: AtomicU64,
     /// Since when the oldest one that is due waits, in UNIX ms; 0 without one.
     pub(crate) oldest_ms: AtomicU64,
     /// Whether the task that pays has ended.

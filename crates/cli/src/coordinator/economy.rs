@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_economy_service::{EconomyService, Settings};
-use betanet_escrow_service::{LedgerEscrow, Settings as EscrowSettings, When};
+use betanet_economy_service::{Anchoring, EconomyService, Settings};
+use betanet_escrow_service::{Check, LedgerEscrow, Settings as EscrowSettings, When};
 use betanet_keys::{Identity, Peer};
-use betanet_runtime::{Error, load_identity};
+use betanet_runtime::{Error, Network, load_identity};
 use betanet_store::disk;
 use betanet_tokenomics::{GENESIS_MAX, Genesis, Role};
 use serde::Deserialize;
@@ -21,6 +21,10 @@ use crate::listen::problems;
 /// An economy that the flags ask for.
 pub(super) struct Wanted {
     settings: Settings,
+    cosigners: Vec<Peer>,
+    /// Nodes of the ledger of names, and keys of maintainers, for heads that are posted there.
+    names: Vec<Peer>,
+    maintainers: Vec<Identity>,
     when: When,
 }
 
@@ -28,6 +32,8 @@ pub(super) struct Wanted {
 pub(super) const TABLE: &str = "economy";
 /// Longest time between two heads, in seconds.
 const HEAD_MAX: u64 = 60;
+/// Most other coordinators that are asked for signatures: a ledger lists no more.
+const COSIGNERS_MAX: usize = 15;
 
 /// A leader, or several.
 #[derive(Debug, Deserialize)]
@@ -59,6 +65,9 @@ struct Table {
     genesis: Option<PathBuf>,
     leader: OneOrMore,
     signers: Vec<PathBuf>,
+    cosigners: Vec<String>,
+    names: Vec<String>,
+    maintainers: Vec<PathBuf>,
     head_seconds: Option<u64>,
     settle: Option<String>,
 }
@@ -81,8 +90,11 @@ pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option
         let others = others.iter().sum::<usize>() + flags.economy_signer.len();
         let heads = flags.economy_head.or(table.head_seconds).is_some();
         let heads = heads || flags.economy_settle.is_some() || table.settle.is_some();
-        if others + table.signers.len() > 0 || heads {
-            let why = "a leader, signers, times of heads and settlements need the ledger's genesis: --economy GENESIS";
+        let asked = flags.economy_cosigner.len() + table.cosigners.len();
+        let asked = asked + flags.economy_names.len() + table.names.len();
+        let asked = asked + flags.economy_maintainer.len() + table.maintainers.len();
+        if others + table.signers.len() + asked > 0 || heads {
+            let why = "a leader, signers, cosigners, names, maintainers, times of heads and settlements need the ledger's genesis: --economy GENESIS";
             return Err(Fail::Usage(format!("economy: {why}")));
         }
         return Ok(None);
@@ -100,6 +112,20 @@ pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option
         let peer = leader.parse::<Peer>();
         let peer = peer.map_err(|e| Fail::Usage(format!("economy leader {leader}: {e}")))?;
         settings.leaders.push(peer);
+    }
+    let cosigners = peers("cosigner", &flags.economy_cosigner, &table.cosigners)?;
+    let names = peers("names", &flags.economy_names, &table.names)?;
+    if cosigners.len() > COSIGNERS_MAX {
+        let why = format!("economy cosigners: at most {COSIGNERS_MAX}");
+        return Err(Fail::Usage(why));
+    }
+    let mut maintainers = Vec::new();
+    for file in flags.economy_maintainer.iter().chain(&table.maintainers) {
+        maintainers.push(load_identity(file).map_err(Error::from)?);
+    }
+    if names.is_empty() != maintainers.is_empty() {
+        let why = "posts of heads need both: --economy-names PEER and --economy-maintainer FILE";
+        return Err(Fail::Usage(format!("economy: {why}")));
     }
     for file in flags.economy_signer.iter().chain(&table.signers) {
         settings
@@ -123,7 +149,22 @@ pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option
             return Err(Fail::Usage(why));
         }
     };
-    Ok(Some(Wanted { settings, when }))
+    Ok(Some(Wanted {
+        settings,
+        cosigners,
+        names,
+        maintainers,
+        when,
+    }))
+}
+
+/// Peers that flags and the table name.
+fn peers(what: &str, flags: &[String], table: &[String]) -> Result<Vec<Peer>, Fail> {
+    let read = |text: &String| {
+        let peer = text.parse::<Peer>();
+        peer.map_err(|e| Fail::Usage(format!("economy {what} {text}: {e}")))
+    };
+    flags.iter().chain(table).map(read).collect()
 }
 
 /// A ledger's service, and the escrow of the fog's tasks if the ledger pays them.
@@ -133,10 +174,29 @@ pub(super) struct Made {
 }
 
 impl Wanted {
-    /// The ledger's service on the node of this identity, which signs too if the ledger lists it.
-    pub(super) fn service(mut self, identity: &Identity) -> Result<Made, Fail> {
+    /// The ledger's service on the node of this identity, which signs too if the ledger lists it. `shared`: the fog's journal is
+    /// that of the coordinators who ask for signatures.
+    /// `network` is its file, which names the maintainers.
+    pub(super) fn service(
+        mut self,
+        identity: &Identity,
+        shared: bool,
+        network: Option<&Path>,
+    ) -> Result<Made, Fail> {
         self.settings.signers.push(identity.clone());
         let keys = self.settings.signers.clone();
+        if !self.names.is_empty() {
+            let Some(file) = network else {
+                let why = "--economy-names needs the network's maintainers: --network NETWORK.toml";
+                return Err(Fail::Usage(why.to_owned()));
+            };
+            let read = Network::read(file).map_err(Error::from)?;
+            self.settings.anchoring = Some(Anchoring {
+                nodes: self.names,
+                network: crate::name::genesis_of(&read, file)?,
+                maintainers: self.maintainers,
+            });
+        }
         let service = EconomyService::new(identity.clone(), self.settings);
         let service = service.map_err(|e| Fail::Usage(format!("economy: {}", chain(&e))))?;
         // Without coordinators, nobody could ever settle what is held.
@@ -145,6 +205,12 @@ impl Wanted {
             let mut settings = EscrowSettings::new(identity.clone());
             settings.keys = keys;
             settings.when = self.when;
+            settings.cosigners = self.cosigners;
+            settings.check = if shared {
+                Check::Journal
+            } else {
+                Check::Proposal
+            };
             LedgerEscrow::new(service.ledger(), settings)
         });
         Ok(Made { service, escrow })

@@ -39,6 +39,14 @@ pub(super) async fn economy(
     }
 }
 
+/// Folder in the state for what was signed for other coordinators.
+const SIGNED: &str = "cosigned";
+
+/// Opens the journal of the settlements that this coordinator signed for others: a folder of its own, wherever the fog's journal is.
+pub(super) fn signed(folder: &Path, name: &str) -> Result<Arc<dyn Journal>, Fail> {
+    crate::journal::open(&folder.join(SIGNED), name)
+}
+
 /// Settings of the database, if the settings name one. `part` is a journal beside the fog's.
 fn database(fog: &Fog, part: Option<&str>) -> Result<Option<PostgresSettings>, Fail> {
     let Some(url) = &fog.store else {

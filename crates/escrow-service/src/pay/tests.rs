@@ -123,6 +123,7 @@ async fn a_bid_that_is_paid_in_parts_is_paid_once_by_whichever_process() {
     let order = Order {
         claim: &claim,
         payout: &payout,
+        proof: None,
         since_ms: now_ms(),
     };
     // One process dies after the first part, and one with another key goes on.
@@ -152,6 +153,7 @@ async fn a_hold_that_is_gone_was_not_settled_because_it_is_gone() {
     let order = Order {
         claim: &claim,
         payout: &payout,
+        proof: None,
         since_ms: now_ms(),
     };
     let one = escrow(&ledger, ME);

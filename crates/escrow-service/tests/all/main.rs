@@ -7,4 +7,6 @@
 
 mod crash;
 mod holds;
+mod kills;
+mod several;
 mod world;

@@ -14,9 +14,10 @@ use betanet_fog_client::testkit;
 use betanet_fog_service::{
     Claim, Coordinator, Local, Namespace, Purpose, Role, Running, Settings, Stores,
 };
-use betanet_journal::MemoryStore;
+use betanet_journal::{Journal, MemoryStore};
 use betanet_keys::{Identity, Peer};
-use betanet_session::Clock;
+use betanet_runtime::{Gateway, GatewayConfig};
+use betanet_session::{Call, Clock, Service, ServiceFuture};
 use betanet_store::State;
 use betanet_tokenomics::account::{MICRO, NODE, USER, address};
 use betanet_tokenomics::request::Op;
@@ -28,6 +29,8 @@ use betanet_tokenomics::{
 pub(crate) const ME: u8 = 10;
 pub(crate) const OTHER: u8 = 11;
 pub(crate) const WORKER: u8 = 30;
+/// A node that works for nobody.
+pub(crate) const SPARE: u8 = 31;
 pub(crate) const BUDGET: u64 = 5 * MICRO;
 
 pub(crate) fn identity(n: u8) -> Identity {
@@ -43,12 +46,28 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 pub(crate) fn genesis() -> Vec<u8> {
-    let alloc = [
-        (key(ME), USER, 20 * MICRO),
-        (key(OTHER), USER, MICRO),
-        (key(WORKER), NODE, MICRO),
-    ];
-    let mut accounts: Vec<Vec<u8>> = [ME, OTHER].map(|n| address(&key(n)).0.to_vec()).into();
+    genesis_of(&[ME, OTHER])
+}
+
+/// A ledger with these coordinators, of whom the first two sign its heads.
+pub(crate) fn genesis_of(coordinators: &[u8]) -> Vec<u8> {
+    genesis_made(coordinators, 20 * MICRO)
+}
+
+/// A ledger whose owner of tasks has so much.
+pub(crate) fn genesis_with(purse: u64) -> Vec<u8> {
+    genesis_made(&[ME, OTHER], purse)
+}
+
+fn genesis_made(coordinators: &[u8], purse: u64) -> Vec<u8> {
+    let users = coordinators.iter().chain([&OTHER]);
+    let users: std::collections::BTreeSet<u8> = users.copied().collect();
+    let fog = |n: u8| if n == ME { purse } else { MICRO };
+    let mut alloc: Vec<_> = users.iter().map(|n| (key(*n), USER, fog(*n))).collect();
+    alloc.push((key(WORKER), NODE, MICRO));
+    alloc.push((key(SPARE), NODE, MICRO));
+    let accounts = coordinators.iter().map(|n| address(&key(*n)).0.to_vec());
+    let mut accounts: Vec<Vec<u8>> = accounts.collect();
     accounts.sort_unstable();
     let mut signers: Vec<Vec<u8>> = [ME, OTHER].map(|n| key(n).to_vec()).into();
     signers.sort_unstable();
@@ -56,12 +75,12 @@ pub(crate) fn genesis() -> Vec<u8> {
         name: "a fog",
         t0: now_ms(),
         epoch_ms: 86_400_000,
-        cap: 1_000 * MICRO,
+        cap: 100_000_000 * MICRO,
         halving: 365,
         alloc: &alloc,
         roles: &[
             (TokenRole::Coordinators, accounts.clone()),
-            (TokenRole::Guardians, accounts),
+            (TokenRole::Guardians, accounts[..2].to_vec()),
             (TokenRole::Signers, signers),
         ],
         ..GenesisDraft::default()
@@ -76,6 +95,11 @@ pub(crate) struct How {
     pub(crate) asks: bool,
     pub(crate) head_every: Duration,
     pub(crate) open_max: usize,
+    /// Keys with which it signs settlements.
+    pub(crate) keys: Vec<u8>,
+    pub(crate) cosigners: Vec<Peer>,
+    /// Whether its ledger is served to others.
+    pub(crate) serves: bool,
 }
 
 impl Default for How {
@@ -85,6 +109,9 @@ impl Default for How {
             asks: true,
             head_every: Duration::from_millis(20),
             open_max: OPEN_MAX,
+            keys: vec![ME, OTHER],
+            cosigners: Vec::new(),
+            serves: false,
         }
     }
 }
@@ -107,6 +134,14 @@ impl Disk {
         }
     }
 
+    /// A folder that outlives this value.
+    pub(crate) fn within(home: &std::path::Path) -> Self {
+        Self {
+            home: tempfile::Builder::new().tempdir_in(home).unwrap(),
+            ..Self::new()
+        }
+    }
+
     /// A process, which settles if it is asked to.
     pub(crate) async fn start(&self, pays: bool) -> Process {
         self.start_with(How {
@@ -117,11 +152,26 @@ impl Disk {
     }
 
     pub(crate) async fn start_with(&self, how: How) -> Process {
+        let (fog, books) = (self.fog.open("one"), self.books.open("one"));
+        self.start_on(how, Arc::new(fog), Arc::new(books)).await
+    }
+
+    /// A process over these journals.
+    pub(crate) async fn start_on(
+        &self,
+        how: How,
+        journal: Arc<dyn Journal>,
+        books: Arc<dyn Journal>,
+    ) -> Process {
         let mut settings = LedgerSettings::new(self.genesis.clone());
         settings.signers = vec![identity(ME), identity(OTHER)];
         settings.head_every = how.head_every;
         let service = EconomyService::new(identity(ME), settings).unwrap();
-        let books = service.start(Arc::new(self.books.open("one"))).await;
+        let gateway = match how.serves {
+            true => Some(self.gateway(ME, "", Some(service.service()), NONE).await),
+            false => None,
+        };
+        let books = service.start(books).await;
         let books = books.unwrap();
         books.leads().await;
         // Before a head is final, nothing can be told.
@@ -131,34 +181,18 @@ impl Disk {
             ledger.changed(Duration::from_millis(50)).await;
         }
         let escrow = EscrowSettings {
-            own: identity(ME),
-            keys: vec![identity(ME), identity(OTHER)],
+            keys: how.keys.iter().map(|n| identity(*n)).collect(),
+            cosigners: how.cosigners,
             when: When::AtOnce,
             open_max: how.open_max,
+            ..EscrowSettings::new(identity(ME))
         };
         let escrow = LedgerEscrow::new(service.ledger(), escrow);
-        let home = self.home.path().join("state");
-        let state = State::open_within(&home, Duration::from_secs(20)).unwrap();
-        let stores = Stores::open(&Arc::new(state), 1 << 20).await.unwrap();
-        let lab = Namespace {
-            users: vec![*identity(ME).public()],
-            ..Namespace::default()
-        };
-        let settings = Settings {
-            operators: vec![*identity(ME).public()],
-            namespaces: [("lab".parse().unwrap(), lab)].into(),
-            ..Settings::default()
-        };
-        let fog = Coordinator::new(identity(ME), settings, stores);
+        let fog = self.fog_of(ME).await;
         if how.asks {
             fog.pay_from(escrow.clone());
         }
-        let peer = Peer {
-            key: *identity(ME).public(),
-            addrs: vec!["127.0.0.1:1".into()],
-            pin: None,
-        };
-        let journal = Arc::new(self.fog.open("one"));
+        let peer = nowhere(ME);
         let running = fog.start(&peer, journal.clone()).await.unwrap();
         let leads = |role: &Role| matches!(role, Role::Leads(_));
         running.handle().wait_for(leads).await;
@@ -173,7 +207,47 @@ impl Disk {
             running,
             books,
             paying,
+            gateway,
         }
+    }
+
+    /// A fog that is not started, of one namespace.
+    pub(crate) async fn fog_of(&self, n: u8) -> Coordinator {
+        let home = self.home.path().join(format!("state{n}"));
+        let state = State::open_within(&home, Duration::from_secs(20)).unwrap();
+        let stores = Stores::open(&Arc::new(state), 1 << 20).await.unwrap();
+        let lab = Namespace {
+            users: vec![*identity(ME).public()],
+            ..Namespace::default()
+        };
+        let settings = Settings {
+            operators: vec![*identity(ME).public()],
+            namespaces: [("lab".parse().unwrap(), lab)].into(),
+            ..Settings::default()
+        };
+        Coordinator::new(identity(n), settings, stores)
+    }
+
+    /// A node with these services, at an address that it had before or a new one.
+    pub(crate) async fn gateway<S: Service, T: Service>(
+        &self,
+        n: u8,
+        at: &str,
+        books: Option<S>,
+        escrow: Option<T>,
+    ) -> Gateway {
+        let mut config = GatewayConfig::in_state(self.home.path().join(format!("net{n}")));
+        let at = if at.is_empty() { "127.0.0.1:0" } else { at };
+        config.listener.listen = vec![at.into()];
+        config.limits.per_address = Some(256);
+        let mut builder = Gateway::builder(identity(n), &config);
+        if let Some(books) = books {
+            builder = builder.service(betanet_economy_service::PREFIX, books);
+        }
+        if let Some(escrow) = escrow {
+            builder = builder.service(betanet_escrow_service::PREFIX, escrow);
+        }
+        builder.start().await.unwrap()
     }
 
     /// Ends a process as a crash does, and lets its leases pass.
@@ -191,6 +265,28 @@ pub(crate) struct Process {
     pub(crate) running: Running,
     pub(crate) books: betanet_economy_service::Running,
     pub(crate) paying: Option<Paying>,
+    pub(crate) gateway: Option<Gateway>,
+}
+
+/// No service.
+pub(crate) const NONE: Option<NoService> = None;
+
+/// A service that is never made.
+pub(crate) enum NoService {}
+
+impl Service for NoService {
+    fn call(&self, _: Call) -> ServiceFuture {
+        match *self {}
+    }
+}
+
+/// A peer of this key without an address.
+pub(crate) fn nowhere(n: u8) -> Peer {
+    Peer {
+        key: *identity(n).public(),
+        addrs: vec!["127.0.0.1:1".into()],
+        pin: None,
+    }
 }
 
 pub(crate) fn task(nonce: u64, budget: u64) -> Task {
@@ -313,50 +409,76 @@ impl Process {
         self.ask(Request::Beat(me, Box::new(beat))).await;
     }
 
+    /// Assignments that the worker did not answer.
+    pub(crate) async fn assigned(&self) -> Vec<Box<Assignment>> {
+        let node = worker().node;
+        let Reply::Work(items) = self.ask(Request::Work { node, after: 0 }).await else {
+            panic!("other than work");
+        };
+        let work = items.into_iter().filter_map(|item| match item {
+            Item::Run { work, .. } => Some(work),
+            _ => None,
+        });
+        work.collect()
+    }
+
     /// The worker takes the one copy that it was given, and returns a receipt.
-    pub(crate) async fn work(&self, id: TaskId) {
+    pub(crate) async fn work(&self, id: TaskId) -> Signed<Receipt> {
         let assignment = async {
             loop {
-                let node = worker().node;
-                let Reply::Work(items) = self.ask(Request::Work { node, after: 0 }).await else {
-                    panic!("other than work");
-                };
-                let found = items.into_iter().find_map(|item| match item {
-                    Item::Run { work, .. } if work.task == id => Some(work),
-                    _ => None,
-                });
-                match found {
+                let mut all = self.assigned().await.into_iter();
+                match all.find(|work| work.task == id) {
                     Some(work) => return work,
                     None => tokio::task::yield_now().await,
                 }
             }
         };
-        let work: Box<Assignment> = tokio::time::timeout(Duration::from_secs(20), assignment)
-            .await
-            .unwrap();
-        self.ask(Request::Start(id, work.fence)).await;
-        let receipt = Receipt {
-            inputs: work.inputs_digest(),
-            key: key(WORKER),
-            end: now_ms(),
-            out: Some([8; 32]),
-            copy: work.copy,
-            fuel: 1_000_000,
-            task: id,
-            epoch: work.epoch,
-            fence: work.fence,
-            start: now_ms(),
-            engine: "test".parse().unwrap(),
-            module: betanet_keys::hash(&[testkit::MODULE]),
-            status: Outcome::Ok,
+        let work = tokio::time::timeout(Duration::from_secs(20), assignment).await;
+        self.answer(work.unwrap()).await
+    }
+
+    /// The worker answers an assignment with a receipt.
+    pub(crate) async fn answer(&self, work: Box<Assignment>) -> Signed<Receipt> {
+        self.ask(Request::Start(work.task, work.fence)).await;
+        let receipt = receipt(&work);
+        let done = Request::Done(work.task, Box::new(receipt.clone()));
+        self.ask(done).await;
+        receipt
+    }
+
+    /// The worker answers all that it finds, as far as that was not answered before.
+    pub(crate) async fn answer_all(&self) {
+        for work in self.assigned().await {
+            let receipt = Box::new(receipt(&work));
+            for request in [
+                Request::Start(work.task, work.fence),
+                Request::Done(work.task, receipt),
+            ] {
+                let _ = self.running.handle().ask(worker(), request).await;
+            }
+        }
+    }
+
+    /// The worker joins unless it did before, and beats.
+    pub(crate) async fn return_to_work(&self) {
+        let node = Signed::sign(testkit::node(&identity(WORKER), 1), &identity(WORKER)).unwrap();
+        let order = testkit::token_request(now_ms(), now_ms());
+        let token = self.local.issue_token(order).await.unwrap();
+        let token: betanet_fog::Text = token.parse().unwrap();
+        let join = Request::Join {
+            node: Box::new(Received::read(&node.to_bytes()).unwrap()),
+            token: TokenText::from(token),
         };
-        let receipt = Signed::sign(receipt, &identity(WORKER)).unwrap();
-        self.ask(Request::Done(id, Box::new(receipt))).await;
+        let _ = self.running.handle().ask(worker(), join).await;
+        self.beat(now_ms()).await;
     }
 
     pub(crate) async fn stop(self) {
         self.running.stop().await;
         self.books.stop().await;
+        if let Some(gateway) = self.gateway {
+            gateway.shutdown().await;
+        }
     }
 }
 
@@ -369,4 +491,24 @@ pub(crate) fn own(purpose: Purpose, of: u8, amount: u64) -> Claim {
         amount,
         until_ms: now_ms() + 3_600_000,
     }
+}
+
+/// The worker's receipt of a copy that went well.
+fn receipt(work: &Assignment) -> Signed<Receipt> {
+    let receipt = Receipt {
+        inputs: work.inputs_digest(),
+        key: key(WORKER),
+        end: now_ms(),
+        out: Some([8; 32]),
+        copy: work.copy,
+        fuel: 1_000_000,
+        task: work.task,
+        epoch: work.epoch,
+        fence: work.fence,
+        start: now_ms(),
+        engine: "test".parse().unwrap(),
+        module: betanet_keys::hash(&[testkit::MODULE]),
+        status: Outcome::Ok,
+    };
+    Signed::sign(receipt, &identity(WORKER)).unwrap()
 }
