@@ -148,6 +148,7 @@ pub const ROUTES: &[Route] = &[
     get("nodePage", "/nodes/{id}", P::Look),
     list("tasksPage", "/tasks", P::ReadWork),
     get("taskPage", "/tasks/{id}", P::ReadWork),
+    get("taskOutput", "/tasks/{id}/output/{digest}", P::ReadWork),
     list("jobsPage", "/jobs", P::ReadWork),
     list("jobPlanPage", "/jobs/plan", P::Submit),
     list("jobPage", "/jobs/{ns}/{id}", P::ReadWork),
@@ -161,6 +162,7 @@ pub const ROUTES: &[Route] = &[
     get("auditPage", "/audit", P::ReadAudit),
     get("settingsPage", "/settings", P::Own),
     list("events", "/events", P::Look),
+    list("eventsSeen", "/events/seen", P::Look),
     write("logOut", Post, "/logout", P::Own),
     // Forms of the pages.
     write("submitTaskForm", Post, "/tasks", P::Submit),
@@ -218,6 +220,12 @@ pub const ROUTES: &[Route] = &[
     write("planTask", Post, "/api/v1/tasks/plan", P::Submit),
     get("getTask", "/api/v1/tasks/{id}", P::ReadWork),
     get("getTaskLog", "/api/v1/tasks/{id}/log", P::ReadWork),
+    get("listTaskOutput", "/api/v1/tasks/{id}/output", P::ReadWork),
+    get(
+        "getTaskOutput",
+        "/api/v1/tasks/{id}/output/{digest}",
+        P::ReadWork,
+    ),
     write("cancelTask", Post, "/api/v1/tasks/{id}/cancel", P::Submit),
     list("listJobs", "/api/v1/jobs", P::ReadWork),
     write("planJob", Post, "/api/v1/jobs/plan", P::Submit),

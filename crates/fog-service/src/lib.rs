@@ -67,7 +67,7 @@ pub use error::Error;
 pub use escrow::{Claim, Covered, Escrow, Purpose, Released, Untold};
 pub use handle::{Handle, Role, Saved};
 pub use levels::MixWays;
-pub use local::Local;
+pub use local::{BlobParts, Local};
 pub use service::{Coordinator, Running, Stores};
 pub use settings::{Namespace, Settings};
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use betanet_blobs::{Digest as BlobDigest, Error as BlobError};
 use betanet_coordinator::{Caller, LastJob, Reply, Request};
 use betanet_fog::bodies::{Plan, Status, TokenRequest};
-use betanet_fog::{Digest, Job, Refusal, RefusalCode, Signed, Task, TaskId, Word};
+use betanet_fog::{Digest, Job, Output, Refusal, RefusalCode, Signed, Task, TaskId, Word};
 use betanet_keys::PublicKey;
 use bytes::Bytes;
+use futures_util::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use tokio::sync::watch;
 
 use crate::api::{Api, in_time, odd};
@@ -17,6 +18,9 @@ use crate::{Coordinator, Handle, settings};
 /// matter. Clones share the coordinator.
 #[derive(Clone)]
 pub struct Local(Arc<Api>);
+
+/// Parts of a blob's content, in their order.
+pub type BlobParts = BoxStream<'static, std::io::Result<Bytes>>;
 
 impl std::fmt::Debug for Local {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -94,6 +98,37 @@ impl Local {
     #[must_use]
     pub fn stored(&self, digest: Digest) -> Option<u64> {
         self.0.blobs.has(BlobDigest(digest))
+    }
+
+    /// Exit code and files of an output.
+    ///
+    /// # Errors
+    ///
+    /// `unknown` for an output that is not stored.
+    pub async fn output(&self, digest: Digest) -> Result<Output, Refusal> {
+        if self.0.blobs.is_shared() {
+            self.ask(Request::Price).await?;
+        }
+        let output = crate::service::output(&self.0.blobs, digest).await;
+        Ok(*output.ok_or(RefusalCode::Unknown.of("digest"))?)
+    }
+
+    /// Reads a stored blob: its size, and its content in parts of at most 256 KiB, each verified before it is given out.
+    ///
+    /// # Errors
+    ///
+    /// The store's refusal; `unknown` for a blob that is not stored.
+    pub async fn blob(&self, digest: Digest) -> Result<(u64, BlobParts), Refusal> {
+        if self.0.blobs.is_shared() {
+            // In a bucket, blobs are the leader's alone.
+            self.ask(Request::Price).await?;
+        }
+        let digest = BlobDigest(digest);
+        let size = self.0.blobs.has(digest);
+        let size = size.ok_or(RefusalCode::Unknown.of("digest"))?;
+        let content = self.0.blobs.get(digest, 0..size).await;
+        let content = content.map_err(crate::api::blob_refusal)?;
+        Ok((size, content.map_err(std::io::Error::other).boxed()))
     }
 
     /// Stores a blob, and keeps it for a day.

@@ -224,7 +224,7 @@ impl Coordinator {
 }
 
 /// The list of files of an output that is stored.
-async fn output(blobs: &Blobs, digest: Digest) -> Option<Box<Output>> {
+pub(crate) async fn output(blobs: &Blobs, digest: Digest) -> Option<Box<Output>> {
     let digest = BlobDigest(digest);
     let size = blobs.has(digest).filter(|n| *n <= BODY_MAX as u64)?;
     let content = blobs.get(digest, 0..size).await.ok()?;

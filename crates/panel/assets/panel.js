@@ -105,6 +105,10 @@ const connect = () => {
       retry = setTimeout(connect, 3000);
     }
   });
+  // The server drops a stream whose page does not say, every 30 s, that it reads.
+  let stream = "";
+  source.addEventListener("stream", (event) => { stream = JSON.parse(event.data).stream; });
+  source.addEventListener("beat", () => { fetch("/events/seen?stream=" + stream, { cache: "no-store" }).catch(() => {}); });
   source.addEventListener("reset", refresh);
   for (const topic of topics) source.addEventListener(topic, refresh);
 };

@@ -17,6 +17,9 @@
 )]
 
 #[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
+#[path = "../tests/all/fleet.rs"]
+mod fleet;
+#[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
 #[path = "../tests/all/world.rs"]
 mod world;
 
@@ -25,14 +28,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use betanet_auth::audit::{Entry, Trail, Verdict};
-use betanet_coordinator::{Change, Quota, Record, Request};
-use betanet_fog::bodies::Beat;
-use betanet_fog::{List, Signed};
+use betanet_coordinator::{Quota, Request};
+use betanet_fog::Signed;
 use betanet_journal::{Journal as _, Kind, Lead, MemoryStore};
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
 use betanet_keys::Identity;
-use betanet_sim::fog::{caller, identity, node_of, task_of};
+use betanet_sim::fog::{caller, identity, task_of};
 use betanet_store::State;
+use fleet::{beats, journal, now_ms};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
@@ -72,54 +75,6 @@ fn percent(sorted: &[f64], part: usize) -> f64 {
 fn sorted(mut all: Vec<f64>) -> Vec<f64> {
     all.sort_by(f64::total_cmp);
     all
-}
-
-/// A journal in which so many nodes have joined.
-async fn journal(nodes: &[Identity]) -> MemoryStore {
-    let store = MemoryStore::new();
-    let journal = store.open("one");
-    let Lead::Leads(term) = journal.lead().await.unwrap() else {
-        panic!("somebody leads");
-    };
-    let ts = now_ms();
-    for (n, id) in nodes.iter().enumerate() {
-        let node = node_of(id, &format!("z{}", n % 64), &format!("org{}", n / 10));
-        let node = Signed::sign(node, id).unwrap().to_bytes();
-        let id = id.public().node_id();
-        let joined = Change::Joined {
-            token: id.0[..16].try_into().unwrap(),
-            node: node.into(),
-            exp: 0,
-            vouched: true,
-        };
-        let both = [joined, Change::Online { node: id }].map(|change| {
-            let entry = Record { ts, change }.to_entry();
-            betanet_journal::Record::new(Kind::new(entry.kind).unwrap(), entry.body)
-        });
-        journal.append(term.epoch, both.into()).await.unwrap();
-    }
-    journal.resign(term.epoch).await.unwrap();
-    store
-}
-
-fn now_ms() -> u64 {
-    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
-    since.as_millis() as u64
-}
-
-async fn beats(world: &World, nodes: &[Identity], seq: u64) {
-    for node in nodes {
-        let beat = Beat {
-            rtt: List::new(),
-            seq,
-            gone: List::new(),
-            have: List::new(),
-            work: true,
-        };
-        let request = Request::Beat(node.public().node_id(), Box::new(beat));
-        let answer = world.handle().ask(caller(node, false), request).await;
-        answer.unwrap();
-    }
 }
 
 async fn submit(world: &World, from: usize, n: usize) {

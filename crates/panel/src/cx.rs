@@ -19,6 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::core::{Core, Tx};
 use crate::fault::Fault;
 use crate::form::Fields;
+use crate::lease::Lease;
 use crate::place::Place;
 use crate::shared::Shared;
 
@@ -67,6 +68,8 @@ pub(crate) struct Cx {
     pub(crate) now_ms: u64,
     /// The place of a module that is uploaded, until the request is answered.
     pub(crate) upload: Option<OwnedSemaphorePermit>,
+    /// Lease of the connection.
+    pub(crate) lease: Option<Lease>,
     /// Target for the audit record of an attempt, as soon as it is known.
     pub(crate) target: Arc<OnceLock<String>>,
 }

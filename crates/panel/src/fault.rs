@@ -1,5 +1,7 @@
 //! Reasons why a request is not answered as it was meant, and their form in the API: problems of RFC 9457.
 
+use std::fmt;
+
 use betanet_auth::audit::Verdict;
 use betanet_auth::{Error as AuthError, Kind};
 use betanet_fog::{Refusal, RefusalCode};
@@ -21,7 +23,7 @@ pub(crate) enum Fault {
     /// The caller's own password is not that.
     Password,
     /// A field that the request does not have.
-    UnknownField,
+    UnknownField(Named),
     /// There is no such page or entry.
     Missing,
     /// The path has other methods.
@@ -36,6 +38,48 @@ pub(crate) enum Fault {
     Busy,
     /// A source cannot be read.
     Source,
+}
+
+/// Most bytes of a field's name that are told.
+const NAMED_MAX: usize = 64;
+
+/// A name that a client gave: its beginning, if it is long.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) struct Named {
+    bytes: [u8; NAMED_MAX],
+    len: usize,
+}
+
+impl Named {
+    pub(crate) fn new(name: &str) -> Self {
+        let name = name.get(..name.floor_char_boundary(NAMED_MAX));
+        let name = name.unwrap_or_default().as_bytes();
+        let mut bytes = [0; NAMED_MAX];
+        for (to, from) in bytes.iter_mut().zip(name) {
+            *to = *from;
+        }
+        Self {
+            bytes,
+            len: name.len(),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        let own = self.bytes.get(..self.len).unwrap_or_default();
+        std::str::from_utf8(own).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Named").field(&self.as_str()).finish()
+    }
 }
 
 impl From<AuthError> for Fault {
@@ -67,7 +111,7 @@ impl Fault {
                 code => code.status(),
             },
             Self::Unavailable | Self::Busy => 503,
-            Self::Field(_) | Self::Password | Self::UnknownField => 400,
+            Self::Field(_) | Self::Password | Self::UnknownField(_) => 400,
             Self::Missing => 404,
             Self::Source => 502,
             Self::Method => 405,
@@ -101,7 +145,7 @@ impl Fault {
             Self::Unavailable => Unavailable.to_string(),
             Self::Field(name) => format!("{name} is missing or out of its bounds"),
             Self::Password => "the present password is another one".to_owned(),
-            Self::UnknownField => "the request has a field that is not known here".to_owned(),
+            Self::UnknownField(name) => format!("the field {name} is not known here"),
             Self::Missing => "there is no such page or entry".to_owned(),
             Self::Method => "this path takes other methods".to_owned(),
             Self::TooLarge => "the body is longer than its bound".to_owned(),
@@ -126,7 +170,7 @@ impl Fault {
             Self::Fog(refusal) => refusal.code.as_str(),
             Self::Unavailable => "unavailable",
             Self::Field(_) | Self::Password => "bad_value",
-            Self::UnknownField => "unknown_field",
+            Self::UnknownField(_) => "unknown_field",
             Self::Missing => "unknown",
             Self::Method => "method",
             Self::TooLarge => "too_large",
@@ -156,9 +200,10 @@ impl Fault {
             "code": self.code(),
             "instance": format!("urn:uuid:{request}"),
         });
-        let field = match self {
+        let field = match &self {
             Self::Field(name) => name,
             Self::Fog(refusal) => refusal.key,
+            Self::UnknownField(name) => name.as_str(),
             _ => "",
         };
         if !field.is_empty() {
@@ -200,5 +245,29 @@ const fn refused(code: RefusalCode) -> &'static str {
         }
         RefusalCode::DiskFloor => "the coordinator's disk is nearly full",
         _ => "the coordinator refuses it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_not_known_is_named() {
+        let problem = |name: &str| Fault::UnknownField(Named::new(name)).problem("x");
+        let told = problem("colour");
+        assert_eq!(
+            (&told["field"], &told["code"]),
+            (&json!("colour"), &json!("unknown_field"))
+        );
+        assert_eq!(told["detail"], "the field colour is not known here");
+        // A letter is not cut in two.
+        let long = format!("x{}", "\u{430}".repeat(1_000));
+        let told = problem(&long);
+        let name = told["field"].as_str().unwrap();
+        assert!(
+            long.starts_with(name) && name.len() == NAMED_MAX - 1,
+            "{name}"
+        );
     }
 }

@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Number, Value};
 use zeroize::Zeroize as _;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Named};
 
 /// Longest query of a request.
 pub(crate) const QUERY_MAX: usize = 4096;
@@ -160,10 +160,10 @@ impl Fields {
 
     /// Refuses fields that nobody reads.
     pub(crate) fn only(&self, known: &[&str]) -> Result<(), Fault> {
-        let unknown = self.all.iter().any(|(n, _)| !known.contains(&n.as_str()));
-        match unknown {
-            true => Err(Fault::UnknownField),
-            false => Ok(()),
+        let mut names = self.all.iter().map(|(n, _)| n.as_str());
+        match names.find(|n| !known.contains(n)) {
+            Some(name) => Err(Fault::UnknownField(Named::new(name))),
+            None => Ok(()),
         }
     }
 
@@ -283,7 +283,10 @@ mod tests {
             assert!(read(bad).is_err(), "{bad}");
         }
         let unknown = read(r#"{"colour": {}}"#).unwrap();
-        assert_eq!(unknown.only(&["ns"]), Err(Fault::UnknownField));
+        assert_eq!(
+            unknown.only(&["ns"]),
+            Err(Fault::UnknownField(Named::new("colour")))
+        );
     }
 
     #[test]

@@ -7,8 +7,8 @@ use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::files;
 use crate::pages::{
-    audit, control, governance, job, job_plan, jobs, login, name, names, network, nodes, settings,
-    submit, task, tasks, tokens, vouchers,
+    audit, control, governance, job, job_plan, jobs, login, name, names, network, nodes, output,
+    settings, submit, task, tasks, tokens, vouchers,
 };
 use crate::reply::Done;
 
@@ -49,6 +49,7 @@ handlers! {
     "nodePage" => nodes::one,
     "tasksPage" => tasks::show,
     "taskPage" => task::show,
+    "taskOutput" => output::download,
     "jobsPage" => jobs::show,
     "jobPlanPage" => job_plan::show,
     "jobPage" => job::show,
@@ -62,6 +63,7 @@ handlers! {
     "auditPage" => audit::show,
     "settingsPage" => settings::show,
     "events" => log::events,
+    "eventsSeen" => log::seen,
     "logOut" => login::log_out,
     "submitTaskForm" => submit::submit,
     "cancelTaskForm" => task::cancel,
@@ -97,6 +99,8 @@ handlers! {
     "planTask" => fog::plan,
     "getTask" => fog::task,
     "getTaskLog" => fog::task_log,
+    "listTaskOutput" => output::listed,
+    "getTaskOutput" => output::download,
     "cancelTask" => fog::cancel,
     "listJobs" => jobs::listed,
     "planJob" => job_plan::api,

@@ -112,9 +112,13 @@ pub(crate) async fn present(cx: &Cx, ns: &Word, name: &Word) -> Result<Option<Si
     }
 }
 
-/// The versions of a job that are kept, oldest first.
-pub(crate) async fn versions(cx: &Cx, ns: &str, name: &str) -> Vec<Version> {
-    cx.shared.kept.of(ns, name).await
+/// The versions of a job that are kept and were stated, oldest first. A file is kept before its version is stated, so the last one may
+/// never have run.
+pub(crate) async fn versions(cx: &Cx, ns: &Word, name: &Word) -> Result<Vec<Version>, Fault> {
+    let last = cx.shared.local.last_job(ns.clone(), name.clone()).await?;
+    let mut kept = cx.shared.kept.of(ns, name).await;
+    kept.retain(|v| last.is_some_and(|job| v.ver <= job.ver));
+    Ok(kept)
 }
 
 /// Where the tasks of a job would go, and what would change.
@@ -136,7 +140,7 @@ pub(crate) async fn plan(cx: &Cx, given: &Given) -> Result<Planned, Wrong> {
     let file = given.read(cx, Reading::Plan)?;
     let replaces = running(last(cx, &file.ns, &file.name).await?);
     let present = present(cx, &file.ns, &file.name).await?;
-    let kept = versions(cx, &file.ns, &file.name).await;
+    let kept = versions(cx, &file.ns, &file.name).await?;
     let old = kept.into_iter().find(|v| v.ver == replaces);
     let mut tasks = Vec::new();
     for (name, task) in file.tasks {
@@ -176,6 +180,18 @@ pub(crate) async fn run(cx: &Cx, given: &Given, replaces: Option<u64>) -> Result
     let local = &cx.shared.local;
     let tasks: Vec<_> = tasks.into_iter().map(|(_, task)| task).collect();
     let sent = local.submit_all(tasks).await?;
+    let version = Version {
+        at: cx.shared.now_ms(),
+        by: cx.who()?.name.clone(),
+        ns: ns.to_string(),
+        ver,
+        json: given.json,
+        name: name.to_string(),
+        text: given.text.clone(),
+    };
+    // The file is kept before its version is stated: after a crash between the two, no version that runs lacks its file. If it cannot
+    // be kept, the job runs even so, and the log says what is wrong.
+    let _ = cx.shared.kept.add(version).await;
     let stated = async {
         let all = sent.clone().try_into();
         let job = Job {
@@ -194,17 +210,6 @@ pub(crate) async fn run(cx: &Cx, given: &Given, replaces: Option<u64>) -> Result
         }
         return Err(refusal.into());
     }
-    let version = Version {
-        at: cx.shared.now_ms(),
-        by: cx.who()?.name.clone(),
-        ns: ns.to_string(),
-        ver,
-        json: given.json,
-        name: name.to_string(),
-        text: given.text.clone(),
-    };
-    // The job runs, whether its file is kept or not; the log says what is wrong.
-    let _ = cx.shared.kept.add(version).await;
     Ok(Ran {
         ns,
         name,
@@ -238,7 +243,7 @@ pub(crate) async fn stop(cx: &Cx) -> Result<(Word, Word), Fault> {
 /// The kept version before the present one, or the last one of a job that was stopped.
 pub(crate) async fn before(cx: &Cx, ns: &Word, name: &Word) -> Result<Given, Fault> {
     let now = present(cx, ns, name).await?.map_or(u64::MAX, |j| j.ver);
-    let kept = versions(cx, ns, name).await;
+    let kept = versions(cx, ns, name).await?;
     let mut earlier = kept.into_iter().rev().filter(|v| v.ver < now);
     let old = earlier
         .next()

@@ -109,6 +109,8 @@ impl Kept {
             self.0.insert(key.clone(), row);
         }
         let row = self.0.entry(key).or_default();
+        // A version that was kept and never stated makes room for the one that has its number now.
+        row.versions.retain(|v| v.ver != version.ver);
         if row.versions.len() >= VERSIONS_MAX {
             row.versions.pop_front();
         }

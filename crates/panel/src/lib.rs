@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `serve`, `body` | admission of a request, its body, its handler, its audit record |
 //! | `desk`, `core` | the state: one task owns it, and answers leave after their commit |
-//! | `view`, `checks`, `live` | lists at a position, checks of services, numbered events |
+//! | `view`, `checks`, `live`, `lease` | lists at a position, checks of services, numbered events, streams whose client reads |
 //! | `jobs`, `kept`, `diff` | job files, their kept versions, and what a plan would change |
 //! | `passkeys` | challenges and answers of passkeys |
 //! | `source` | other programs of the operator, whose admin addresses are read: names, mints, relays |
@@ -42,6 +42,7 @@ mod handlers;
 mod hashes;
 mod jobs;
 mod kept;
+mod lease;
 mod list;
 mod live;
 mod openapi;
@@ -248,6 +249,7 @@ impl Panel {
             origin: origin.clone(),
             uploads: Arc::new(Semaphore::new(shared::UPLOADS_MAX)),
             exports: Arc::new(Semaphore::new(shared::EXPORTS_MAX)),
+            downloads: Arc::new(Semaphore::new(shared::DOWNLOADS_MAX)),
             hashes: hashes::Hashes::new(),
             actions: actions.clone(),
             anonymous: AtomicU64::new(0),

@@ -10,7 +10,10 @@ use betanet_fog_service::Local;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::lease::Lease;
 
 /// Events that are kept for clients that come back.
 pub(crate) const RING: usize = 1024;
@@ -18,6 +21,8 @@ pub(crate) const RING: usize = 1024;
 pub(crate) const STREAMS_MAX: usize = 512;
 /// Most open streams of one account.
 pub(crate) const STREAMS_AN_ACCOUNT: usize = 16;
+/// Time after which a stream and its connection are dropped if its client has not confirmed that it reads.
+pub(crate) const UNSEEN: Duration = Duration::from_secs(30);
 /// Shortest time between two looks at the journal.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Topics that a client may ask for.
@@ -47,13 +52,23 @@ struct Ring {
     last: u64,
 }
 
+/// ID of a stream, which its client alone is told.
+pub(crate) type StreamId = [u8; 16];
+
+/// A stream that is open.
+#[derive(Debug)]
+struct Open {
+    id: StreamId,
+    lease: Lease,
+}
+
 /// The events.
 pub(crate) struct Live {
     /// Tells IDs of this process from those of an earlier one.
     pub(crate) boot: u64,
     ring: Mutex<Ring>,
     told: watch::Sender<u64>,
-    places: Mutex<BTreeMap<AccountId, usize>>,
+    places: Mutex<BTreeMap<AccountId, Vec<Open>>>,
 }
 
 /// Events for a reader, or that it has missed some.
@@ -118,19 +133,37 @@ impl Live {
         (boot.parse() == Ok(self.boot)).then_some(id)
     }
 
-    /// A place for a stream of an account, until it is dropped.
-    pub(crate) fn place(self: &Arc<Self>, account: AccountId) -> Option<Place> {
+    /// A place for a stream of an account, until it is dropped. The lease is its connection's.
+    pub(crate) fn place(
+        self: &Arc<Self>,
+        account: AccountId,
+        id: StreamId,
+        lease: Lease,
+    ) -> Option<Place> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = places.values().sum();
-        let own = places.get(&account).copied().unwrap_or(0);
+        let all: usize = places.values().map(Vec::len).sum();
+        let own = places.get(&account).map_or(0, Vec::len);
         if all >= STREAMS_MAX || own >= STREAMS_AN_ACCOUNT {
             return None;
         }
-        places.insert(account, own + 1);
+        lease.renew(Instant::now() + UNSEEN);
+        places.entry(account).or_default().push(Open { id, lease });
         Some(Place {
             of: Arc::clone(self),
             account,
+            id,
         })
+    }
+
+    /// Keeps a stream on, whose client says that it reads. Returns whether the account has such a stream.
+    pub(crate) fn seen(&self, account: AccountId, id: &StreamId) -> bool {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = places.get(&account).into_iter().flatten();
+        let open = own.find(|open| open.id == *id);
+        if let Some(open) = open {
+            open.lease.renew(Instant::now() + UNSEEN);
+        }
+        open.is_some()
     }
 }
 
@@ -138,6 +171,14 @@ impl Live {
 pub(crate) struct Place {
     of: Arc<Live>,
     account: AccountId,
+    id: StreamId,
+}
+
+impl Place {
+    /// ID of the stream.
+    pub(crate) const fn id(&self) -> &StreamId {
+        &self.id
+    }
 }
 
 impl Drop for Place {
@@ -147,9 +188,11 @@ impl Drop for Place {
             .places
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(n) = places.get_mut(&self.account) {
-            *n = n.saturating_sub(1);
-            if *n == 0 {
+        if let Some(own) = places.get_mut(&self.account) {
+            if let Some(at) = own.iter().position(|open| open.id == self.id) {
+                own.swap_remove(at).lease.lift();
+            }
+            if own.is_empty() {
                 places.remove(&self.account);
             }
         }
@@ -232,17 +275,25 @@ mod tests {
     fn streams_are_bounded_and_places_come_back() {
         let live = Arc::new(Live::new(1));
         let of = |n: u8| AccountId([n; 16]);
-        let own: Vec<Place> = (0..STREAMS_AN_ACCOUNT)
-            .filter_map(|_| live.place(of(1)))
+        let place = |n: u8, id: usize| {
+            let id = (id as u128).to_be_bytes();
+            live.place(of(n), id, Lease::default())
+        };
+        let own: Vec<Place> = (0..=STREAMS_AN_ACCOUNT)
+            .filter_map(|id| place(1, id))
             .collect();
         assert_eq!(own.len(), STREAMS_AN_ACCOUNT);
-        assert!(live.place(of(1)).is_none());
         let others: Vec<Place> = (2..=255)
-            .flat_map(|n| (0..STREAMS_AN_ACCOUNT).map(move |_| n))
-            .filter_map(|n| live.place(of(n)))
+            .flat_map(|n| (0..STREAMS_AN_ACCOUNT).map(move |id| (n, id)))
+            .filter_map(|(n, id)| place(n, id))
             .collect();
         assert_eq!(own.len() + others.len(), STREAMS_MAX);
+        // A stream is its account's.
+        assert!(live.seen(of(1), own[0].id()) && !live.seen(of(1), &[255; 16]));
+        assert!(!live.seen(of(254), own[0].id()));
+        let id = *own[0].id();
         drop(own);
-        assert!(live.place(of(1)).is_some());
+        assert!(!live.seen(of(1), &id));
+        assert!(place(1, 0).is_some());
     }
 }

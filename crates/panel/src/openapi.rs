@@ -54,6 +54,7 @@ fn answer(id: &str) -> (&'static str, Option<&'static str>) {
         "stopJob" | "endSessions" | "endToken" | "patchNode" | "endNodeToken" | "cancelTask"
         | "putModule" | "endAccount" => ("204", None),
         "getTaskLog" => ("200", Some("text/plain")),
+        "getTaskOutput" => ("200", Some("application/octet-stream")),
         "keySet" => ("200", Some("application/jwk-set+json")),
         "health" => ("200", Some("text/plain")),
         _ => ("200", Some("application/json")),

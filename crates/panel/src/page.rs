@@ -41,11 +41,20 @@ const PAGES: &[(&str, &str, Permission)] = &[
 /// Pages with figures of whole programs, which are for roles that hold everywhere.
 const WHOLE: [&str; 4] = ["/network", "/vouchers", "/tokens", "/governance"];
 
+/// Whether the caller may open a page of the navigation, by its path with or without a query.
+pub(crate) fn opens(cx: &Cx, link: &str) -> bool {
+    let path = link.split('?').next().unwrap_or_default();
+    let page = PAGES.iter().find(|(p, _, _)| *p == path);
+    page.is_some_and(|(path, _, permission)| {
+        cx.may_somewhere(*permission) && (cx.everywhere() || !WHOLE.contains(path))
+    })
+}
+
 fn links(cx: &Cx) -> Markup {
     html! {
         ul {
-            @for (path, name, permission) in PAGES {
-                @if cx.may_somewhere(*permission) && (cx.everywhere() || !WHOLE.contains(path)) {
+            @for (path, name, _) in PAGES {
+                @if opens(cx, path) {
                     li {
                         @let here = cx.path == *path || cx.path.strip_prefix(path).is_some_and(|r| r.starts_with('/'));
                         a href=(path) aria-current=[here.then_some("page")] { (name) }

@@ -11,6 +11,7 @@ pub(crate) mod name;
 pub(crate) mod names;
 pub(crate) mod network;
 pub(crate) mod nodes;
+pub(crate) mod output;
 pub(crate) mod settings;
 pub(crate) mod sources;
 pub(crate) mod submit;

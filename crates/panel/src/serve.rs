@@ -25,14 +25,15 @@ use crate::cx::{Cx, Input, Who, request_id};
 use crate::fault::Fault;
 use crate::form::{Fields, QUERY_MAX};
 use crate::handlers::{self, Handler};
+use crate::lease::Lease;
 use crate::page;
 use crate::pages::login;
 use crate::reply::{self, Done};
 use crate::shared::Shared;
 
-/// The address of the other end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) IpAddr);
+/// A connection: the address of its other end, and the time for which it is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr, pub(crate) Lease);
 
 const fn filter(method: Method) -> MethodFilter {
     match method {
@@ -219,6 +220,7 @@ async fn begun(
         .is_some_and(|v| v.contains("gzip"));
     let last = parts.headers.get("last-event-id");
     let path = parts.uri.path().to_owned();
+    let lease = parts.extensions.get::<Peer>().map(|p| p.1.clone());
     let mut cx = Cx {
         shared: Arc::clone(shared),
         route,
@@ -236,6 +238,7 @@ async fn begun(
         gzip,
         now_ms: shared.now_ms(),
         upload: None,
+        lease,
         target: Arc::default(),
     };
     let query = parts.uri.query().unwrap_or("");
@@ -395,6 +398,7 @@ fn rest(cx: &Cx) -> Rest {
             gzip: cx.gzip,
             now_ms: cx.now_ms,
             upload: None,
+            lease: None,
             target: Arc::clone(&cx.target),
         },
     }

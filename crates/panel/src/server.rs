@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::lease::Lease;
 use crate::serve::Peer;
 
 /// Most connections.
@@ -183,8 +184,10 @@ pub(crate) async fn run(
 async fn connection(tcp: TcpStream, ip: IpAddr, router: Router, stop: CancellationToken) {
     let _ = tcp.set_nodelay(true);
     let service = TowerToHyperService::new(router);
+    let lease = Lease::default();
+    let own = lease.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(ip));
+        request.extensions_mut().insert(Peer(ip, own.clone()));
         hyper::service::Service::call(&service, request)
     });
     let tcp = Patient { tcp, stuck: None };
@@ -197,6 +200,7 @@ async fn connection(tcp: TcpStream, ip: IpAddr, router: Router, stop: Cancellati
     tokio::select! {
         // An error here means that the visitor has left.
         _ = &mut serving => return,
+        () = lease.over() => return,
         () = stop.cancelled() => {}
     }
     serving.as_mut().graceful_shutdown();
@@ -205,7 +209,13 @@ async fn connection(tcp: TcpStream, ip: IpAddr, router: Router, stop: Cancellati
 
 #[cfg(test)]
 mod tests {
+    use axum::Extension;
+    use axum::body::Body;
+    use axum::routing::get;
+    use futures_util::stream::unfold;
+
     use super::*;
+    use crate::live::UNSEEN;
 
     #[test]
     fn connections_of_an_address_are_bounded() {
@@ -238,5 +248,33 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed().as_secs(), STUCK.as_secs());
         drop(client);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_whose_client_stands_still_is_dropped_in_its_time() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let events = async |Extension(Peer(_, lease)): Extension<Peer>| {
+            lease.renew(Instant::now() + UNSEEN);
+            Body::from_stream(unfold((), async |()| {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Some((Ok::<_, io::Error>("data: x\n\n"), ()))
+            }))
+        };
+        let router = Router::new().route("/", get(events));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let ask = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        client.write_all(ask).await.unwrap();
+        let (tcp, from) = listener.accept().await.unwrap();
+        let began = Instant::now();
+        connection(tcp, from.ip(), router, CancellationToken::new()).await;
+        assert_eq!(began.elapsed().as_secs(), UNSEEN.as_secs());
+        // Its kernel took all of it, and then the end.
+        let mut all = String::new();
+        client.read_to_string(&mut all).await.unwrap();
+        let events = all.matches("data: x").count() as u64;
+        assert!((28..=UNSEEN.as_secs()).contains(&events), "{all}");
     }
 }

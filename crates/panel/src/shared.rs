@@ -34,6 +34,8 @@ pub(crate) const UPLOADS_MAX: usize = 4;
 /// Longest module that is uploaded here, in bytes.
 pub(crate) const MODULE_MAX: usize = 16 << 20;
 
+/// Files of outputs that are taken at once.
+pub(crate) const DOWNLOADS_MAX: usize = 4;
 /// Lists that are exported at once.
 pub(crate) const EXPORTS_MAX: usize = 2;
 
@@ -62,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) origin: String,
     pub(crate) uploads: Arc<Semaphore>,
     pub(crate) exports: Arc<Semaphore>,
+    pub(crate) downloads: Arc<Semaphore>,
     pub(crate) hashes: Hashes,
     /// Actions under way, which end with their audit record whether their client waits or not.
     pub(crate) actions: TaskTracker,

@@ -6,25 +6,25 @@ use axum::body::Body;
 use betanet_auth::Permission;
 use betanet_auth::audit::Record;
 use betanet_journal::Batch;
-use betanet_wire::text::base64url;
+use betanet_wire::text::{base64url, hex, unhex_array};
 use bytes::Bytes;
 use futures_util::stream::{Stream as Pieces, StreamExt as _, unfold};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::core::AUDIT;
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::list::RECORDS_MAX;
-use crate::live::{Missed, Place, TOPICS};
+use crate::live::{Missed, Place, TOPICS, UNSEEN};
 use crate::pages::audit;
 use crate::place::Place as Where;
 use crate::record;
 use crate::reply::{self, Done};
 
-/// Time without an event after which a stream shows that it lives.
+/// Time after which a stream says that it lives, and its client is to say the same.
 const BEAT: Duration = Duration::from_secs(15);
-/// Longest life of a stream. A client that takes nothing is not seen before the buffers of both systems are full.
+/// Longest life of a stream.
 const STREAM_TIME: Duration = Duration::from_secs(3600);
 /// The topic that needs a right to read tasks.
 const TASKS: &str = "tasks";
@@ -126,6 +126,12 @@ impl Stream {
     /// What is sent next; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            if Instant::now() >= self.next_beat {
+                self.next_beat = Instant::now() + BEAT;
+                let data = json!({"position": self.cx.shared.local.position()});
+                let text = format!("event: beat\ndata: {data}\n\n");
+                return self.counts().await.then(|| Bytes::from(text));
+            }
             let live = &self.cx.shared.live;
             match self.last.map(|last| live.after(last)) {
                 None | Some(Missed::Some) => {
@@ -149,12 +155,7 @@ impl Stream {
             }
             tokio::select! {
                 told = self.told.changed() => if told.is_err() { return None },
-                () = tokio::time::sleep_until(self.next_beat) => {
-                    self.next_beat = Instant::now() + BEAT;
-                    let position = self.cx.shared.local.position();
-                    let text = format!(": position {position}\n\n");
-                    return self.counts().await.then(|| Bytes::from(text));
-                }
+                () = sleep_until(self.next_beat) => {}
             }
         }
     }
@@ -193,7 +194,11 @@ pub(crate) async fn events(cx: Cx) -> Result<Done, Fault> {
         topics.retain(|t| *t != TASKS);
     }
     let live = &cx.shared.live;
-    let place = live.place(cx.who()?.caller.account).ok_or(Fault::Busy)?;
+    let (id, lease) = (cx.shared.random(), cx.lease.clone().unwrap_or_default());
+    let place = live.place(cx.who()?.caller.account, id, lease);
+    let place = place.ok_or(Fault::Busy)?;
+    let data = json!({"stream": hex(place.id()), "within_s": UNSEEN.as_secs()});
+    let hello = format!("retry: 2000\n\nevent: stream\ndata: {data}\n\n");
     let last = match cx.last_event.as_deref() {
         None => Some(live.last()),
         Some(text) => live.number(text),
@@ -206,19 +211,31 @@ pub(crate) async fn events(cx: Cx) -> Result<Done, Fault> {
         _place: place,
         cx,
     };
-    let hello = Bytes::from_static(b"retry: 2000\n\n");
-    let pieces = unfold((stream, Some(hello)), |(mut stream, hello)| async move {
-        let piece = match hello {
-            Some(hello) => hello,
-            None => stream.next().await?,
-        };
-        Some((Ok::<Bytes, std::io::Error>(piece), (stream, None)))
-    });
+    let pieces = unfold(
+        (stream, Some(Bytes::from(hello))),
+        |(mut stream, hello)| async move {
+            let piece = match hello {
+                Some(hello) => hello,
+                None => stream.next().await?,
+            };
+            Some((Ok::<Bytes, std::io::Error>(piece), (stream, None)))
+        },
+    );
     let body = Body::from_stream(bounded(pieces));
     let mut response = reply::whole(200, "text/event-stream", body);
     // A proxy that collects an answer would hold events back.
     reply::set(&mut response, "x-accel-buffering", "no");
     Ok(response.into())
+}
+
+/// `GET /events/seen`: the client of a stream says that it reads.
+pub(crate) async fn seen(cx: Cx) -> Result<Done, Fault> {
+    cx.query.only(&["stream"])?;
+    let id = unhex_array(cx.query.get("stream")).ok_or(Fault::Field("stream"))?;
+    match cx.shared.live.seen(cx.who()?.caller.account, &id) {
+        true => Ok(reply::empty(204).into()),
+        false => Err(Fault::Missing),
+    }
 }
 
 #[cfg(test)]

@@ -42,11 +42,11 @@ fn card(cx: &Cx, service: &Service, at: u64, now_ms: u64) -> Markup {
             p { (page::health(service.health)) }
             p { (told(cx, service)) "." }
             p.soft { "Checked " (text::ago(now_ms, at)) "." }
-            @if let Some(page) = service.page {
+            @if let Some(page) = service.page.filter(|page| page::opens(cx, page)) {
                 a.button.plain href=(page) data-testid={ "view-details-" (service.id) } { "Details of " (service.name) }
             } @else {
                 details { summary data-testid={ "view-details-" (service.id) } { "Details of " (service.name) }
-                    p.soft { "This panel has no page for it." } }
+                    p.soft { @if service.page.is_some() { "No role of yours opens its page." } @else { "This panel has no page for it." } } }
             }
         }
     }

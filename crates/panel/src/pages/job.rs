@@ -32,7 +32,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     let (ns, name) = jobs::named(&cx, Permission::ReadWork)?;
     let as_of = (cx.shared.local.position(), cx.now_ms);
     let present = jobs::present(&cx, &ns, &name).await?;
-    let kept = jobs::versions(&cx, &ns, &name).await;
+    let kept = jobs::versions(&cx, &ns, &name).await?;
     if present.is_none() && kept.is_empty() {
         return Err(Fault::Missing);
     }
@@ -161,7 +161,7 @@ pub(crate) async fn get(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&[])?;
     let (ns, name) = jobs::named(&cx, Permission::ReadWork)?;
     let present = jobs::present(&cx, &ns, &name).await?;
-    let kept = jobs::versions(&cx, &ns, &name).await;
+    let kept = jobs::versions(&cx, &ns, &name).await?;
     if present.is_none() && kept.is_empty() {
         return Err(Fault::Missing);
     }

@@ -92,7 +92,8 @@ async fn chosen(cx: &Cx) -> Result<Given, Fault> {
         cx.query.number("ver", 0)?,
     );
     cx.need(Permission::Submit, Some(ns))?;
-    let kept = jobs::versions(cx, ns, name).await;
+    let word = |text: &str| text.parse().map_err(|_| Fault::Missing);
+    let kept = jobs::versions(cx, &word(ns)?, &word(name)?).await?;
     let found = kept.into_iter().find(|v| v.ver == ver);
     let found = found.ok_or(Fault::Missing)?;
     Ok(Given {

@@ -7,6 +7,7 @@ use betanet_fog::{Reason, TaskId};
 use betanet_wire::text::hex;
 use maud::{Markup, html};
 
+use super::output;
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::page;
@@ -141,6 +142,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
                 }
             }
             (placed(&status))
+            (output::files(&cx, &id, &status).await?)
             section.card aria-labelledby="log" { h2 #log { "Log" } (log(&cx, id, &status).await?) }
         }
         @if !status.state.ended() && cx.may(Permission::Submit, ns) {

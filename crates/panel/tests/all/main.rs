@@ -6,9 +6,11 @@
     reason = "a test stops where it is surprised"
 )]
 
+mod fleet;
 mod hostile;
 mod jobs;
 mod ledger;
+mod outputs;
 mod panel;
 mod passkeys;
 mod rights;

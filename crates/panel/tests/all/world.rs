@@ -257,6 +257,11 @@ impl World {
         self.running.handle()
     }
 
+    /// The coordinator, as the panel asks it.
+    pub(crate) fn local(&self) -> betanet_fog_service::Local {
+        self.coordinator.local()
+    }
+
     pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.at)
     }
