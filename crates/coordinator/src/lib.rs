@@ -88,6 +88,7 @@ pub use coordinator::{Coordinator, LevelClaims, NamedBlobs};
 pub use lead::{LEASE, RENEW};
 pub use record::{Change, Entry, Record};
 pub use request::{
-    Caller, Command, Event, Input, Item, JobPage, JobSummary, LastJob, Reply, Request, Transmit,
+    Caller, Changed, Command, Event, Input, Item, JobPage, JobSummary, LastJob, Reply, Request,
+    Transmit,
 };
 pub use setup::{Quota, Setup};

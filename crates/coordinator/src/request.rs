@@ -5,8 +5,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use betanet_fog::bodies::{
-    Beat, BeatAnswer, Event as FogEvent, JoinAnswer, MarketView, NodeList, Plan, Price, SeedView,
-    StateRequest, Status, TaskList, TokenRequest, Topology,
+    Beat, BeatAnswer, Event as FogEvent, JoinAnswer, MarketView, NodeList, NodeSummary, Plan,
+    Price, SeedView, StateRequest, Status, TaskList, TaskSummary, TokenRequest, Topology,
 };
 use betanet_fog::{
     Assignment, Commitment, Digest, Job, Level, Node, NodeState, Order, Output, Reason, Receipt,
@@ -99,6 +99,11 @@ pub enum Request {
     DeleteJob(Word, Word),
     /// The last version of a job, for the process that runs the coordinator.
     LastJob(Word, Word),
+    /// Nodes and tasks that changed, for the process that runs the coordinator.
+    Changed {
+        /// Journal index after which they changed.
+        after: u64,
+    },
     /// The jobs, for the process that runs the coordinator.
     Jobs {
         /// Namespace; empty means all.
@@ -186,6 +191,8 @@ pub enum Reply {
     Job(Box<[u8]>),
     /// The last version of a job.
     LastJob(LastJob),
+    /// What changed; `None` if that is not known any more.
+    Changed(Option<Box<Changed>>),
     /// A page of jobs.
     Jobs(JobPage),
     /// A page of tasks.
@@ -211,6 +218,17 @@ pub enum Reply {
         /// Whether these bytes are new.
         store: bool,
     },
+}
+
+/// Rows of lists that changed after a position of the journal.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Changed {
+    /// Journal index up to which these are all.
+    pub until: u64,
+    /// The nodes as they are now; `None` for those that left.
+    pub nodes: BTreeMap<NodeId, Option<NodeSummary>>,
+    /// The tasks as they are now; `None` for those that no list shows.
+    pub tasks: BTreeMap<TaskId, Option<TaskSummary>>,
 }
 
 /// The last version of a job, which the next one follows. A deleted job keeps it.

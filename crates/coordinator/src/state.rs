@@ -10,6 +10,7 @@ pub(crate) mod snapshot;
 pub(crate) mod tasks;
 mod tasks_apply;
 pub(crate) mod tokens;
+pub(crate) mod touched;
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -29,6 +30,7 @@ use namespaces::Namespaces;
 use nodes::Nodes;
 use tasks::Tasks;
 use tokens::{Jobs, SEEDS, Seeds, TokenRow, Tokens};
+use touched::{Id, Touched};
 
 /// A consequence of a change, for the indexes outside the state.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,6 +89,7 @@ pub(crate) struct State {
     pub(crate) market: Market,
     pub(crate) events: VecDeque<Happened>,
     pub(crate) history: VecDeque<Counts>,
+    pub(crate) touched: Touched,
     effects: Vec<Effect>,
     known: Option<Known>,
 }
@@ -108,10 +111,13 @@ impl State {
         if index <= self.last {
             return Err(Damaged("index above the last"));
         }
-        self.last = index;
+        let before = core::mem::replace(&mut self.last, index);
         self.ts = self.ts.max(record.ts);
         let ts = self.ts;
         let (node, task, reason) = self.change(index, ts, &record.change)?;
+        let nodes = self.nodes.marks.take().into_iter().map(Id::Node);
+        let tasks = self.tasks.marks.take().into_iter().map(Id::Task);
+        self.touched.note(before, index, nodes.chain(tasks));
         self.note(index, ts, &record.change, (node, task, reason));
         Ok(())
     }

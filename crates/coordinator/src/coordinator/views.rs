@@ -16,15 +16,32 @@ use betanet_wire::NodeId;
 use super::tasks::{reason_of, word};
 use super::{Coordinator, Served, UNKNOWN};
 use crate::placer::Placer;
-use crate::request::{Caller, Reply};
+use crate::request::{Caller, Changed, Reply};
 use crate::state::history::Counts;
+use crate::state::nodes::NodeRow;
 use crate::state::tasks::TaskRow;
+use crate::state::touched::Id;
 
 /// Rows that one call looks at: a page may be short and still have a next one.
 const SCANNED: usize = 10_000;
 
+/// Rows of an answer about what changed, roughly.
+const CHANGED: usize = 1_000;
+
 /// Items of one answer to a stream's request.
 const STREAMED: usize = 256;
+
+fn task(id: &TaskId, row: &TaskRow) -> TaskSummary {
+    TaskSummary {
+        at: row.changed,
+        id: *id,
+        ns: row.ns.clone(),
+        prio: u64::from(row.prio),
+        tier: row.rules.tier,
+        state: row.life.state,
+        reason: reason_of(row),
+    }
+}
 
 fn page(n: u64) -> usize {
     usize::try_from(n.clamp(1, 1_000)).unwrap_or(1_000)
@@ -65,15 +82,7 @@ impl<P: Placer> Coordinator<P> {
             next = Some(*id);
             let shown = row.level != Level::Secret && listed(&row.ns);
             if shown && state.is_none_or(|s| s == row.life.state) {
-                items.push(TaskSummary {
-                    at: row.changed,
-                    id: *id,
-                    ns: row.ns.clone(),
-                    prio: u64::from(row.prio),
-                    tier: row.rules.tier,
-                    state: row.life.state,
-                    reason: reason_of(row),
-                });
+                items.push(task(id, row));
             }
         }
         let more = next.is_some_and(|id| self.state.tasks.after(Some(id)).next().is_some());
@@ -99,27 +108,60 @@ impl<P: Placer> Coordinator<P> {
             if state.is_some_and(|s| s != row.state()) {
                 continue;
             }
-            items.push(NodeSummary {
-                id: *id,
-                cap: row.cap.amounts(),
-                org: row.org.clone(),
-                rep: u64::from(row.trust.reputation()),
-                free: row.free(),
-                kind: row.kind,
-                live: u64::try_from(row.copies.len()).unwrap_or(0),
-                seen: self.seen(id, row.silent),
-                zone: row.zone.clone(),
-                level: row.level,
-                price: row.price,
-                state: row.state(),
-                region: row.node().map(|n| n.region.clone()).unwrap_or_default(),
-            });
+            items.push(self.node(id, row));
         }
         let more = next.is_some_and(|id| self.state.nodes.after(Some(id)).next().is_some());
         Reply::Nodes(Box::new(NodeList {
             next: next.filter(|_| more),
             items: List::try_from(items).unwrap_or_default(),
         }))
+    }
+
+    fn node(&self, id: &NodeId, row: &NodeRow) -> NodeSummary {
+        NodeSummary {
+            id: *id,
+            cap: row.cap.amounts(),
+            org: row.org.clone(),
+            rep: u64::from(row.trust.reputation()),
+            free: row.free(),
+            kind: row.kind,
+            live: u64::try_from(row.copies.len()).unwrap_or(0),
+            seen: self.seen(id, row.silent),
+            zone: row.zone.clone(),
+            level: row.level,
+            price: row.price,
+            state: row.state(),
+            region: row.node().map(|n| n.region.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Rows that changed after a position, for an operator's lists.
+    pub(super) fn changed(&self, caller: &Caller, after: u64) -> Served {
+        if !caller.operator {
+            return Err(RefusalCode::Role.bare());
+        }
+        let state = &self.state;
+        let Some(since) = state.touched.after(after, state.last, CHANGED) else {
+            return Ok(Reply::Changed(None));
+        };
+        let mut rows = Changed {
+            until: since.until,
+            nodes: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+        };
+        for id in since.ids {
+            match id {
+                Id::Node(id) => {
+                    let row = state.nodes.get(&id).map(|row| self.node(&id, row));
+                    rows.nodes.insert(id, row);
+                }
+                Id::Task(id) => {
+                    let row = state.tasks.get(&id).filter(|t| t.level != Level::Secret);
+                    rows.tasks.insert(id, row.map(|row| task(&id, row)));
+                }
+            }
+        }
+        Ok(Reply::Changed(Some(Box::new(rows))))
     }
 
     /// UNIX ms of a node's last beat that this leader or the one before knew of.

@@ -9,6 +9,7 @@ use betanet_fog::{
 use betanet_scheduler::Trust;
 use betanet_wire::NodeId;
 
+use super::touched::Marks;
 use crate::codec::row;
 
 /// Time in ms after which an offline node is removed.
@@ -245,6 +246,8 @@ pub(crate) struct Nodes {
     kinds: [u64; Kind::ALL.len()],
     /// Active and draining ones.
     left: u64,
+    /// Those that a list shows otherwise now.
+    pub(super) marks: Marks<NodeId>,
 }
 
 /// What is left of `a` without `b`.
@@ -339,6 +342,7 @@ impl Nodes {
         if let Some(gone) = self.gone.remove(&id) {
             self.gone_order.remove(&(gone.at, id));
         }
+        self.marks.mark(id);
         self.tally(id, &row, true);
         self.rows.insert(id, Box::new(row));
     }
@@ -350,6 +354,7 @@ impl Nodes {
         f: impl FnOnce(&mut NodeRow) -> T,
     ) -> Option<T> {
         let mut row = self.rows.remove(id)?;
+        self.marks.mark(*id);
         self.tally(*id, &row, false);
         let out = f(&mut row);
         self.tally(*id, &row, true);
@@ -363,6 +368,7 @@ impl Nodes {
             && row.copies.insert(fence, task).is_none()
         {
             row.reserved.add(&of.amounts());
+            self.marks.mark(*id);
         }
     }
 
@@ -372,6 +378,7 @@ impl Nodes {
             && row.copies.remove(&fence).is_some()
         {
             row.reserved = less(&row.reserved, &of.amounts());
+            self.marks.mark(*id);
         }
     }
 
@@ -380,6 +387,7 @@ impl Nodes {
         let Some(row) = self.rows.get_mut(id) else {
             return;
         };
+        self.marks.mark(*id);
         let amounts = super::market_apply::amounts(lots);
         if add {
             row.lots = row.lots.saturating_add(lots);
@@ -400,6 +408,7 @@ impl Nodes {
         let Some(row) = self.rows.remove(id) else {
             return false;
         };
+        self.marks.mark(*id);
         self.tally(*id, &row, false);
         self.bury(
             *id,

@@ -12,6 +12,7 @@ use betanet_fog::{
 };
 
 use super::market::LotsId;
+use super::touched::Marks;
 use crate::codec::row;
 use crate::lease::GRACE;
 use crate::life::{Life, Rules};
@@ -279,6 +280,8 @@ pub(crate) struct Tasks {
     /// Tasks whose record was remembered decoded, oldest first.
     decoded: VecDeque<TaskId>,
     counts: [u64; TaskState::ALL.len()],
+    /// Those that a list shows otherwise now.
+    pub(super) marks: Marks<TaskId>,
 }
 
 fn index(state: TaskState) -> usize {
@@ -341,6 +344,7 @@ impl Tasks {
                 self.dependants.entry(*before).or_default().insert(id);
             }
         }
+        self.marks.mark(id);
         self.counts[index(row.life.state)] += 1;
         self.by_ns.entry(row.ns.clone()).or_default().insert(id);
         self.rows.insert(id, Box::new(row));
@@ -368,6 +372,7 @@ impl Tasks {
         f: impl FnOnce(&mut TaskRow) -> T,
     ) -> Option<T> {
         let row = self.rows.get_mut(id)?;
+        self.marks.mark(*id);
         let before = index(row.life.state);
         let out = f(row);
         let after = index(row.life.state);
@@ -390,6 +395,7 @@ impl Tasks {
 
     pub(super) fn forget(&mut self, id: &TaskId) -> Option<Box<TaskRow>> {
         let row = self.rows.remove(id)?;
+        self.marks.mark(*id);
         let at = index(row.life.state);
         self.counts[at] = self.counts[at].saturating_sub(1);
         if let Some(ids) = self.by_ns.get_mut(&row.ns) {
