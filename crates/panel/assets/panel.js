@@ -58,21 +58,25 @@ const replace = (text) => {
   if (stamp && at("stamp")) at("stamp").replaceWith(document.importNode(stamp, true));
 };
 
+// The page without the notice of what was just done.
+const here = () => {
+  const url = new URL(location.href);
+  url.searchParams.delete("done");
+  return url.pathname + url.search;
+};
+const fresh = () => { last = Date.now(); root.classList.remove("stale"); };
+
 const fetchPage = async () => {
   if (busy || paused || document.hidden) return;
   busy = true;
   const loading = document.querySelector("[data-testid=loading-card]");
   const slow = setTimeout(() => { if (loading) loading.hidden = false; }, 400);
   try {
-    const url = new URL(location.href);
-    url.hash = "";
-    url.searchParams.delete("done");
-    const answer = await fetch(url, { headers: { accept: "text/html" }, cache: "no-store", redirect: "manual" });
+    const answer = await fetch(here(), { headers: { accept: "text/html" }, cache: "no-store", redirect: "manual" });
     if (answer.type === "opaqueredirect" || answer.status === 401) { location.reload(); return; }
     if (answer.ok) {
       replace(await answer.text());
-      last = Date.now();
-      root.classList.remove("stale");
+      fresh();
     }
   } catch { /* The event stream tells that the coordinator is gone. */ } finally {
     clearTimeout(slow);
@@ -94,7 +98,7 @@ const connect = () => {
   if (source || paused) return;
   const topics = new Set(live().flatMap((part) => part.dataset.live.split(" ")));
   if (!topics.size) return;
-  source = new EventSource("/events?topics=" + encodeURIComponent([...topics].join(",")));
+  source = new EventSource("/events?topics=" + encodeURIComponent([...topics].join(",")) + "&page=" + encodeURIComponent(here()));
   source.addEventListener("open", () => { status("connected", "live"); refresh(); });
   source.addEventListener("error", () => {
     status("disconnected", "not connected");
@@ -109,6 +113,8 @@ const connect = () => {
   let stream = "";
   source.addEventListener("stream", (event) => { stream = JSON.parse(event.data).stream; });
   source.addEventListener("beat", () => { fetch("/events/seen?stream=" + stream, { cache: "no-store" }).catch(() => {}); });
+  // The server draws the page after each change; where it cannot, it says that something changed.
+  source.addEventListener("page", (event) => { replace(JSON.parse(event.data).html); fresh(); });
   source.addEventListener("reset", refresh);
   for (const topic of topics) source.addEventListener(topic, refresh);
 };

@@ -3,8 +3,10 @@
 //! | what | |
 //! |---|---|
 //! | `pages NODES TASKS` | time of each page over so many nodes and tasks, at rest and while tasks come; by default 10 000 and 100 000 |
+//! | `chromium NODES TASKS` | bytes, first paint, movement, connections, and the time from an event to the page, in Chromium |
 //! | `streams CLIENTS` | memory of each client of the events, and the time until one that reads nothing is dropped; by default 500 |
 //! | `logins TRIES` | times of wrong passwords for known and for unknown names, and whether they differ; by default 2 000 of each |
+//! | `flood SECONDS` | times of other requests, and memory, while 200 wrong logins a second come; by default for 20 s |
 //! | `audit RECORDS` | records of the audit log that are made and committed to SQLite a second; by default 50 000 |
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +19,11 @@
 )]
 
 #[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
+#[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
+#[path = "../../../bins/coordinator/tests/panel/browser.rs"]
+mod browser;
+#[path = "measure/chromium.rs"]
+mod chromium;
 #[path = "../tests/all/fleet.rs"]
 mod fleet;
 #[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
@@ -60,10 +67,12 @@ async fn main() {
     let number = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
     match what.as_str() {
         "pages" => pages(number(0, 10_000), number(1, 100_000)).await,
+        "chromium" => chromium(number(0, 10_000), number(1, 100_000)).await,
         "streams" => streams(number(0, 500)).await,
         "logins" => logins(number(0, 2_000)).await,
+        "flood" => flood(number(0, 20)).await,
         "audit" => audit(number(0, 50_000)).await,
-        _ => panic!("pages, streams, logins or audit"),
+        _ => panic!("pages, chromium, streams, logins, flood or audit"),
     }
 }
 
@@ -83,7 +92,8 @@ async fn submit(world: &World, from: usize, n: usize) {
     deadline.deadline = now_ms() + 3_600_000;
     for nonce in from..from + n {
         let mut task = task_of(&user, nonce as u64);
-        (task.deadline, task.start) = (deadline.deadline, 0);
+        // No node runs it: its copy must not be given up while this measures.
+        (task.deadline, task.start, task.run_ms) = (deadline.deadline, 0, 3_000_000);
         let task = Box::new(Signed::sign(task, &user).unwrap());
         let request = Request::Submit {
             task,
@@ -106,12 +116,23 @@ async fn times(world: &World, cookie: &str, path: &str, n: usize, pause: Duratio
     sorted(all)
 }
 
-async fn pages(nodes: usize, tasks: usize) {
-    const TRIES: usize = 100;
+/// A panel over so many nodes.
+async fn with_nodes(nodes: usize) -> (World, Vec<Identity>) {
     let ids: Vec<Identity> = (0..nodes).map(|n| identity(1_000_000 + n as u64)).collect();
     let store = journal(&ids).await;
     let world = over(&store, NO_LIMIT, FACTOR).await;
     beats(&world, &ids, 1).await;
+    (world, ids)
+}
+
+async fn chromium(nodes: usize, tasks: usize) {
+    let (world, ids) = with_nodes(nodes).await;
+    chromium::run(&world, &ids, tasks).await;
+}
+
+async fn pages(nodes: usize, tasks: usize) {
+    const TRIES: usize = 300;
+    let (world, ids) = with_nodes(nodes).await;
     let began = Instant::now();
     submit(&world, 0, tasks).await;
     println!(
@@ -159,7 +180,7 @@ async fn pages(nodes: usize, tasks: usize) {
     );
     for (at, path) in paths.iter().enumerate() {
         let coming = async {
-            for n in 0..150 {
+            for n in 0..TRIES {
                 submit(&world, tasks + at * 1_000 + n, 1).await;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -213,12 +234,18 @@ async fn streams(clients: usize) {
     let mut readers = tokio::task::JoinSet::new();
     for n in 0..clients - 1 {
         let mut tcp = open(&cookies[n / 16]).await;
+        let (at, cookie) = (world.at, cookies[n / 16].clone());
         readers.spawn(async move {
-            let (mut buf, mut read) = ([0; 1024], 0);
+            let (mut buf, mut id) = ([0; 1024], String::new());
             while let Ok(n @ 1..) = tcp.read(&mut buf).await {
-                read += n;
+                let text = String::from_utf8_lossy(&buf[..n]);
+                if let Some((_, rest)) = text.split_once("\"stream\":\"") {
+                    id = rest[..32].to_owned();
+                }
+                if text.contains("event: beat") {
+                    confirm(at, &cookie, &id).await;
+                }
             }
-            read
         });
     }
     println!(
@@ -240,7 +267,7 @@ async fn streams(clients: usize) {
             words.next().is_some_and(|r| r.ends_with(&at)) && words.next() == Some("01")
         })
     };
-    while held(port) && began.elapsed() < Duration::from_secs(240) {
+    while held(port) && began.elapsed() < Duration::from_secs(120) {
         submit(&world, sent, 1).await;
         sent += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -256,7 +283,23 @@ async fn streams(clients: usize) {
             );
         }
     }
-    println!("{} other clients are connected", readers.len());
+    let mut left = readers.len();
+    while readers.try_join_next().is_some() {
+        left -= 1;
+    }
+    println!("{left} other clients are connected");
+}
+
+/// Says that a stream's client reads.
+async fn confirm(at: SocketAddr, cookie: &str, id: &str) {
+    let mut tcp = tokio::net::TcpStream::connect(at).await.unwrap();
+    let text = format!(
+        "GET /events/seen?stream={id} HTTP/1.1\r\nhost: {at}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n"
+    );
+    tcp.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
 }
 
 /// Sends a login from an address of loopback. Returns the time that the answer took in ms, and the answer.
@@ -340,6 +383,61 @@ async fn logins(tries: usize) {
         "they do not differ"
     };
     println!("Kolmogorov-Smirnov distance {distance:.4}, bound at 0.01 {bound:.4}: {told}");
+}
+
+/// Wrong logins at 200 a second, beside other requests.
+async fn flood(seconds: usize) {
+    const RATE: usize = 200;
+    let world = over(&MemoryStore::new(), NO_LIMIT, FACTOR).await;
+    let (cookie, _) = world.admin().await;
+    let paths = ["/control-panel", "/tasks", "/settings", "/healthz"];
+    let pause = Duration::from_millis(5);
+    let ask = async |tries: usize| {
+        for path in paths {
+            let all = times(&world, &cookie, path, tries, pause).await;
+            println!(
+                "{path:20} p50 {:6.1} ms, p99 {:6.1} ms",
+                percent(&all, 50),
+                percent(&all, 99)
+            );
+        }
+    };
+    println!("without wrong logins");
+    ask(200).await;
+    let before = resident();
+    let at = world.at;
+    let flooding = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(1_000 / RATE as u64));
+        let (mut logins, mut most) = (tokio::task::JoinSet::new(), before);
+        for n in 0..RATE * seconds {
+            ticks.tick().await;
+            let from = Ipv4Addr::new(127, 2, (n / 250 % 250) as u8, 1 + (n % 250) as u8);
+            logins.spawn(async move {
+                let body = json!({"name": format!("n{n}"), "password": "not the password"});
+                let body = body.to_string();
+                let (_, answer) = login(at, from, ("/api/v1/login", "json", &body)).await;
+                answer[9..12].to_owned()
+            });
+            most = most.max(resident());
+        }
+        let mut statuses = std::collections::BTreeMap::<String, usize>::new();
+        while let Some(status) = logins.join_next().await {
+            *statuses.entry(status.unwrap()).or_default() += 1;
+        }
+        (statuses, most)
+    });
+    println!("with {RATE} wrong logins a second");
+    let mut asked = 0;
+    while !flooding.is_finished() && asked < seconds.div_ceil(8) {
+        ask(200).await;
+        asked += 1;
+    }
+    let (statuses, most) = flooding.await.unwrap();
+    println!("answers to the logins by status: {statuses:?}");
+    println!(
+        "memory grew by {:.1} MiB at most, with the clients in the same process",
+        most.saturating_sub(before) as f64 / f64::from(1 << 20)
+    );
 }
 
 async fn audit(records: usize) {

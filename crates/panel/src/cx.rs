@@ -70,6 +70,8 @@ pub(crate) struct Cx {
     pub(crate) upload: Option<OwnedSemaphorePermit>,
     /// Lease of the connection.
     pub(crate) lease: Option<Lease>,
+    /// Whether a page is drawn for a stream of events, which sends its content alone.
+    pub(crate) part: bool,
     /// Target for the audit record of an attempt, as soon as it is known.
     pub(crate) target: Arc<OnceLock<String>>,
 }

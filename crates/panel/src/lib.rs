@@ -13,7 +13,8 @@
 //! |---|---|
 //! | `serve`, `body` | admission of a request, its body, its handler, its audit record |
 //! | `desk`, `core` | the state: one task owns it, and answers leave after their commit |
-//! | `view`, `checks`, `live`, `lease` | lists at a position, checks of services, numbered events, streams whose client reads |
+//! | `view`, `rows`, `checks` | lists that follow the journal, and checks of services |
+//! | `live`, `lease`, `pushed` | numbered events, streams whose client reads, and the page that a stream draws again |
 //! | `jobs`, `kept`, `diff` | job files, their kept versions, and what a plan would change |
 //! | `passkeys` | challenges and answers of passkeys |
 //! | `source` | other programs of the operator, whose admin addresses are read: names, mints, relays |
@@ -50,9 +51,11 @@ mod page;
 mod pages;
 mod passkeys;
 mod place;
+mod pushed;
 mod reading;
 mod record;
 mod reply;
+mod rows;
 mod serve;
 mod server;
 mod shared;
@@ -230,8 +233,9 @@ impl Panel {
         let history = Arc::new(source::History::default());
         let watched = (Arc::clone(&sources), Arc::clone(&gateway));
         let actions = TaskTracker::new();
+        let view = view::View::new(coordinator.clone());
         let shared = Arc::new(shared::Shared {
-            view: view::View::new(coordinator.clone()),
+            view: view.clone(),
             checks: checks::Checks::new(coordinator.clone(), Arc::clone(&gateway), ledger.clone()),
             live: Arc::clone(&live),
             local: coordinator.clone(),
@@ -249,6 +253,7 @@ impl Panel {
             origin: origin.clone(),
             uploads: Arc::new(Semaphore::new(shared::UPLOADS_MAX)),
             exports: Arc::new(Semaphore::new(shared::EXPORTS_MAX)),
+            drawing: Arc::new(Semaphore::new(1)),
             downloads: Arc::new(Semaphore::new(shared::DOWNLOADS_MAX)),
             hashes: hashes::Hashes::new(),
             actions: actions.clone(),
@@ -259,6 +264,7 @@ impl Panel {
         });
         let clock = desk.clone();
         let clock = move || clock.now().unix_ms;
+        tokio::spawn(view.follow(clock.clone(), stop.clone()));
         tokio::spawn(live::feed(live, coordinator, clock, stop.clone()));
         let (clock, (sources, gateway)) = (desk.clone(), watched);
         let clock = move || clock.now().unix_ms;

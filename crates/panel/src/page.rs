@@ -79,6 +79,24 @@ fn head(title: &str) -> Markup {
     }
 }
 
+/// What a page has in its frame.
+fn content(cx: &Cx, id: &str, as_of: Option<(u64, u64)>, body: &Markup) -> Markup {
+    html! {
+        main #main data-testid="main-content" tabindex="-1" {
+            div data-testid=(id) {
+                div.note data-testid="loading-card" hidden { "Loading…" }
+                (notice(cx))
+                (body)
+            }
+            @if let Some((position, at)) = as_of {
+                p #stamp .soft data-testid="last-update-timestamp" data-position=(position) {
+                    "Journal position " (position) ", as of " time datetime=(text::moment(at)) { (text::moment(at)) } "."
+                }
+            }
+        }
+    }
+}
+
 /// Draws a page with its frame: by its title and its test ID, with the index of the journal and the time of what it shows.
 pub(crate) fn draw(
     cx: &Cx,
@@ -87,6 +105,10 @@ pub(crate) fn draw(
     body: Markup,
 ) -> Markup {
     let who = cx.who.as_ref();
+    let content = content(cx, id, as_of, &body);
+    if cx.part {
+        return content;
+    }
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -114,18 +136,7 @@ pub(crate) fn draw(
                 }
                 div #gone .note.bad role="alert" hidden { "The coordinator does not answer. The page shows its last state, and goes on by itself." }
                 div #announce .quiet aria-live="polite" {}
-                main #main data-testid="main-content" tabindex="-1" {
-                    div data-testid=(id) {
-                        div.note data-testid="loading-card" hidden { "Loading…" }
-                        (notice(cx))
-                        (body)
-                    }
-                    @if let Some((position, at)) = as_of {
-                        p #stamp .soft data-testid="last-update-timestamp" {
-                            "Journal position " (position) ", as of " time datetime=(text::moment(at)) { (text::moment(at)) } "."
-                        }
-                    }
-                }
+                (content)
             }
         }
     }
@@ -250,6 +261,20 @@ pub(crate) fn pager(cx: &Cx, page: usize, all: usize) -> Markup {
             @if page < last { a.button.plain href=(link(page + 1)) rel="next" { "Next" } }
             a.button.plain href={ (cx.path) (cx.query.with("format", "csv")) } { "CSV" }
             a.button.plain href={ (cx.path) (cx.query.with("format", "json")) } { "JSON" }
+        }
+    }
+}
+
+/// Links to a list as CSV and JSON, for a page that has several or no pager.
+pub(crate) fn exports(cx: &Cx, list: &str, name: &str) -> Markup {
+    let link = |format: &str| match list {
+        "" => format!("{}?format={format}", cx.path),
+        list => format!("{}?list={list}&format={format}", cx.path),
+    };
+    html! {
+        p.row {
+            a.button.plain href=(link("csv")) { "CSV" span.quiet { " of " (name) } }
+            a.button.plain href=(link("json")) { "JSON" span.quiet { " of " (name) } }
         }
     }
 }

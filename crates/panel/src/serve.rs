@@ -170,7 +170,7 @@ async fn admit(
 }
 
 /// Decoded segments of the path.
-fn variables(method: Method, path: &str) -> Vec<String> {
+pub(crate) fn variables(method: Method, path: &str) -> Vec<String> {
     let Ok(found) = find(method, path) else {
         return Vec::new();
     };
@@ -239,6 +239,7 @@ async fn begun(
         now_ms: shared.now_ms(),
         upload: None,
         lease,
+        part: false,
         target: Arc::default(),
     };
     let query = parts.uri.query().unwrap_or("");
@@ -399,6 +400,7 @@ fn rest(cx: &Cx) -> Rest {
             now_ms: cx.now_ms,
             upload: None,
             lease: None,
+            part: false,
             target: Arc::clone(&cx.target),
         },
     }

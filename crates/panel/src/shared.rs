@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) uploads: Arc<Semaphore>,
     pub(crate) exports: Arc<Semaphore>,
     pub(crate) downloads: Arc<Semaphore>,
+    /// Held by the stream of events that draws its page.
+    pub(crate) drawing: Arc<Semaphore>,
     pub(crate) hashes: Hashes,
     /// Actions under way, which end with their audit record whether their client waits or not.
     pub(crate) actions: TaskTracker,
@@ -95,13 +97,9 @@ impl Shared {
         rng.array()
     }
 
+    /// A snapshot of all that is committed now.
     pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, Fault> {
         Ok(self.view.get(self.now_ms()).await?)
-    }
-
-    /// A snapshot of all that is committed now.
-    pub(crate) async fn fresh(&self) -> Result<Arc<Snapshot>, Fault> {
-        Ok(self.view.fresh(self.now_ms()).await?)
     }
 
     /// The client's address behind proxies.

@@ -13,18 +13,63 @@ pub(crate) fn number(n: u64) -> String {
     out
 }
 
-/// Whether an ID of at most 32 bytes, in hex, has a text in it. Nothing is allocated, since lists ask for each row.
-pub(crate) fn named(id: &[u8], part: &str) -> bool {
-    const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    let digit = |b: u8| DIGITS.get(usize::from(b)).copied().unwrap_or_default();
-    let mut text = [0; 64];
-    let mut length = 0;
-    for (pair, byte) in text.chunks_exact_mut(2).zip(id) {
-        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-        length += 2;
+/// Whether an ID of at most 32 bytes, in hex, has a text in it. Lists ask for each row.
+pub(crate) fn named(id: &[u8], part: &Digits) -> bool {
+    let mut last = 0_u64;
+    // How many digits were seen matters only until there are as many as the text has.
+    let digits = id.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.enumerate().any(|(at, digit)| {
+        last = (last << 4) | u64::from(digit);
+        at + 1 >= part.first && last & part.mask == part.value && part.fits(id, at + 1)
+    })
+}
+
+/// A text that is looked for in IDs.
+#[derive(Debug)]
+pub(crate) struct Digits {
+    /// Its first digits, at most 16, as one number.
+    value: u64,
+    mask: u64,
+    first: usize,
+    /// The digits after those.
+    rest: Vec<u8>,
+    /// Whether it has other letters, or is longer than any ID.
+    never: bool,
+}
+
+impl Digits {
+    pub(crate) fn of(part: &str) -> Self {
+        let digit = |b: u8| match b {
+            b'0'..=b'9' => Some(b - b'0'),
+            b'a'..=b'f' => Some(b - b'a' + 10),
+            _ => None,
+        };
+        let all: Option<Vec<u8>> = part.bytes().take(65).map(digit).collect();
+        let never = all.as_ref().is_none_or(|all| all.len() > 64);
+        let mut all = all.unwrap_or_default();
+        let rest = all.split_off(all.len().min(16));
+        Self {
+            value: all.iter().fold(0, |v, d| (v << 4) | u64::from(*d)),
+            mask: if all.len() == 16 {
+                u64::MAX
+            } else {
+                (1 << (4 * all.len())) - 1
+            },
+            first: all.len(),
+            rest,
+            never,
+        }
     }
-    let text = text.get(..length).unwrap_or_default();
-    part.is_empty() || text.windows(part.len()).any(|w| w == part.as_bytes())
+
+    /// Whether the rest follows at a digit of an ID.
+    fn fits(&self, id: &[u8], at: usize) -> bool {
+        let digit = |n: usize| {
+            id.get(n / 2)
+                .map(|b| if n % 2 == 0 { b >> 4 } else { b & 15 })
+        };
+        let mut rest = self.rest.iter().enumerate();
+        !self.never && rest.all(|(n, d)| digit(at + n) == Some(*d))
+    }
 }
 
 /// A size with a unit, such as 1.5 GiB.
@@ -108,10 +153,10 @@ mod tests {
     fn an_id_is_found_by_a_part_of_its_hex() {
         let id = [0xab, 0x01, 0xf0];
         for part in ["", "ab01f0", "b01", "f0"] {
-            assert!(named(&id, part), "{part}");
+            assert!(named(&id, &Digits::of(part)), "{part}");
         }
         for part in ["AB", "ab02", "ab01f00", "x"] {
-            assert!(!named(&id, part), "{part}");
+            assert!(!named(&id, &Digits::of(part)), "{part}");
         }
     }
 

@@ -1,54 +1,43 @@
-//! Lists of all nodes and tasks, for filters, sorting and pages. They are read one piece after another: each row is at least as new as
-//! the position that is told.
+//! Lists of all nodes and tasks, for filters, sorting and pages. They are read once, and follow the journal from then on.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use betanet_coordinator::{Reply, Request};
+use betanet_coordinator::{Changed, Reply, Request};
 use betanet_fog::bodies::{NodeSummary, TaskSummary};
 use betanet_fog::{Refusal, RefusalCode, TaskId, Word};
 use betanet_fog_service::Local;
 use betanet_wire::NodeId;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::rows::Rows;
 
 /// Rows that are asked for at once.
-const ROWS: u64 = 1000;
-/// Longest look after which each request looks again, in ms. Lists that take longer may be ten times as old as they took.
-const QUICK: u64 = 20;
+const ROWS: usize = 1000;
+/// Longest time for which lists count without a question to the coordinator, in ms.
+const FRESH: u64 = 1000;
+/// Time after which the lists follow the journal though nobody asks, so that nobody waits later.
+const FOLLOW: Duration = Duration::from_millis(250);
+/// Time in which the moments of all nodes' last beats are read again, in pieces. They change without a record.
+const ROUND: Duration = Duration::from_secs(2);
 
 /// All nodes and tasks. Tasks that no list shows are not among them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
     /// Index of the journal up to which it is complete. Rows may show later records too.
     pub(crate) position: u64,
-    /// When it was taken, in UNIX ms.
+    /// When it was that, in UNIX ms.
     pub(crate) at: u64,
-    /// How long that took, in ms.
-    took: u64,
-    pub(crate) nodes: Vec<NodeSummary>,
-    pub(crate) tasks: Vec<TaskSummary>,
+    pub(crate) nodes: Rows<NodeSummary>,
+    pub(crate) tasks: Rows<TaskSummary>,
 }
 
 impl Snapshot {
-    /// Whether it is new enough while the journal is at a position, or has all up to there. `now_ms` may be a little behind.
-    fn serves(&self, position: u64, now_ms: u64, whole: bool) -> bool {
-        if self.at == 0 {
-            return false;
-        }
-        let current = self.position >= position;
-        if whole {
-            return current;
-        }
-        // Beats of nodes and the reasons why tasks wait change without a record.
-        let age = now_ms.saturating_sub(self.at);
-        let bound = if current { 1000 } else { 0 };
-        let slow = self.took > QUICK;
-        age <= bound.max(if slow { 10 * self.took } else { 0 })
-    }
-
-    /// Whether the next one is to be made while this one still serves: half of the time before it is too old.
-    const fn is_due(&self, now_ms: u64) -> bool {
-        self.took > QUICK && now_ms.saturating_sub(self.at) >= 5 * self.took
+    /// Whether it has all up to a position, and the coordinator was asked lately.
+    const fn serves(&self, position: u64, now_ms: u64) -> bool {
+        self.at > 0 && self.position >= position && now_ms.saturating_sub(self.at) <= FRESH
     }
 
     /// The namespace of a task, if a list shows it.
@@ -56,25 +45,33 @@ impl Snapshot {
         self.task(id).map(|t| &t.ns)
     }
 
-    /// A task; they stand by ID.
+    /// A task.
     pub(crate) fn task(&self, id: &TaskId) -> Option<&TaskSummary> {
-        let at = self.tasks.binary_search_by(|t| t.id.cmp(id)).ok()?;
-        self.tasks.get(at)
+        self.tasks.get(*id)
     }
 
-    /// A node; they stand by ID.
+    /// A node.
     pub(crate) fn node(&self, id: &NodeId) -> Option<&NodeSummary> {
-        let at = self.nodes.binary_search_by(|n| n.id.cmp(id)).ok()?;
-        self.nodes.get(at)
+        self.nodes.get(*id)
     }
 
     /// Number of nodes of each state.
     pub(crate) fn node_states(&self) -> BTreeMap<&'static str, u64> {
         let mut out = BTreeMap::new();
-        for node in &self.nodes {
+        for node in self.nodes.iter() {
             *out.entry(node.state.as_str()).or_default() += 1;
         }
         out
+    }
+
+    fn apply(&mut self, changed: Changed) {
+        for (id, row) in changed.nodes {
+            self.nodes.put(id, row);
+        }
+        for (id, row) in changed.tasks {
+            self.tasks.put(id, row);
+        }
+        self.position = self.position.max(changed.until);
     }
 }
 
@@ -85,8 +82,8 @@ pub(crate) struct View(Arc<Inner>);
 struct Inner {
     local: Local,
     last: RwLock<Arc<Snapshot>>,
-    /// Held by the one who looks.
-    turn: Mutex<()>,
+    /// Held by the one who reads. The last node whose beat was read again.
+    turn: Mutex<Option<NodeId>>,
 }
 
 impl View {
@@ -98,33 +95,36 @@ impl View {
         }))
     }
 
-    /// A snapshot that is new enough. If it took long, the next one is made before it is too old, so that nobody waits for it.
+    /// A snapshot of all that is committed now.
     pub(crate) async fn get(&self, now_ms: u64) -> Result<Arc<Snapshot>, Refusal> {
+        let position = self.0.local.position();
         let last = self.0.last();
-        if !last.serves(self.0.local.position(), now_ms, false) {
-            return self.0.look(now_ms, false).await;
+        if last.serves(position, now_ms) {
+            return Ok(last);
         }
-        if last.is_due(now_ms) {
-            self.make_next(now_ms);
+        let _turn = self.0.turn.lock().await;
+        let last = self.0.last();
+        if last.serves(position, now_ms) {
+            return Ok(last);
         }
-        Ok(last)
+        self.0.read(now_ms).await
     }
 
-    /// Makes the next snapshot in the background, unless somebody does.
-    fn make_next(&self, now_ms: u64) {
-        let view = self.clone();
-        tokio::spawn(async move {
-            let Ok(_turn) = view.0.turn.try_lock() else {
-                return;
-            };
-            // A refusal is told to the next one who has to wait.
-            let _ = view.0.read(now_ms).await;
-        });
-    }
-
-    /// A snapshot of all that is committed now, for what was just made.
-    pub(crate) async fn fresh(&self, now_ms: u64) -> Result<Arc<Snapshot>, Refusal> {
-        self.0.look(now_ms, true).await
+    /// Follows the journal until it is to stop.
+    pub(crate) async fn follow(self, clock: impl Fn() -> u64, stop: CancellationToken) {
+        loop {
+            let pieces = self.0.last().nodes.len().div_ceil(ROWS).max(1);
+            let pause = FOLLOW.min(ROUND / u32::try_from(pieces).unwrap_or(u32::MAX));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => return,
+            }
+            // A coordinator that does not lead is asked again when somebody wants to know.
+            let mut turn = self.0.turn.lock().await;
+            if self.0.read(clock()).await.is_ok() {
+                *turn = self.0.beats(*turn).await.ok().flatten();
+            }
+        }
     }
 }
 
@@ -133,52 +133,64 @@ impl Inner {
         Arc::clone(&self.last.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn look(&self, now_ms: u64, whole: bool) -> Result<Arc<Snapshot>, Refusal> {
-        let serves = |s: &Snapshot| s.serves(self.local.position(), now_ms, whole);
-        let last = self.last();
-        if serves(&last) {
-            return Ok(last);
-        }
-        let _turn = self.turn.lock().await;
-        let last = self.last();
-        if serves(&last) {
-            return Ok(last);
-        }
-        self.read(now_ms).await
+    fn set(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
+        snapshot
     }
 
-    /// Reads a snapshot. The turn is the caller's.
+    /// Reads what changed, or all if that is not known. The turn is the caller's.
     async fn read(&self, now_ms: u64) -> Result<Arc<Snapshot>, Refusal> {
-        let started = tokio::time::Instant::now();
         // Rows are read after this, so none is older.
         let position = self.local.position();
-        let (nodes, tasks) = (self.nodes().await?, self.tasks().await?);
-        let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let snapshot = Arc::new(Snapshot {
-            position,
-            at: now_ms.saturating_add(took),
-            took,
-            nodes,
-            tasks,
-        });
-        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
-        Ok(snapshot)
-    }
-
-    async fn nodes(&self) -> Result<Vec<NodeSummary>, Refusal> {
-        let (mut all, mut after) = (Vec::new(), None);
+        let mut next = Snapshot::clone(&self.last());
+        if next.at == 0 {
+            next = self.whole().await?;
+        }
         loop {
-            let (state, n) = (None, ROWS);
-            let asked = Request::Nodes { state, after, n };
-            let Reply::Nodes(page) = self.local.ask(asked).await? else {
-                return Err(RefusalCode::NotLeader.bare());
-            };
-            all.extend(page.items.into_vec());
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(all),
+            let after = next.position;
+            match self.local.ask(Request::Changed { after }).await? {
+                Reply::Changed(Some(changed)) => next.apply(*changed),
+                Reply::Changed(None) => next = self.whole().await?,
+                _ => return Err(RefusalCode::NotLeader.bare()),
+            }
+            if next.position >= position {
+                next.at = now_ms;
+                return Ok(self.set(next));
             }
         }
+    }
+
+    /// Reads all rows.
+    async fn whole(&self) -> Result<Snapshot, Refusal> {
+        let position = self.local.position();
+        let (mut nodes, mut after) = (Vec::new(), None);
+        loop {
+            let (rows, next) = self.nodes(after).await?;
+            nodes.extend(rows);
+            if next.is_none() {
+                break;
+            }
+            after = next;
+        }
+        Ok(Snapshot {
+            position,
+            at: 0,
+            nodes: Rows::new(nodes),
+            tasks: Rows::new(self.tasks().await?),
+        })
+    }
+
+    async fn nodes(
+        &self,
+        after: Option<NodeId>,
+    ) -> Result<(Vec<NodeSummary>, Option<NodeId>), Refusal> {
+        let (state, n) = (None, ROWS as u64);
+        let asked = Request::Nodes { state, after, n };
+        let Reply::Nodes(page) = self.local.ask(asked).await? else {
+            return Err(RefusalCode::NotLeader.bare());
+        };
+        Ok((page.items.into_vec(), page.next))
     }
 
     async fn tasks(&self) -> Result<Vec<TaskSummary>, Refusal> {
@@ -188,7 +200,7 @@ impl Inner {
                 ns: Word::default(),
                 state: None,
                 after,
-                n: ROWS,
+                n: ROWS as u64,
             };
             let Reply::Tasks(page) = self.local.ask(asked).await? else {
                 return Err(RefusalCode::NotLeader.bare());
@@ -200,6 +212,21 @@ impl Inner {
             }
         }
     }
+
+    /// Reads the nodes after one again, for the moments of their last beats. Returns the last of them, or `None` at the end. The turn is
+    /// the caller's.
+    async fn beats(&self, after: Option<NodeId>) -> Result<Option<NodeId>, Refusal> {
+        let mut next = Snapshot::clone(&self.last());
+        let (rows, last) = self.nodes(after).await?;
+        for row in rows {
+            // One that left meanwhile is told as a change.
+            if next.nodes.get(row.id).is_some_and(|old| *old != row) {
+                next.nodes.put(row.id, Some(row));
+            }
+        }
+        self.set(next);
+        Ok(last)
+    }
 }
 
 #[cfg(test)]
@@ -207,24 +234,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slow_lists_may_be_old_but_not_for_a_task_that_is_not_in_them() {
-        let slow = Snapshot {
+    fn lists_count_at_their_position_and_for_a_second() {
+        let lists = Snapshot {
             position: 5,
             at: 1_000,
-            took: 100,
             ..Snapshot::default()
         };
-        assert!(slow.serves(6, 1_900, false), "ten times as old as it took");
-        assert!(!slow.serves(6, 1_900, true), "a record is missing");
-        assert!(slow.serves(5, 1_900, true));
-        assert!(!slow.serves(6, 2_001, false));
-        assert!(slow.is_due(1_500) && !slow.is_due(1_499));
-        let quick = Snapshot { took: 1, ..slow };
-        assert!(!quick.is_due(u64::MAX));
-        assert!(quick.serves(5, 2_000, false) && !quick.serves(6, 1_001, false));
-        assert!(
-            !Snapshot::default().serves(0, 0, true),
-            "nothing was read yet"
-        );
+        assert!(lists.serves(5, 2_000) && !lists.serves(5, 2_001));
+        assert!(!lists.serves(6, 1_000), "a record is missing");
+        assert!(!Snapshot::default().serves(0, 0), "nothing was read yet");
     }
 }

@@ -7,10 +7,10 @@ use betanet_auth::Permission;
 use betanet_auth::audit::Record;
 use betanet_journal::Batch;
 use betanet_wire::text::{base64url, hex, unhex_array};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::{Stream as Pieces, StreamExt as _, unfold};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::core::AUDIT;
 use crate::cx::Cx;
@@ -19,11 +19,14 @@ use crate::list::RECORDS_MAX;
 use crate::live::{Missed, Place, TOPICS, UNSEEN};
 use crate::pages::audit;
 use crate::place::Place as Where;
+use crate::pushed::Pushed;
 use crate::record;
 use crate::reply::{self, Done};
 
 /// Time after which a stream says that it lives, and its client is to say the same.
 const BEAT: Duration = Duration::from_secs(15);
+/// Shortest time between two pages of a stream.
+const PAGE_PAUSE: Duration = Duration::from_millis(80);
 /// Longest life of a stream.
 const STREAM_TIME: Duration = Duration::from_secs(3600);
 /// The topic that needs a right to read tasks.
@@ -103,7 +106,7 @@ pub(crate) async fn audit_head(cx: Cx) -> Result<Done, Fault> {
     let head = signed.head();
     let body = json!({
         "size": head.size,
-        "root": betanet_wire::text::hex(&head.root),
+        "root": hex(&head.root),
         "at_ms": head.at,
         "head": signed.to_string(),
         "key": cx.shared.identity.public().to_string(),
@@ -119,6 +122,10 @@ struct Stream {
     last: Option<u64>,
     told: tokio::sync::watch::Receiver<u64>,
     next_beat: Instant,
+    /// The page that the client shows.
+    page: Option<Pushed>,
+    /// When it may be drawn again.
+    next_page: Instant,
     _place: Place,
 }
 
@@ -135,8 +142,11 @@ impl Stream {
             let live = &self.cx.shared.live;
             match self.last.map(|last| live.after(last)) {
                 None | Some(Missed::Some) => {
-                    self.last = Some(live.last());
                     let (boot, last) = (live.boot, live.last());
+                    self.last = Some(last);
+                    if let Some(page) = self.pushed(last).await {
+                        return Some(page);
+                    }
                     let text = format!("id: {boot}-{last}\nevent: reset\ndata: {{}}\n\n");
                     return self.counts().await.then(|| Bytes::from(text));
                 }
@@ -147,8 +157,16 @@ impl Stream {
                         .filter(own)
                         .map(|e| e.text(live.boot))
                         .collect();
+                    if self.page.is_some() && !texts.is_empty() && Instant::now() < self.next_page {
+                        // More may have happened by then, which the same page shows.
+                        sleep_until(self.next_page.min(self.next_beat)).await;
+                        continue;
+                    }
                     self.last = events.last().map(|e| e.id).or(self.last);
                     if !texts.is_empty() {
+                        if let Some(page) = self.pushed(self.last.unwrap_or_default()).await {
+                            return Some(page);
+                        }
                         return self.counts().await.then(|| texts.concat().into());
                     }
                 }
@@ -158,6 +176,20 @@ impl Stream {
                 () = sleep_until(self.next_beat) => {}
             }
         }
+    }
+
+    /// The page as it is now, at the number of the last event. `None` without a page, or if it cannot be drawn: then the client asks for
+    /// it itself.
+    async fn pushed(&mut self, last: u64) -> Option<Bytes> {
+        let page = self.page.as_ref()?;
+        let boot = self.cx.shared.live.boot;
+        let data = page.draw(&self.cx).await?;
+        self.next_page = Instant::now() + PAGE_PAUSE;
+        let mut text = BytesMut::with_capacity(data.len() + 64);
+        text.extend_from_slice(format!("id: {boot}-{last}\nevent: page\ndata: ").as_bytes());
+        text.extend_from_slice(&data);
+        text.extend_from_slice(b"\n\n");
+        Some(text.freeze())
     }
 
     /// Whether the credentials count and the rights hold now, asked before anything is sent.
@@ -176,12 +208,16 @@ impl Stream {
 
 /// Ends a stream after its time. Its client comes back, and misses nothing.
 fn bounded<S: Pieces>(stream: S) -> impl Pieces<Item = S::Item> {
-    stream.take_until(tokio::time::sleep(STREAM_TIME))
+    stream.take_until(sleep(STREAM_TIME))
 }
 
 /// `GET /events`
 pub(crate) async fn events(cx: Cx) -> Result<Done, Fault> {
-    cx.query.only(&["topics"])?;
+    cx.query.only(&["topics", "page"])?;
+    let page = match cx.query.get("page") {
+        "" => None,
+        text => Pushed::of(text)?,
+    };
     let mut topics = match cx.query.get("topics") {
         "" => TOPICS.to_vec(),
         text => {
@@ -208,6 +244,8 @@ pub(crate) async fn events(cx: Cx) -> Result<Done, Fault> {
         last,
         told: live.told(),
         next_beat: Instant::now() + BEAT,
+        page,
+        next_page: Instant::now(),
         _place: place,
         cx,
     };

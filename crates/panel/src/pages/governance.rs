@@ -4,12 +4,14 @@ use betanet_economy_service::words::{account, fog};
 use betanet_tokenomics::Code;
 use betanet_wire::text::hex;
 use maud::{Markup, html};
+use serde_json::{Value, json};
 
 use super::tokens::{after, heads, next, not_installed};
 use super::vouchers::whole;
 use crate::books::{self, Governance, Shown};
 use crate::cx::Cx;
 use crate::fault::Fault;
+use crate::list;
 use crate::page;
 use crate::reply::Done;
 use crate::text;
@@ -34,6 +36,28 @@ fn tried(code: Code) -> String {
         Code::Ok => "all effects would be accepted".to_owned(),
         code => format!("would be refused: {}", code.name()),
     }
+}
+
+/// Columns of proposals as CSV.
+const COLUMNS: [&str; 10] = [
+    "id", "state", "proposer", "for", "against", "abstain", "quorum", "open_ms", "end_ms", "text",
+];
+
+fn record(p: &Shown) -> Value {
+    let row = &p.row;
+    json!({
+        "id": p.pid.to_string(),
+        "state": row.word(),
+        "proposer": account(&row.proposer),
+        "for": fog(row.yes.into()),
+        "against": fog(row.no.into()),
+        "abstain": fog(row.abstain.into()),
+        "quorum": fog(row.need.into()),
+        "open_ms": row.open,
+        "end_ms": row.end,
+        "text": hex(&row.text),
+        "effects": p.effects,
+    })
 }
 
 fn votes(p: &Shown) -> Markup {
@@ -89,18 +113,24 @@ fn parameters(g: &Governance) -> Markup {
 /// `GET /governance`
 pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     whole(&cx)?;
-    cx.query.only(&["after", "done"])?;
+    cx.query.only(&["after", "format", "done"])?;
     let (title, id) = ("Governance", "governance-page");
     let Some(ledger) = &cx.shared.ledger else {
         return Ok(not_installed(&cx, title, id));
     };
     let now_ms = cx.shared.now_ms();
     let g = books::governance(ledger, after(&cx)?, now_ms).await?;
+    let as_of = (g.head.size, g.head.at);
+    let rows = g.proposals.iter().map(record);
+    if let Some(response) = list::export(&cx, as_of, &COLUMNS, rows)? {
+        return Ok(response.into());
+    }
     let body = html! {
         h1 data-testid="governance-header" { "Governance" }
         @if g.proposals.is_empty() { (page::empty("There is no proposal.")) }
         @for p in &g.proposals { (proposal(p, now_ms)) }
         (next(&cx, g.count, g.next.as_deref()))
+        @if !g.proposals.is_empty() { (page::exports(&cx, "", "these proposals")) }
         (parameters(&g))
         (heads(&g.head, now_ms))
         (page::command("betanet gov propose --param fee_tx=200 --text ./why.txt --dry-run --key ./node.pem --ledger PEER --genesis GENESIS"))

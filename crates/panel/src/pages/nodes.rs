@@ -15,7 +15,8 @@ use crate::page::{self, pager, sortable};
 use crate::place::Place;
 use crate::record;
 use crate::reply::{self, Done};
-use crate::text;
+use crate::rows::Rows;
+use crate::text::{self, Digits};
 
 /// Columns of the list as CSV.
 const COLUMNS: [&str; 9] = [
@@ -25,7 +26,10 @@ const COLUMNS: [&str; 9] = [
 const ORDER: &str = "id";
 
 /// Nodes that the query asks for, sorted.
-pub(crate) fn filtered<'a>(cx: &Cx, all: &'a [NodeSummary]) -> Result<Vec<&'a NodeSummary>, Fault> {
+pub(crate) fn filtered<'a>(
+    cx: &Cx,
+    all: &'a Rows<NodeSummary>,
+) -> Result<Vec<&'a NodeSummary>, Fault> {
     let q = &cx.query;
     let of = |name: &'static str, words: &[&str]| match q.get(name) {
         "" => Ok(None),
@@ -34,12 +38,13 @@ pub(crate) fn filtered<'a>(cx: &Cx, all: &'a [NodeSummary]) -> Result<Vec<&'a No
     };
     let (state, kind) = (of("state", NodeState::WORDS)?, of("kind", Kind::WORDS)?);
     let (org, part) = (q.get("org"), q.get("q"));
+    let digits = Digits::of(part);
     let keep = |n: &&NodeSummary| {
         state.as_ref().is_none_or(|s| n.state.as_str() == s)
             && kind.as_ref().is_none_or(|k| n.kind.as_str() == k)
             && (org.is_empty() || n.org == *org)
             && (part.is_empty()
-                || text::named(&n.id.0, part)
+                || text::named(&n.id.0, &digits)
                 || n.org.contains(part)
                 || n.region.contains(part))
     };
@@ -63,7 +68,7 @@ fn used_percent(node: &NodeSummary) -> u64 {
     (used * 100).checked_div(node.cap.cpu).unwrap_or(0)
 }
 
-fn cards(all: &[NodeSummary]) -> Markup {
+fn cards(all: &Rows<NodeSummary>) -> Markup {
     let active = all.iter().filter(|n| n.state == NodeState::Active);
     let (mut n, mut cap, mut free) = (0, Amounts::default(), Amounts::default());
     for node in active {

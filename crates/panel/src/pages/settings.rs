@@ -1,19 +1,32 @@
 //! `/settings`: the own password and tokens, and the accounts.
 
+use betanet_auth::limit::Class;
 use betanet_auth::token::ApiToken;
 use betanet_auth::webauthn::{Passkey, Purpose};
-use betanet_auth::{Account, Permission, Permissions, Role};
+use betanet_auth::{Account, Error as AuthError, Permission, Permissions, Role};
 use betanet_wire::text::base64url;
 use maud::{Markup, html};
 
 use crate::acts::{self, TOKEN_DAYS};
+use crate::body::{BODY_MAX, JOB_MAX};
+use crate::core::RECENT_MAX;
 use crate::cx::Cx;
 use crate::fault::Fault;
+use crate::jobs::FILE_MAX;
+use crate::kept::VERSIONS_MAX;
+use crate::list;
+use crate::live::{STREAMS_AN_ACCOUNT, STREAMS_MAX, UNSEEN};
 use crate::page;
 use crate::passkeys;
 use crate::record;
 use crate::reply::{self, Done};
+use crate::shared::{DOWNLOADS_MAX, EXPORTS_MAX, MODULE_MAX, UPLOADS_MAX};
 use crate::text;
+
+/// Columns of the accounts as CSV.
+const ACCOUNTS: [&str; 5] = ["id", "name", "grants", "disabled", "made_ms"];
+/// Columns of tokens as CSV.
+const TOKENS: [&str; 6] = ["id", "name", "scopes", "made_ms", "expires_ms", "used_ms"];
 
 /// Scopes of the fields of a form: a box for each permission.
 fn scopes(fields: &crate::form::Fields) -> Permissions {
@@ -95,6 +108,7 @@ fn tokens(cx: &Cx, own: &[ApiToken]) -> Markup {
                     } }
                 } }
             }
+            (page::exports(cx, "tokens", "your tokens"))
             h3 { "A new token" }
             form.stack method="post" action="/settings/tokens" data-testid="token-form" {
                 (page::token(cx))
@@ -107,7 +121,7 @@ fn tokens(cx: &Cx, own: &[ApiToken]) -> Markup {
                 }
                 div { button { "Make a token" } }
             }
-            (page::command(&format!("curl -H \"Authorization: Bearer $TOKEN\" {}/api/v1/tasks", cx.shared.origin)))
+            (page::command(&format!("curl -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' {0}/api/v1/me/tokens -d '{{\"name\": \"NAME\", \"scope\": \"look\", \"days\": 30}}'\ncurl -H \"Authorization: Bearer $TOKEN\" -X DELETE {0}/api/v1/me/tokens/ID", cx.shared.origin)))
         }
     }
 }
@@ -141,6 +155,7 @@ fn accounts(cx: &Cx, all: &[Account]) -> Markup {
                 thead { tr { @for name in ["Name", "State", "Made", "Roles"] { th scope="col" { (name) } } } }
                 tbody { @for account in all { (row(cx, account)) } }
             } }
+            (page::exports(cx, "accounts", "the accounts"))
             p.soft { "Roles: " (Role::ALL.iter().map(|r| r.as_str()).collect::<Vec<_>>().join(", ")) ". A role holds everywhere, or as role@namespace in one namespace." }
             h3 { "A new account" }
             form.stack method="post" action="/settings/accounts" data-testid="account-form" {
@@ -150,13 +165,72 @@ fn accounts(cx: &Cx, all: &[Account]) -> Markup {
                 div { label for="a-grants" { "Roles" } input #a-grants name="grants" value="viewer" required spellcheck="false"; }
                 div { button { "Make the account" } }
             }
+            (page::command(&format!("curl -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' {0}/api/v1/accounts -d '{{\"name\": \"NAME\", \"password\": \"PASSWORD\", \"grants\": \"viewer\"}}'\ncurl -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -X PATCH {0}/api/v1/accounts/ID -d '{{\"grants\": \"viewer\", \"disabled\": true}}'", cx.shared.origin)))
+        }
+    }
+}
+
+/// The bounds that a caller may meet.
+fn limits() -> Markup {
+    let minute = |class: Class| format!("{} a minute", class.per_minute());
+    let bytes = |n: usize| text::bytes(n as u64);
+    let rows = [
+        ("Requests that change something", minute(Class::Write)),
+        ("Other requests", minute(Class::Read)),
+        ("Logins of an address", minute(Class::Login)),
+        (
+            "Open pages with live updates",
+            format!("{STREAMS_AN_ACCOUNT} of an account, {STREAMS_MAX} in all"),
+        ),
+        (
+            "Live updates of a page that stands still",
+            format!("end after {} s", UNSEEN.as_secs()),
+        ),
+        (
+            "Body of a request",
+            format!(
+                "{}; {} with a job file; {} for a module",
+                bytes(BODY_MAX),
+                bytes(JOB_MAX),
+                bytes(MODULE_MAX)
+            ),
+        ),
+        ("Modules that are uploaded at once", UPLOADS_MAX.to_string()),
+        ("Lists that are exported at once", EXPORTS_MAX.to_string()),
+        (
+            "Files of outputs that are taken at once",
+            DOWNLOADS_MAX.to_string(),
+        ),
+        (
+            "Job file",
+            format!(
+                "{}; {VERSIONS_MAX} versions of a job are kept",
+                bytes(FILE_MAX)
+            ),
+        ),
+        (
+            "Audit records that the page searches",
+            format!(
+                "the newest {}; the API has all",
+                text::number(RECENT_MAX as u64)
+            ),
+        ),
+    ];
+    html! {
+        section.card aria-labelledby="limits" {
+            h2 #limits { "Limits" }
+            p.soft { "The coordinator's operator can give accounts more requests: coordinator --panel-rate-factor N. Beyond a limit, an answer says when to come back." }
+            div.scroll tabindex="0" role="region" aria-label="Limits" { table data-testid="limits-table" {
+                thead { tr { th scope="col" { "What" } th scope="col" { "Most" } } }
+                tbody { @for (what, most) in rows { tr { th scope="row" { (what) } td { (most) } } } }
+            } }
         }
     }
 }
 
 /// `GET /settings`
 pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
-    cx.query.only(&["done"])?;
+    cx.query.only(&["list", "format", "done"])?;
     let id = cx.who()?.caller.account;
     let manages = cx.may(Permission::Manage, None);
     let read = cx.shared.desk.with(move |core, _, _| {
@@ -167,6 +241,18 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         (own, all, core.accounts.get(id).cloned())
     });
     let (own, all, me) = read.await?;
+    if list::exports(&cx) {
+        let as_of = (cx.shared.local.position(), cx.now_ms);
+        let sent = match cx.query.get("list") {
+            "accounts" if manages => {
+                list::export(&cx, as_of, &ACCOUNTS, all.iter().map(record::account))?
+            }
+            "accounts" => return Err(Fault::Auth(AuthError::Denied)),
+            "" | "tokens" => list::export(&cx, as_of, &TOKENS, own.iter().map(record::token))?,
+            _ => return Err(Fault::Field("list")),
+        };
+        return Ok(sent.ok_or(Fault::Field("format"))?.into());
+    }
     let body = html! {
         h1 data-testid="settings-header" { "Settings" }
         @if let Some(me) = &me { p { "You are " strong { (me.name) } ": " (record::grants(me)) "." } }
@@ -174,6 +260,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
         @if let Some(me) = &me { (passkeys(&cx, me)) }
         (tokens(&cx, &own))
         (accounts(&cx, &all))
+        (limits())
     };
     Ok(page::answer(&cx, ("Settings", "settings-page"), None, body).into())
 }

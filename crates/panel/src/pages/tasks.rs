@@ -13,8 +13,9 @@ use crate::list;
 use crate::page::{self, draw, pager, sortable};
 use crate::record;
 use crate::reply::{self, Done};
+use crate::rows::Rows;
 use crate::shared::MODULE_MAX;
-use crate::text;
+use crate::text::{self, Digits};
 use crate::view::Snapshot;
 
 const COLUMNS: [&str; 7] = ["id", "ns", "tier", "priority", "state", "reason", "changed"];
@@ -22,7 +23,7 @@ const COLUMNS: [&str; 7] = ["id", "ns", "tier", "priority", "state", "reason", "
 const ORDER: &str = "-changed";
 
 /// The tasks that the caller may see.
-pub(crate) fn visible<'a>(cx: &Cx, all: &'a [TaskSummary]) -> Vec<&'a TaskSummary> {
+pub(crate) fn visible<'a>(cx: &Cx, all: &'a Rows<TaskSummary>) -> Vec<&'a TaskSummary> {
     if cx.may(Permission::ReadWork, None) {
         return all.iter().collect();
     }
@@ -47,11 +48,12 @@ pub(crate) fn filtered<'a>(
         text => Some(Tier::from_word(text).ok_or(Fault::Field("tier"))?),
     };
     let (ns, part) = (q.get("ns"), q.get("q"));
+    let digits = Digits::of(part);
     let keep = |t: &&&TaskSummary| {
         state.is_none_or(|s| t.state == s)
             && tier.is_none_or(|w| t.tier == w)
             && (ns.is_empty() || t.ns == *ns)
-            && (part.is_empty() || text::named(&t.id.0, part) || t.reason.contains(part))
+            && (part.is_empty() || text::named(&t.id.0, &digits) || t.reason.contains(part))
     };
     let mut rows: Vec<&TaskSummary> = all.iter().filter(keep).copied().collect();
     list::sort(cx, &mut rows, ORDER, |key| {

@@ -1,17 +1,34 @@
 //! `/tokens`: supply, accounts, holds, and the heads of the ledger.
 
+use betanet_economy_service::Ledger;
 use betanet_economy_service::words::{account, fog};
 use betanet_tokenomics::account::{CLOSED, FROZEN};
 use betanet_wire::text::unhex;
 use maud::{Markup, html};
+use serde_json::{Value, json};
 
 use super::vouchers::whole;
-use crate::books::{self, Head, Tokens};
+use crate::books::{self, Head, Row, Tokens};
 use crate::cx::Cx;
 use crate::fault::Fault;
+use crate::list;
 use crate::page;
 use crate::reply::Done;
 use crate::text;
+
+/// Columns of the accounts as CSV.
+const COLUMNS: [&str; 8] = [
+    "account",
+    "kind",
+    "frozen",
+    "closed",
+    "fog",
+    "held",
+    "voucher_units",
+    "credits",
+];
+/// Accounts of an export, roughly.
+const EXPORT_MAX: usize = 100_000;
 
 /// The page of a coordinator without a ledger.
 pub(crate) fn not_installed(cx: &Cx, title: &'static str, id: &'static str) -> Done {
@@ -110,6 +127,7 @@ fn accounts(cx: &Cx, t: &Tokens) -> Markup {
                 } }
             }
             (next(cx, t.counts[0], t.next.as_deref()))
+            (page::exports(cx, "", "all accounts"))
         }
     }
 }
@@ -143,14 +161,43 @@ fn holds(t: &Tokens) -> Markup {
     }
 }
 
+fn record(row: &Row) -> Value {
+    json!({
+        "account": account(&row.id),
+        "kind": row.kind,
+        "frozen": row.flags & FROZEN != 0,
+        "closed": row.flags & CLOSED != 0,
+        "fog": fog(row.available[0]),
+        "held": fog(row.held),
+        "voucher_units": row.available[1].to_string(),
+        "credits": fog(row.available[2]),
+    })
+}
+
+/// The accounts of all pages.
+async fn exported(cx: &Cx, ledger: &Ledger) -> Result<Done, Fault> {
+    let mut t = books::tokens(ledger, None).await?;
+    let mut rows = std::mem::take(&mut t.accounts);
+    while let Some(after) = t.next.take().filter(|_| rows.len() < EXPORT_MAX) {
+        t = books::tokens(ledger, unhex(&after)).await?;
+        rows.append(&mut t.accounts);
+    }
+    let as_of = (t.head.size, t.head.at);
+    let sent = list::export(cx, as_of, &COLUMNS, rows.iter().map(record))?;
+    Ok(sent.ok_or(Fault::Field("format"))?.into())
+}
+
 /// `GET /tokens`
 pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     whole(&cx)?;
-    cx.query.only(&["after", "done"])?;
+    cx.query.only(&["after", "format", "done"])?;
     let (title, id) = ("Tokens", "tokens-page");
     let Some(ledger) = &cx.shared.ledger else {
         return Ok(not_installed(&cx, title, id));
     };
+    if list::exports(&cx) {
+        return exported(&cx, ledger).await;
+    }
     let t = books::tokens(ledger, after(&cx)?).await?;
     let body = html! {
         h1 data-testid="tokens-header" { "Tokens" }

@@ -189,3 +189,31 @@ async fn bodies_without_effect_or_of_other_types_are_refused() {
     let answer = world.api("PATCH", &path, &root, &same).await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_logins_with_turning_forwarded_fields_stay_at_the_limit() {
+    let world = world().await;
+    world.admin().await;
+    let began = std::time::Instant::now();
+    let mut tried = 0;
+    for n in 0..10_000 {
+        let forwarded = format!("198.51.{}.{}", n / 250, n % 250);
+        let fields = [
+            ("content-type", "application/json"),
+            ("x-forwarded-for", &*forwarded),
+            ("forwarded", &format!("for={forwarded}")),
+            ("x-real-ip", &*forwarded),
+        ];
+        // Each of another account, so that only the address has a limit.
+        let body = format!("{{\"name\": \"n{n}\", \"password\": \"not the password\"}}");
+        let answer = world.ask("POST", "/api/v1/login", &fields, &body).await;
+        match answer.status {
+            401 => tried += 1,
+            429 => assert_eq!(answer.field("retry-after").len(), 1),
+            _ => panic!("{answer:?}"),
+        }
+    }
+    // 30 a minute, and what came back meanwhile. The first administrator's request was one of them.
+    let most = 30 + began.elapsed().as_secs() / 2;
+    assert!((20..=most).contains(&tried), "{tried} of at most {most}");
+}

@@ -10,6 +10,7 @@ mod fleet;
 mod hostile;
 mod jobs;
 mod ledger;
+mod lists;
 mod outputs;
 mod panel;
 mod passkeys;

@@ -455,3 +455,61 @@ async fn changes_are_told_as_events() {
         text += &String::from_utf8_lossy(&piece[..n]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_draws_its_page_again_with_the_rights_of_its_reader() {
+    let world = world().await;
+    world.admin().await;
+    let (root, _) = world.access("root").await;
+    for (name, grants) in [("eve", "viewer"), ("tom", "viewer@other")] {
+        let new = json!({"name": name, "password": PASSWORD, "grants": grants});
+        let made = world.api("POST", "/api/v1/accounts", &root, &new).await;
+        assert_eq!(made.status, 201, "{made:?}");
+    }
+    let open = async |name: &str, page: &str| {
+        let cookie = world.log_in(name, "").await;
+        let path = format!("/events?topics=tasks&page={page}");
+        let tcp = world
+            .send(("GET", &path), &[("cookie", &cookie)], "", 0)
+            .await;
+        (tcp, cookie)
+    };
+    let until = async |tcp: &mut TcpStream, what: &str| {
+        let (mut text, mut piece) = (String::new(), [0; 4096]);
+        while !text.contains(what) {
+            let n = tcp.read(&mut piece).await.unwrap();
+            assert_ne!(n, 0, "{text}");
+            text += &String::from_utf8_lossy(&piece[..n]);
+        }
+        text
+    };
+    let (mut eve, cookie) = open("eve", "%2Ftasks%3Fstate%3Dqueued").await;
+    let (mut tom, _) = open("tom", "%2Ftasks").await;
+    let hello = until(&mut eve, "within_s").await;
+    until(&mut tom, "within_s").await;
+    let module = "a module that nobody runs";
+    let digest = hex(&betanet_keys::hash(&[module.as_bytes()]));
+    let bearer = format!("Bearer {root}");
+    let fields = [("authorization", &*bearer)];
+    let put = format!("/api/v1/modules/{digest}");
+    assert_eq!(world.ask("PUT", &put, &fields, module).await.status, 204);
+    let task = json!({"ns": "lab", "module": digest});
+    let made = world.api("POST", "/api/v1/tasks", &root, &task).await;
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let shown = until(&mut eve, &format!("task-card-{id}")).await;
+    assert!(shown.contains("event: page") && shown.contains("\ndata: {\"html\":\"<main"));
+    let other = until(&mut tom, "stamp").await;
+    assert!(!other.contains(&id), "{other}");
+    // Its client says that it reads, and nobody else can.
+    let (_, rest) = hello.split_once("\"stream\":\"").unwrap();
+    let seen = format!("/events/seen?stream={}", &rest[..32]);
+    let own = world.ask("GET", &seen, &[("cookie", &cookie)], "").await;
+    assert_eq!(own.status, 204, "{own:?}");
+    let root = world.log_in("root", "").await;
+    let other = world.ask("GET", &seen, &[("cookie", &root)], "").await;
+    assert_eq!(other.status, 404, "{other:?}");
+    drop(eve);
+    let nowhere = "/events?page=%2Fnowhere";
+    let nowhere = world.ask("GET", nowhere, &[("cookie", &cookie)], "").await;
+    assert_eq!(nowhere.status, 400, "{nowhere:?}");
+}
