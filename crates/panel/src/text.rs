@@ -65,7 +65,7 @@ impl Digits {
     fn fits(&self, id: &[u8], at: usize) -> bool {
         let digit = |n: usize| {
             id.get(n / 2)
-                .map(|b| if n % 2 == 0 { b >> 4 } else { b & 15 })
+                .map(|b| if n.is_multiple_of(2) { b >> 4 } else { b & 15 })
         };
         let mut rest = self.rest.iter().enumerate();
         !self.never && rest.all(|(n, d)| digit(at + n) == Some(*d))
