@@ -9,8 +9,8 @@ mod purchase;
 
 use std::sync::{Mutex, PoisonError};
 
-use betanet_economy_service::Remote;
 use betanet_economy_service::rows::{Account, Balance, KeysetRow, balance_key, table};
+use betanet_economy_service::{Remote, RemoteError};
 use betanet_tokenomics::Asset;
 use betanet_vouchers::message::IssueRequest;
 use betanet_vouchers::{Keyset, KeysetId};
@@ -43,6 +43,8 @@ pub(crate) struct Standing {
     pub(crate) available: u64,
     /// Units of the keyset that can still be redeemed.
     pub(crate) left: u64,
+    /// Records of the head that shows it.
+    pub(crate) size: u64,
 }
 
 /// What is known of redemptions on the ledger, for metrics and health.
@@ -117,21 +119,32 @@ impl Bridge {
         spender: &NodeId,
     ) -> Result<Result<Standing, Code>, Refusal> {
         let _one = self.lookups.begin(by.charge).ok_or(Refusal::busy())?;
+        let standing = self.ledgers(keyset, to, spender).await.map_err(|error| {
+            tracing::debug!(%error, "a redemption is not looked up");
+            Refusal::unavailable()
+        })?;
+        Ok(standing.ok_or(Code::POLICY_REJECTED))
+    }
+
+    /// What a final head of now says of a redemption; `None`: it cannot happen.
+    async fn ledgers(
+        &self,
+        keyset: &KeysetId,
+        to: &NodeId,
+        spender: &NodeId,
+    ) -> Result<Option<Standing>, RemoteError> {
         let keys = [
             (table::ACCOUNTS, to.0.to_vec()),
             (table::BALANCES, balance_key(to, Asset::Units)),
             (table::KEYSETS, keyset.0.to_vec()),
         ];
-        let (_, rows) = self.remote.rows(&keys).await.map_err(|error| {
-            tracing::debug!(%error, "a redemption is not looked up");
-            Refusal::unavailable()
-        })?;
-        Ok(standing_of(&rows, spender).ok_or(Code::POLICY_REJECTED))
+        let (head, rows) = self.remote.rows(&keys).await?;
+        Ok(standing_of(&rows, spender, head.head().size))
     }
 }
 
 /// Reads the rows of a redemption. `None`: the payee has no open account, or the keyset is not this spender's there, or was swept.
-fn standing_of(rows: &[Option<Vec<u8>>], spender: &NodeId) -> Option<Standing> {
+fn standing_of(rows: &[Option<Vec<u8>>], spender: &NodeId, size: u64) -> Option<Standing> {
     let [account, balance, keyset] = rows else {
         return None;
     };
@@ -147,6 +160,7 @@ fn standing_of(rows: &[Option<Vec<u8>>], spender: &NodeId) -> Option<Standing> {
     Some(Standing {
         available: u64::try_from(balance.available()).unwrap_or(u64::MAX),
         left: keyset.left(),
+        size,
     })
 }
 
@@ -196,10 +210,11 @@ mod tests {
     #[test]
     fn a_redemption_needs_an_open_account_and_a_keyset_of_the_spender() {
         let spender = NodeId([7; 20]);
-        let of = |account, keyset| standing_of(&[account, None, keyset], &spender);
+        let of = |account, keyset| standing_of(&[account, None, keyset], &spender, 3);
         let good = Standing {
             available: 0,
             left: 20,
+            size: 3,
         };
         assert_eq!(of(account(1), keyset(7, 0)), Some(good));
         assert_eq!(of(None, keyset(7, 0)), None, "no account");

@@ -33,6 +33,9 @@ const RETRY_SWAP: u64 = 3_600;
 /// Longest that a request waits for the state's answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Looks at the ledger for one redemption: it is looked at again if payments were settled since.
+const LEDGER_LOOKS: usize = 4;
+
 /// Whoever asks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asker {
@@ -168,6 +171,7 @@ impl Desk {
             keysets: Arc::clone(&self.keysets),
             mints: self.mints.keys().copied().collect::<BTreeSet<_>>(),
             ledger: self.ledger_keysets().collect(),
+            genesis: self.bridge.get().map(|b| *b.remote.genesis().id()),
             alarm: Arc::clone(&self.alarm),
         }
     }
@@ -297,23 +301,30 @@ impl Desk {
             })
             .await?;
         let mut asked = Ask::Redeem(by.node, Box::new((request, verified)), None);
-        loop {
-            let (keyset, again) = match self.ask(asked).await? {
-                Said::Answer(answer) => {
-                    if let Some(bridge) = self.bridge.get() {
-                        bridge.wake.notify_one();
-                    }
-                    return Ok(answer);
-                }
+        let mut is_new = false;
+        for _ in 0..LEDGER_LOOKS {
+            let said = self.ask(asked).await?;
+            let bridge = self.bridge.get();
+            // What is new is posted; what has to wait may be there already, unseen.
+            if (is_new || matches!(said, Said::Later))
+                && let Some(bridge) = bridge
+            {
+                bridge.wake.notify_one();
+            }
+            let (keyset, again) = match said {
+                Said::Answer(answer) => return Ok(answer),
                 Said::Later => return Err(Refusal::unavailable()),
                 Said::AskLedger(keyset, again) => (keyset, again),
                 _ => return Err(Refusal::failed()),
             };
-            let bridge = self.bridge.get().ok_or(Refusal::failed())?;
+            let bridge = bridge.ok_or(Refusal::failed())?;
             let me = self.identity.public().node_id();
             let standing = bridge.standing(by, &keyset, &again.0.to, &me).await?;
+            is_new = standing.is_ok();
             asked = Ask::Redeem(by.node, again, Some(standing));
         }
+        // Payments were settled after each look.
+        Err(Refusal::unavailable())
     }
 
     pub(crate) async fn swap(
@@ -383,6 +394,7 @@ impl Desk {
         match self.ask(Ask::Issue(request, points, payment)).await? {
             Said::Sign(Ok(to_sign)) => Ok(to_sign),
             Said::Sign(Err(code)) => Err(Refusal::refused(code)),
+            Said::Later => Err(Refusal::unavailable()),
             _ => Err(Refusal::failed()),
         }
     }

@@ -33,12 +33,14 @@ const BANK: Kind = kind("bank");
 const MINT: Kind = kind("mint");
 const COUPON: Kind = kind("coupon");
 const OUTBOX: Kind = kind("outbox");
+const LEDGER: Kind = kind("ledger");
 
 /// Tags of the pieces of a snapshot.
 const BANK_PIECE: u8 = 1;
 const MINT_PIECE: u8 = 2;
 const COUPON_PIECE: u8 = 3;
 const OUTBOX_PIECE: u8 = 5;
+const LEDGER_PIECE: u8 = 6;
 /// Tag of a part that holds several pieces, each with its length and its own tag: there are more pieces than a snapshot has parts.
 const PACKED: u8 = 4;
 
@@ -68,8 +70,8 @@ pub(crate) enum Ask {
     Issued(KeysetId, Vec<(Denomination, u64)>),
     /// The oldest redemptions that the ledger has not paid out, so many.
     Owed(usize),
-    /// Redemptions that a final head shows, and those that the ledger refused.
-    Settle(Vec<[u8; 32]>, Vec<([u8; 32], u16)>),
+    /// Redemptions that a final head shows, and those that the ledger refused; the records of the head.
+    Settle(Vec<[u8; 32]>, Vec<([u8; 32], u16)>, u64),
     Sweep,
     View,
     Fingerprint,
@@ -81,7 +83,7 @@ pub(crate) enum Said {
     Answer(Answer),
     /// The ledger is to be asked about a redemption under this keyset first.
     AskLedger(KeysetId, Box<(RedeemRequest, Verified)>),
-    /// Later: the ledger's units do not cover it now, or too many redemptions wait for the ledger.
+    /// Later: the ledger's units do not cover it now, too many redemptions wait for the ledger, or the node is connected to another one.
     Later,
     Owed(Waiting),
     Sign(Result<ToSign, Code>),
@@ -102,6 +104,8 @@ pub(crate) struct Of {
     pub(crate) mints: BTreeSet<KeysetId>,
     /// Keysets of a ledger, whose vouchers are redeemed to its accounts.
     pub(crate) ledger: BTreeSet<KeysetId>,
+    /// The ledger's ID.
+    pub(crate) genesis: Option<[u8; 32]>,
     /// Whether more was redeemed than issued, for whoever looks.
     pub(crate) alarm: Arc<AtomicBool>,
 }
@@ -114,6 +118,10 @@ pub(crate) struct VoucherState {
     mint: Mint,
     coupons: Used,
     outbox: Outbox,
+    /// The ledger that vouchers were first sold for or redeemed on: it stays that one.
+    bound: Option<[u8; 32]>,
+    /// Records of the head under which payments were settled last.
+    settled: u64,
 }
 
 impl VoucherState {
@@ -123,7 +131,23 @@ impl VoucherState {
             mint: Mint::new(),
             coupons: Used::default(),
             outbox: Outbox::default(),
+            bound: None,
+            settled: 0,
             of,
+        }
+    }
+
+    /// Whether the node is connected to the ledger that its vouchers belong to.
+    fn fits(&self) -> bool {
+        self.bound
+            .is_none_or(|bound| self.of.genesis == Some(bound))
+    }
+
+    /// Binds the vouchers to the ledger that the node is connected to.
+    fn bind(&mut self, records: &mut Vec<Record>) {
+        if let (None, Some(genesis)) = (self.bound, self.of.genesis) {
+            self.bound = Some(genesis);
+            records.push(Record::new(LEDGER, genesis.to_vec()));
         }
     }
 
@@ -162,6 +186,9 @@ impl VoucherState {
                 records.push(Record::new(COUPON, used));
             }
             records.push(Record::new(MINT, record));
+            if self.of.ledger.contains(&keyset.id()) {
+                self.bind(records);
+            }
             if payment.is_some_and(|p| !p.counted) {
                 self.count_issued(keyset, request, records);
             }
@@ -216,6 +243,10 @@ impl VoucherState {
             MINT => self.mint.apply(body).map_err(|_| Unreadable),
             COUPON => self.coupons.apply(body),
             OUTBOX => self.outbox.apply(body),
+            LEDGER => {
+                self.bound = Some(body.try_into().map_err(|_| Unreadable)?);
+                Ok(())
+            }
             _ => Err(Unreadable),
         }
     }
@@ -228,6 +259,7 @@ impl VoucherState {
             MINT_PIECE => MINT,
             COUPON_PIECE => COUPON,
             OUTBOX_PIECE => OUTBOX,
+            LEDGER_PIECE => LEDGER,
             _ => return Err(Unreadable),
         };
         self.apply_one(kind, piece)
@@ -240,7 +272,8 @@ impl VoucherState {
             self.coupons.fingerprint(),
             self.outbox.fingerprint(),
         ];
-        hash(&[&parts[0], &parts[1], &parts[2], &parts[3]])
+        let bound = self.bound.as_ref().map_or(&[][..], |id| id);
+        hash(&[&parts[0], &parts[1], &parts[2], &parts[3], bound])
     }
 }
 
@@ -293,8 +326,10 @@ impl State for VoucherState {
             Ask::Redeem(asker, asked, standing) => {
                 self.redeem(unix_ms, asker, asked, standing, records)
             }
+            Ask::Owed(_) if !self.fits() => Said::Later,
             Ask::Owed(most) => Said::Owed(self.outbox.waiting(most)),
-            Ask::Settle(done, refused) => {
+            Ask::Settle(done, refused, size) => {
+                self.settled = self.settled.max(size);
                 let record = self.outbox.settle(done, &refused);
                 records.extend(record.map(|r| Record::new(OUTBOX, r)));
                 Said::Swept
@@ -304,6 +339,11 @@ impl State for VoucherState {
                     .bank
                     .swap(unix_ms, &keysets, &request, &points, &verified);
                 self.bank_said(decided, records)
+            }
+            Ask::Issue(request, _, Some(_))
+                if !self.fits() && self.of.ledger.contains(&request.keyset) =>
+            {
+                Said::Later
             }
             Ask::Issue(request, points, payment) => {
                 Said::Sign(self.issue(unix_ms, (&request, &points), payment, records))
@@ -337,6 +377,9 @@ impl State for VoucherState {
             .snapshot(&mut |piece| tagged(COUPON_PIECE, &piece));
         self.outbox
             .snapshot(&mut |piece| tagged(OUTBOX_PIECE, &piece));
+        if let Some(bound) = &self.bound {
+            tagged(LEDGER_PIECE, bound);
+        }
         parts
     }
 

@@ -9,6 +9,8 @@ use betanet_economy_service::rows::{Account, table};
 use betanet_machine::Rng;
 use betanet_tokenomics::request::Op;
 use betanet_tokenomics::{Code, Envelope, Request, redeemed_mark};
+use betanet_vouchers::KeysetId;
+use tokio::time::Instant;
 
 use super::{Bridge, Seen};
 use crate::desk::Desk;
@@ -20,6 +22,8 @@ const POSTED_MAX: usize = 1_024;
 const MARKS: usize = 64;
 /// Validity of a request, in ms.
 const VALID_MS: u64 = 3_600_000;
+/// Time after which a redemption is posted again that no final head shows: the ledger makes it happen once, and may have dropped it.
+const FORGET: Duration = Duration::from_secs(600);
 /// Pause before the ledger is asked for its head again, while redemptions wait for it.
 const LOOK: Duration = Duration::from_secs(1);
 /// Longest pause, after failures or while nothing waits.
@@ -36,6 +40,8 @@ enum Lost {
     Refused(Code),
     #[error("the system gives no random bytes")]
     Randomness,
+    #[error("the vouchers of this node belong to another ledger: start it with that one's genesis")]
+    OtherLedger,
     /// Another process leads the journal.
     #[error("this node does not lead the journal")]
     NotHere,
@@ -46,8 +52,17 @@ enum Lost {
 struct Posted {
     /// Records that a final head must cover before it shows the outcome.
     needs: u64,
-    /// The code of a refusal that will not change.
+    /// The code of a refusal that will not change, if the ledger's state shows the same.
     code: Option<Code>,
+    /// When.
+    at: Instant,
+}
+
+impl Posted {
+    fn now(needs: u64, code: Option<Code>) -> Self {
+        let at = Instant::now();
+        Self { needs, code, at }
+    }
 }
 
 /// What is posted, and the next nonce.
@@ -109,9 +124,13 @@ const fn is_final(code: Code) -> bool {
 impl Payout {
     /// One round; whether redemptions wait for a head.
     async fn round(&mut self, desk: &Desk, bridge: &Bridge) -> Result<bool, Lost> {
-        let Ok(Said::Owed(owed)) = desk.ask(Ask::Owed(POSTED_MAX)).await else {
-            self.posted.clear();
-            return Err(Lost::NotHere);
+        let owed = match desk.ask(Ask::Owed(POSTED_MAX)).await {
+            Ok(Said::Owed(owed)) => owed,
+            Ok(Said::Later) => return Err(Lost::OtherLedger),
+            _ => {
+                self.posted.clear();
+                return Err(Lost::NotHere);
+            }
         };
         bridge.note(|seen| {
             *seen = Seen {
@@ -124,7 +143,8 @@ impl Payout {
         let mut open = owed.first;
         open.extend(self.again.get_or_insert(owed.refused).iter().cloned());
         let known = |ans: &[u8; 32]| open.iter().any(|o| o.ans == *ans);
-        self.posted.retain(|ans, _| known(ans));
+        self.posted
+            .retain(|ans, posted| known(ans) && posted.at.elapsed() < FORGET);
         if open.is_empty() {
             return Ok(false);
         }
@@ -144,24 +164,24 @@ impl Payout {
         open: &[Owed],
         size: u64,
     ) -> Result<(), Lost> {
-        let due: Vec<([u8; 32], Posted)> = open
-            .iter()
-            .filter_map(|o| Some((o.ans, *self.posted.get(&o.ans)?)))
-            .filter(|(_, posted)| posted.needs <= size)
-            .collect();
-        if due.is_empty() {
-            return Ok(());
-        }
-        let mark = |(ans, _): &([u8; 32], Posted)| (table::MARKS, redeemed_mark(ans).to_vec());
-        let keys: Vec<(u8, Vec<u8>)> = due.iter().map(mark).collect();
-        let (_, rows) = bridge.remote.rows(&keys).await?;
         let (mut done, mut refused) = (Vec::new(), Vec::new());
-        for ((ans, posted), row) in due.iter().zip(&rows) {
-            match (row, posted.code) {
-                (Some(_), _) => done.push(*ans),
-                (None, Some(code)) => refused.push((*ans, code.number())),
-                // Its record was dropped, as signers refused one before it: it is posted again.
-                (None, None) => drop(self.posted.remove(ans)),
+        for owed in open {
+            let Some(posted) = self.posted.get(&owed.ans).copied() else {
+                continue;
+            };
+            if posted.needs > size {
+                continue;
+            }
+            let mark = (table::MARKS, redeemed_mark(&owed.ans).to_vec());
+            // A mark stays: under whichever head it is seen, the redemption happened.
+            let mark = bridge.remote.row_since(&mark, posted.needs).await?;
+            match (mark, posted.code) {
+                (Some(_), _) => done.push(owed.ans),
+                (None, Some(code)) if self.stands(desk, bridge, owed, code).await? => {
+                    refused.push((owed.ans, code.number()));
+                }
+                // Its record was dropped, as signers refused one before it, or the refusal was of such a record: it is posted again.
+                (None, _) => drop(self.posted.remove(&owed.ans)),
             }
         }
         for (ans, code) in &refused {
@@ -176,7 +196,7 @@ impl Payout {
         if ended.is_empty() {
             return Ok(());
         }
-        let Ok(Said::Swept) = desk.ask(Ask::Settle(done, refused)).await else {
+        let Ok(Said::Swept) = desk.ask(Ask::Settle(done, refused, size)).await else {
             return Err(Lost::NotHere);
         };
         if let Some(again) = &mut self.again {
@@ -184,10 +204,27 @@ impl Payout {
         }
         // Kept until the next round, whose list is without them.
         for ans in ended {
-            let (needs, code) = (u64::MAX, None);
-            self.posted.insert(ans, Posted { needs, code });
+            self.posted.insert(ans, Posted::now(u64::MAX, None));
         }
         Ok(())
+    }
+
+    /// Whether a final head shows why the ledger refused: one node's word writes nothing off, nor does a record that is dropped.
+    async fn stands(
+        &self,
+        desk: &Desk,
+        bridge: &Bridge,
+        owed: &Owed,
+        code: Code,
+    ) -> Result<bool, Lost> {
+        // This request could not even be made.
+        if code == Code::Malformed {
+            return Ok(true);
+        }
+        let me = desk.identity.public().node_id();
+        let keyset = KeysetId(owed.keyset);
+        let standing = bridge.ledgers(&keyset, &owed.to, &me).await?;
+        Ok(standing.is_none_or(|standing| standing.left < owed.units))
     }
 
     /// Posts those that are not posted.
@@ -244,26 +281,17 @@ impl Payout {
         let me = desk.identity.public().node_id();
         let request = Request::new(&[(me, nonce)], exp, id, &op);
         let Some(request) = request else {
-            let (needs, code) = (0, Some(Code::Malformed));
-            self.posted.insert(owed.ans, Posted { needs, code });
+            self.posted
+                .insert(owed.ans, Posted::now(0, Some(Code::Malformed)));
             return Ok(Code::Malformed);
         };
         let genesis = bridge.remote.genesis().id();
         let envelope = Envelope::sign(request, genesis, &[&desk.identity]);
         let answer = bridge.remote.submit(&envelope).await?.answer;
         let posted = match answer.code {
-            Code::Ok => Posted {
-                needs: answer.seq.saturating_add(1),
-                code: None,
-            },
-            Code::Once => Posted {
-                needs: answer.seq,
-                code: None,
-            },
-            code if is_final(code) => Posted {
-                needs: answer.seq,
-                code: Some(code),
-            },
+            Code::Ok => Posted::now(answer.seq.saturating_add(1), None),
+            Code::Once => Posted::now(answer.seq, None),
+            code if is_final(code) => Posted::now(answer.seq, Some(code)),
             code => return Err(Lost::Refused(code)),
         };
         self.posted.insert(owed.ans, posted);

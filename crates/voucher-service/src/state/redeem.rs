@@ -59,7 +59,12 @@ impl VoucherState {
         let mut before = None;
         if self.bank.would_redeem(unix_ms, &keysets, request, verified) {
             let standing = match standing {
+                _ if !self.fits() => return Said::Later,
                 None => return Said::AskLedger(keyset, asked),
+                // What was settled since that head is in neither sum.
+                Some(Ok(standing)) if standing.size < self.settled => {
+                    return Said::AskLedger(keyset, asked);
+                }
                 Some(Err(code)) => return Said::Answer(refusal(request, code)),
                 Some(Ok(standing)) => standing,
             };
@@ -96,6 +101,7 @@ impl VoucherState {
                 keyset: keyset.0,
             };
             records.push(Record::new(OUTBOX, self.outbox.owe(owed)));
+            self.bind(records);
         }
         Said::Answer(answer)
     }

@@ -30,6 +30,7 @@ impl Desk {
             keysets: Arc::new(world.keysets.clone()),
             mints: [world.id].into(),
             ledger: BTreeSet::new(),
+            genesis: None,
             alarm: Arc::default(),
         };
         Self {

@@ -10,11 +10,13 @@ const PAYEE: NodeId = NodeId([1; 20]);
 const RICH: Standing = Standing {
     available: 100,
     left: 1_000,
+    size: 9,
 };
 
 fn desk() -> Desk {
     let mut desk = Desk::new();
     desk.of.ledger = [desk.world.id].into();
+    desk.of.genesis = Some([7; 32]);
     desk.state = VoucherState::new(desk.of.clone());
     desk
 }
@@ -68,7 +70,7 @@ fn a_redemption_is_owed_in_its_own_commit_and_credited_nowhere_else() {
     let answer = answered(said);
     assert_eq!((answer.total, answer.balance), (5, 105));
     let kinds: Vec<&str> = desk.journal.iter().map(|r| r.kind.as_str()).collect();
-    assert_eq!(kinds, ["bank", "outbox"]);
+    assert_eq!(kinds, ["bank", "outbox", "ledger"]);
     assert_eq!(desk.balances(), 0, "no balance grows here");
     let waiting = owed(&mut desk);
     let [one] = &waiting.first[..] else {
@@ -85,14 +87,14 @@ fn a_redemption_is_owed_in_its_own_commit_and_credited_nowhere_else() {
     assert_eq!(owed(&mut desk).all, 1);
     let spent = answered(redeem(&mut desk, None, (2, &vouchers[..1]), Ok(RICH)));
     assert_eq!(spent.codes, [Code::VOUCHER_SPENT]);
-    assert_eq!((owed(&mut desk).all, desk.journal.len()), (1, 2));
+    assert_eq!((owed(&mut desk).all, desk.journal.len()), (1, 3));
     assert_eq!(desk.rebuilt().fingerprint(), desk.state.fingerprint());
 
     // A snapshot carries it.
     let mut restored = VoucherState::new(desk.of.clone());
     restored.restore(desk.state.snapshot()).unwrap();
     assert_eq!(restored.fingerprint(), desk.state.fingerprint());
-    let Said::Swept = desk.ask(Ask::Settle(vec![answer.body_hash()], Vec::new())) else {
+    let Said::Swept = desk.ask(Ask::Settle(vec![answer.body_hash()], Vec::new(), 9)) else {
         panic!("not settled");
     };
     assert_eq!(owed(&mut desk).all, 0);
@@ -129,26 +131,62 @@ fn what_the_ledger_would_refuse_spends_nothing() {
     assert!(answered(redeem(&mut desk, None, (3, &vouchers[1..]), Ok(RICH))).is_ok());
 }
 
+#[test]
+fn vouchers_stay_with_their_ledger() {
+    let mut desk = desk();
+    let vouchers = desk.world.issue(&[2, 1, 0]);
+    assert!(answered(redeem(&mut desk, None, (1, &vouchers[..1]), Ok(RICH))).is_ok());
+    for genesis in [Some([8; 32]), None] {
+        desk.of.genesis = genesis;
+        desk.state = desk.rebuilt();
+        let said = redeem(&mut desk, None, (2, &vouchers[1..2]), Ok(RICH));
+        assert!(matches!(said, Said::Later), "{said:?}");
+        // Nor is the other ledger told what this one owes.
+        assert!(matches!(desk.ask(Ask::Owed(100)), Said::Later));
+    }
+    desk.of.genesis = Some([7; 32]);
+    let mut restored = VoucherState::new(desk.of.clone());
+    restored.restore(desk.state.snapshot()).unwrap();
+    assert_eq!(restored.bound, Some([7; 32]));
+    desk.state = restored;
+    assert_eq!(owed(&mut desk).all, 1);
+    assert!(answered(redeem(&mut desk, None, (2, &vouchers[1..2]), Ok(RICH))).is_ok());
+}
+
+#[test]
+fn a_look_at_the_ledger_that_is_older_than_a_payment_is_made_again() {
+    let mut desk = desk();
+    let vouchers = desk.world.issue(&[2, 1]);
+    let first = answered(redeem(&mut desk, None, (1, &vouchers[..1]), Ok(RICH)));
+    let paid = vec![first.body_hash()];
+    let _ = desk.ask(Ask::Settle(paid, Vec::new(), RICH.size + 1));
+    let said = redeem(&mut desk, None, (2, &vouchers[1..]), Ok(RICH));
+    assert!(matches!(said, Said::AskLedger(..)), "{said:?}");
+    let newer = Standing {
+        size: RICH.size + 1,
+        ..RICH
+    };
+    assert!(answered(redeem(&mut desk, None, (2, &vouchers[1..]), Ok(newer))).is_ok());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Redeem {
         id: u8,
         from: usize,
         n: usize,
+        /// Payments since the look at the ledger.
+        since: usize,
     },
     /// The ledger pays out the oldest so many.
-    Pay {
-        n: usize,
-    },
+    Pay { n: usize },
     /// Loses so many of the last commits.
-    Crash {
-        lost: usize,
-    },
+    Crash { lost: usize },
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (0..12_u8, 0..12_usize, 1..4_usize).prop_map(|(id, from, n)| Step::Redeem { id, from, n }),
+        4 => (0..12_u8, 0..12_usize, 1..4_usize, 0..3_usize).prop_map(|(id, from, n, since)| Step::Redeem { id, from, n, since }),
         2 => (1..4_usize).prop_map(|n| Step::Pay { n }),
         1 => (0..4_usize).prop_map(|lost| Step::Crash { lost }),
     ]
@@ -165,16 +203,24 @@ proptest! {
         let vouchers = desk.world.issue(&[0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]);
         let issued: u64 = vouchers.iter().map(Voucher::value).sum();
         let mut paid: BTreeMap<[u8; 32], u64> = BTreeMap::new();
+        // What each head of the ledger shows as redeemed.
+        let mut heads = vec![0];
         // Journal lengths after each commit that the spender answered or told the ledger of.
         let mut told = 0;
         let mut commits = vec![0];
         for step in steps {
-            let redeemed: u64 = paid.values().sum();
             match step {
-                Step::Redeem { id, from, n } => {
+                Step::Redeem { id, from, n, since } => {
                     let some: Vec<Voucher> = vouchers.iter().cycle().skip(from).take(n).cloned().collect();
-                    let standing = Standing { available: redeemed, left: issued - redeemed };
-                    let _ = redeem(&mut desk, Some(PAYEE), (id, &some), Ok(standing));
+                    let under = |since: usize| {
+                        let at = (heads.len() - 1).saturating_sub(since);
+                        let redeemed: u64 = heads[at];
+                        Ok(Standing { available: redeemed, left: issued - redeemed, size: at as u64 })
+                    };
+                    let said = redeem(&mut desk, Some(PAYEE), (id, &some), under(since));
+                    if matches!(said, Said::AskLedger(..)) {
+                        let _ = redeem(&mut desk, Some(PAYEE), (id, &some), under(0));
+                    }
                 }
                 Step::Pay { n } => {
                     let first: Vec<Owed> = owed(&mut desk).first.into_iter().take(n).collect();
@@ -184,7 +230,9 @@ proptest! {
                     // What leaves to the ledger is committed.
                     told = desk.journal.len();
                     let done = first.iter().map(|o| o.ans).collect();
-                    let _ = desk.ask(Ask::Settle(done, Vec::new()));
+                    heads.push(paid.values().sum());
+                    let size = heads.len() as u64 - 1;
+                    let _ = desk.ask(Ask::Settle(done, Vec::new(), size));
                 }
                 Step::Crash { lost } => {
                     let at = commits.len().saturating_sub(lost + 1);
