@@ -216,6 +216,12 @@ async fn issue(args: IssueArgs) -> Result<(), Fail> {
     // The coupon's own number: an issue that was cut off and one that is typed again are the same.
     let id = promise.id;
     let work = async {
+        // A purchase on a ledger waits under its request's number, which is public: a coupon of that number is no payment for it.
+        if purse.wallet.order(&id).is_ok() {
+            let why =
+                "a purchase on the ledger has this number; betanet pay resume goes on with it";
+            return Err(Fail::Usage(format!("the coupon: {why}")));
+        }
         match purse.wallet.buy(&keyset, promise.value, id) {
             Ok(()) | Err(WalletError::Id) => {}
             Err(error) => return Err(failed(error)),

@@ -12,6 +12,7 @@ use betanet_vouchers::{Keyset, MIN_AGE, MIN_LIFE, Phase};
 use betanet_wire::text::hex;
 use serde_json::json;
 
+use super::fit;
 use super::flow::{abandoned, failed, go_on, unused};
 use super::net::{Net, Offer};
 use super::purse::{self, Purse, now_ms};
@@ -78,6 +79,15 @@ async fn bought(
     proven(&keyset, &proof)?;
     let since = purse.proven(ledger.id(), &keyset.id(), proof.ts)?;
     aged(&keyset, since, now_ms(), args.new_keyset)?;
+    // A mint could show each user an active keyset of their own.
+    if let Some(why) =
+        fit::rival(&keyset, purse.keysets.iter(), now_ms()).filter(|_| !args.new_keyset)
+    {
+        let id = keyset.id();
+        return Err(Fail::Usage(format!(
+            "keyset {id}: {why}; --new-keyset buys under it"
+        )));
+    }
     ledger.can_buy(&me.public().node_id(), args.amount).await?;
     purse.learn(keyset.clone(), &args.mint)?;
     let id = purse.number();
@@ -268,7 +278,7 @@ pub(super) async fn pay(
             }
             Outcome::Open(why) => {
                 return Err(Fail::Peer(format!(
-                    "{why}. Nothing was bought. The ledger could still take the signed request for 15 minutes: betanet pay resume tries it, or gives it up then"
+                    "{why}. Nothing was bought so far. The ledger may take the signed request until its validity of 15 minutes ends: betanet pay resume tries it, or gives it up then"
                 )));
             }
         }

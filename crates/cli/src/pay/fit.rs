@@ -7,7 +7,7 @@ use crate::Fail;
 /// Refuses a keyset that so few may use that it names them. No ledger is asked: its ID has to be compared with the published one.
 pub(super) fn fit<'k>(
     keyset: &Keyset,
-    mut known: impl Iterator<Item = &'k Keyset>,
+    known: impl Iterator<Item = &'k Keyset>,
     unix_ms: u64,
 ) -> Result<(), Fail> {
     let refused = |why: String| {
@@ -20,20 +20,32 @@ pub(super) fn fit<'k>(
     if keyset.fit_for_issue(unix_ms, 0) == Err(Unfit::TooShort) {
         return Err(refused(Unfit::TooShort.to_string()));
     }
-    let rival = known.find(|other| {
+    match rival(keyset, known, unix_ms) {
+        Some(why) => Err(refused(why)),
+        None => Ok(()),
+    }
+}
+
+/// Why an active keyset has a rival: the users of its redemption service would be split.
+pub(super) fn rival<'k>(
+    keyset: &Keyset,
+    mut known: impl Iterator<Item = &'k Keyset>,
+    unix_ms: u64,
+) -> Option<String> {
+    if keyset.phase(unix_ms) != Phase::Active {
+        return None;
+    }
+    let other = known.find(|other| {
         other.id() != keyset.id()
             && other.spender() == keyset.spender()
             && other.unit() == keyset.unit()
             && other.phase(unix_ms) == Phase::Active
-    });
-    match rival {
-        Some(other) if keyset.phase(unix_ms) == Phase::Active => Err(refused(format!(
-            "its redemption service has another active one of the unit {}, {}",
-            keyset.unit(),
-            other.id()
-        ))),
-        _ => Ok(()),
-    }
+    })?;
+    Some(format!(
+        "its redemption service has another active one of the unit {}, {}",
+        keyset.unit(),
+        other.id()
+    ))
 }
 
 #[cfg(test)]
