@@ -474,7 +474,10 @@ mod tests {
             faults.extend(accounts::read(Some(&path), &Default::default()).err());
             // Peers are samples.
             for fault in faults.concat() {
-                assert!(["peers", "names_peer"].contains(&&*fault.key), "{fault}");
+                assert!(
+                    ["peers", "ledger", "names_peer"].contains(&&*fault.key),
+                    "{fault}"
+                );
             }
         }
     }

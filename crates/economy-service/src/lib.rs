@@ -16,6 +16,7 @@
 //! - A snapshot has the rows under the final head, and counts only if their root is the head's.
 //! - The leader posts one final head of each epoch to a network's ledger of names ([`mod@anchor`]), if it is given the keys of enough
 //!   maintainers. A cut tail and a second view of the ledger contradict it.
+//! - Services of other nodes read it over sessions, and send it requests, by [`Remote`].
 //! - Other parts of the process read the state and send requests by [`Ledger`].
 //!
 //! `cargo run --release -p betanet-economy-service --example load` measures payments over sessions, each committed to SQLite before it is

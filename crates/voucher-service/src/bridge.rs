@@ -4,7 +4,6 @@
 //! swaps, and never for coupons: so no more of them are redeemed than units were paid for.
 
 mod lookups;
-mod payout;
 mod purchase;
 
 use std::sync::{Mutex, PoisonError};
@@ -17,12 +16,11 @@ use betanet_vouchers::{Keyset, KeysetId};
 use betanet_wire::{Code, NodeId};
 use tokio::sync::Notify;
 
-use crate::desk::{Asker, Desk, Refusal};
 use crate::payments::Payment;
-use crate::state::Owed;
+use crate::refusal::{Asker, Refusal};
+use crate::state::{Owed, Standing};
 pub use lookups::LOOKUPS_MAX;
 use lookups::Lookups;
-pub(crate) use payout::run;
 #[cfg(any(test, feature = "testkit"))]
 pub use purchase::fuzz;
 pub use purchase::{purchase, purchase_number, purchase_pay};
@@ -30,22 +28,8 @@ pub use purchase::{purchase, purchase_number, purchase_pay};
 /// Unit of the keysets that belong to a ledger: a unit of theirs is one FOG, for ever.
 pub const LEDGER_UNIT: &str = "FOG";
 
-/// Most units of one purchase or redemption on the ledger.
-pub(crate) const UNITS_MAX: u64 = 1 << 40;
-
 /// Seconds after which a request may be repeated whose record no final head covers yet.
 const RETRY_FINAL: u64 = 5;
-
-/// What the ledger says of a redemption before it is committed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Standing {
-    /// Units that the payee has available.
-    pub(crate) available: u64,
-    /// Units of the keyset that can still be redeemed.
-    pub(crate) left: u64,
-    /// Records of the head that shows it.
-    pub(crate) size: u64,
-}
 
 /// What is known of redemptions on the ledger, for metrics and health.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +68,7 @@ impl Bridge {
         seen.clone()
     }
 
-    fn note(&self, change: impl FnOnce(&mut Seen)) {
+    pub(crate) fn note(&self, change: impl FnOnce(&mut Seen)) {
         change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -127,7 +111,7 @@ impl Bridge {
     }
 
     /// What a final head of now says of a redemption; `None`: it cannot happen.
-    async fn ledgers(
+    pub(crate) async fn ledgers(
         &self,
         keyset: &KeysetId,
         to: &NodeId,
@@ -162,14 +146,6 @@ fn standing_of(rows: &[Option<Vec<u8>>], spender: &NodeId, size: u64) -> Option<
         left: keyset.left(),
         size,
     })
-}
-
-impl Desk {
-    /// The ledger that a keyset belongs to, if this service is connected to it.
-    pub(crate) fn ledger_of(&self, keyset: &Keyset) -> Option<&Bridge> {
-        let bridge = self.bridge.get()?;
-        (keyset.unit() == LEDGER_UNIT).then_some(bridge)
-    }
 }
 
 #[cfg(test)]

@@ -11,120 +11,27 @@ use betanet_machine::Rng;
 use betanet_session::{Clock, Room};
 use betanet_vouchers::bank::{FORGED_MAX, Verified, verified};
 use betanet_vouchers::message::{
-    Answer, BlindedPoints, IssueRequest, MessageError, RedeemRequest, RestoreRequest, SwapRequest,
+    Answer, BlindedPoints, IssueRequest, RedeemRequest, RestoreRequest, SwapRequest,
 };
 use betanet_vouchers::mint::{MintShares, ToSign};
 use betanet_vouchers::{Keyset, KeysetId, Keysets, Phase, Voucher, VoucherError};
-use betanet_wire::{ChargeTo, Code, NodeId};
+use betanet_wire::Code;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::allowed::Allowed;
-use crate::bridge::Bridge;
+use crate::bridge::{Bridge, LEDGER_UNIT};
 use crate::keysets::Listed;
 use crate::payments::{Payment, Payments, Swaps};
+pub(crate) use crate::refusal::{Asker, Refusal};
 use crate::state::{Ask, Of, Said, View, VoucherState};
 use crate::watched::{Reported, Watched};
 
-/// Time after which a refused caller may ask again, in seconds.
-const RETRY_AFTER: u64 = 5;
-/// Time after which a refused swap may be tried again, in seconds.
-const RETRY_SWAP: u64 = 3_600;
 /// Longest that a request waits for the state's answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks at the ledger for one redemption: it is looked at again if payments were settled since.
 const LEDGER_LOOKS: usize = 4;
-
-/// Whoever asks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asker {
-    /// The peer of a direct session.
-    pub(crate) node: Option<NodeId>,
-    /// Who is charged; `None` over the mix.
-    pub(crate) charge: Option<ChargeTo>,
-}
-
-/// A request that was not answered.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Refusal {
-    pub(crate) status: u16,
-    pub(crate) code: Code,
-    /// Seconds after which it may be repeated.
-    pub(crate) retry_after: Option<u64>,
-}
-
-impl Refusal {
-    const fn new(status: u16, code: Code) -> Self {
-        Self {
-            status,
-            code,
-            retry_after: None,
-        }
-    }
-
-    pub(crate) const fn malformed() -> Self {
-        Self::new(400, Code::MALFORMED_FRAME)
-    }
-
-    /// This node does not have the role.
-    pub(crate) const fn elsewhere() -> Self {
-        Self::new(404, Code::UNSUPPORTED_FEATURE)
-    }
-
-    /// This mint has no share of the keyset.
-    pub(crate) const fn no_share() -> Self {
-        Self::new(404, Code::POLICY_REJECTED)
-    }
-
-    pub(crate) const fn refused(code: Code) -> Self {
-        Self::new(403, code)
-    }
-
-    pub(crate) const fn busy() -> Self {
-        Self {
-            status: 429,
-            code: Code::POLICY_REJECTED,
-            retry_after: Some(RETRY_AFTER),
-        }
-    }
-
-    /// The day's allowance is used up.
-    pub(crate) const fn tomorrow() -> Self {
-        Self {
-            status: 429,
-            code: Code::POLICY_REJECTED,
-            retry_after: Some(RETRY_SWAP),
-        }
-    }
-
-    /// What the request names is not there yet.
-    pub(crate) const fn later(seconds: u64) -> Self {
-        Self {
-            status: 503,
-            code: Code::INTERNAL_ERROR,
-            retry_after: Some(seconds),
-        }
-    }
-
-    pub(crate) const fn unavailable() -> Self {
-        Self {
-            status: 503,
-            code: Code::INTERNAL_ERROR,
-            retry_after: Some(1),
-        }
-    }
-
-    const fn failed() -> Self {
-        Self::new(500, Code::INTERNAL_ERROR)
-    }
-}
-
-impl From<MessageError> for Refusal {
-    fn from(error: MessageError) -> Self {
-        Self::new(400, error.code())
-    }
-}
 
 /// What was counted since the start.
 #[derive(Debug, Default)]
@@ -174,6 +81,12 @@ impl Desk {
             genesis: self.bridge.get().map(|b| *b.remote.genesis().id()),
             alarm: Arc::clone(&self.alarm),
         }
+    }
+
+    /// The ledger that a keyset belongs to, if this service is connected to it.
+    pub(crate) fn ledger_of(&self, keyset: &Keyset) -> Option<&Bridge> {
+        let bridge = self.bridge.get()?;
+        (keyset.unit() == LEDGER_UNIT).then_some(bridge)
     }
 
     /// Keysets of the ledger that this service is connected to.

@@ -3,9 +3,10 @@
 //! **Promises.** A voucher is redeemed once: an answer leaves after its commit is on disk, and never after the lease that covers it.
 //! The same request has the same answer. Pairings, signatures and decoding of points run on threads for them, as many at once as
 //! there are processors. Bodies, requests under way and requests a minute are bounded for each address. A mint signs what was paid
-//! for, and a coupon pays once. [`accounts`] between nodes count only with both signatures.
+//! for, and a coupon pays once. [`accounts`] between nodes count only with both signatures. A service that is connected to a ledger
+//! ([`bridge`]) issues for purchases that a final head proves, and pays redemptions out there, each once.
 //!
-//! **Below:** `vouchers` (the machines), `durable` and `journal` (how they last), `runtime`. **Above:** `cli`.
+//! **Below:** `vouchers` (the machines), `durable` and `journal` (how they last), `economy-service` (the ledger), `runtime`. **Above:** `cli`.
 //! **Source:** profile chapter 7 (`spec-vectors/PROFILE.md`).
 //!
 //! A mint in 50 lines, and its first voucher:
@@ -99,6 +100,8 @@ mod keysets;
 mod measures;
 mod paid;
 mod payments;
+mod payout;
+mod refusal;
 mod reports;
 mod service;
 mod state;

@@ -263,7 +263,7 @@ impl VoucherService {
         });
         let pays_out = self.desk.spends() && self.desk.bridge.get().is_some();
         let paying = pays_out.then(|| {
-            let paying = tokio::spawn(crate::bridge::run(Arc::downgrade(&self.desk)));
+            let paying = tokio::spawn(crate::payout::run(Arc::downgrade(&self.desk)));
             paying.abort_handle()
         });
         Ok(Running {

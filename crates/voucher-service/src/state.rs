@@ -20,13 +20,13 @@ use betanet_vouchers::mint::{Mint, Paid, ToRestore, ToSign};
 use betanet_vouchers::{Denomination, Held, Keyset, KeysetId, Keysets};
 use betanet_wire::{Code, NodeId};
 
-use crate::bridge::Standing;
 use crate::payments::Payment;
 pub use coupons::COUPONS_MAX;
 use coupons::Used;
 pub use outbox::OUTBOX_MAX;
 use outbox::Outbox;
 pub(crate) use outbox::{Owed, Waiting};
+pub(crate) use redeem::Standing;
 pub use view::{Counts, KeysetView, View};
 
 const BANK: Kind = kind("bank");

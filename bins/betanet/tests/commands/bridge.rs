@@ -65,6 +65,7 @@ impl Town {
         }
         town.keyset = town.mint("mint", "FOG");
         town.mint("foreign", "FOG");
+        town.mint("credit", "credit");
         let genesis = |town: &Self, name: &str, keysets: &str| {
             let key = |name| town.fact(name, "public_key");
             let alloc = |name, amount: u32| {
@@ -351,7 +352,19 @@ fn units_become_vouchers_are_sent_redeemed_and_become_fog_again() {
 
     // A mint without the ledger, and a keyset that the ledger does not list.
     drop(shop);
-    let shop = town.shop(&["mint/mint-1"], &[]);
+    let alone = [
+        "serve",
+        "served",
+        "--key",
+        "shop.pem",
+        "--mint",
+        "mint/mint-1",
+    ];
+    let alone = town.refused(&alone, 2);
+    assert!(alone.contains("belongs to a ledger"), "{alone}");
+    let coupon = town.refused(&["pay", "coupon", "5", "--mint", "mint"], 2);
+    assert!(coupon.contains("pay buy"), "{coupon}");
+    let shop = town.shop(&["credit/mint-1"], &[]);
     let without = town.refused(&town.buying("1", &shop.peer(), &leader), 1);
     assert!(without.contains("--mint-ledger"), "{without}");
     drop(shop);
@@ -404,7 +417,7 @@ fn a_purchase_that_is_killed_anywhere_goes_on_and_is_made_once() {
     let resume = ["pay", "resume", "--wallet", "alice", "--json"];
     let unnamed = town.refused(&resume, 1);
     assert!(unnamed.contains("--ledger PEER"), "{unnamed}");
-    let _second = town.second(&leader);
+    let second = town.second(&leader);
     // Between the final head and the issue: the mint is away.
     drop(shop);
     let resume = [&resume[..], &["--ledger", &leader]].concat();
@@ -430,10 +443,10 @@ fn a_purchase_that_is_killed_anywhere_goes_on_and_is_made_once() {
             .status();
         assert!(status.unwrap().success());
     };
-    drop(_second);
+    drop(second);
     killed_at_its_record(&town, &mint, &leader);
     copy("alice", "before");
-    let _second = town.second(&leader);
+    let second = town.second(&leader);
     assert_eq!(town.done(&resume)["ended"], 1);
     assert_eq!(town.wallet("alice"), 6);
     let mut again = resume.clone();
@@ -442,6 +455,7 @@ fn a_purchase_that_is_killed_anywhere_goes_on_and_is_made_once() {
     assert_eq!(town.wallet("before"), 6, "the same vouchers");
     assert_eq!(town.books(&leader), (6, 0, 6));
     assert_eq!(town.balance(&leader, "alice").1, 14);
+    drop((shop, second, lead));
 }
 
 #[test]

@@ -271,7 +271,7 @@ pub(crate) struct MintInitArgs {
     /// Days for which the keyset issues. It redeems for 29 days more.
     #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=3650))]
     pub(crate) days: u16,
-    /// Unit of the values: 1 to 32 visible ASCII characters.
+    /// Unit of the values: 1 to 32 visible ASCII characters. Keysets of the unit FOG belong to a ledger, which sells them.
     #[arg(long, value_name = "UNIT", default_value = "credit")]
     pub(crate) unit: String,
     /// Denominations are 2^0 … 2^E.

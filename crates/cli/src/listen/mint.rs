@@ -17,7 +17,7 @@ use betanet_voucher_service::{
     LEDGER_UNIT, MintFolder, PREFIX, Paid, Price, Running, Settings as ServiceSettings,
     VoucherService,
 };
-use betanet_vouchers::Phase;
+use betanet_vouchers::{Keyset, Phase};
 use serde::Deserialize;
 
 use crate::Fail;
@@ -127,6 +127,8 @@ pub(crate) fn read(
             );
             None
         }
+        // A PEER that does not read was told already.
+        (true, Some(_)) if !table.ledger.is_empty() => None,
         (true, Some(file)) => {
             let file = file.display().to_string();
             faults.say(
@@ -216,8 +218,16 @@ impl Mint {
             let client = VoucherClient::with_patience(Direct::new(node), PATIENCE);
             service.watch(client, settings.peers.clone())?;
         }
+        let is_sold = |k: &&Keyset| k.unit() == LEDGER_UNIT;
+        let sold = service.keysets().iter().find(is_sold).map(Keyset::id);
+        // Coupons would issue what nobody paid the ledger for, and balances here would stand beside those of the ledger.
+        if let (Some(id), None) = (sold, &settings.ledger) {
+            return Err(Fail::Usage(format!(
+                "keyset {id}: its unit is {LEDGER_UNIT}, so it belongs to a ledger: name that with --mint-ledger and --mint-genesis"
+            )));
+        }
         if let Some(ledger) = &settings.ledger {
-            if !service.keysets().iter().any(|k| k.unit() == LEDGER_UNIT) {
+            if sold.is_none() {
                 return Err(Fail::Usage(format!(
                     "ledger: no keyset of the mint has the unit {LEDGER_UNIT}: betanet pay mint-init --unit {LEDGER_UNIT} makes one"
                 )));

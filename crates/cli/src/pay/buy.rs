@@ -268,7 +268,7 @@ pub(super) async fn pay(
             }
             Outcome::Nonce if at < SIGNATURES && me.is_some() => {
                 if let Some(me) = me {
-                    order(purse, ledger, id, keyset, (me, at > 1)).await?;
+                    order(purse, ledger, id, keyset, (me, true)).await?;
                 }
             }
             Outcome::Nonce => {

@@ -5,7 +5,9 @@ use std::path::Path;
 use betanet_keys::{Name, PublicKey};
 use betanet_machine::Rng;
 use betanet_runtime::{load_identity, seed};
-use betanet_voucher_service::{Coupon, Deal, ISSUER_KEY_FILE, MintFolder, mint_init};
+use betanet_voucher_service::{
+    Coupon, Deal, ISSUER_KEY_FILE, KEYSET_FILE, LEDGER_UNIT, MintFolder, mint_init,
+};
 use betanet_wire::text::unhex_array;
 use serde_json::json;
 
@@ -92,10 +94,16 @@ pub(super) fn init(args: &MintInitArgs) -> Result<(), Fail> {
             mint.display()
         );
     }
-    say!(
-        "coupons     betanet pay coupon VALUE --mint {}",
-        args.folder.display()
-    );
+    match args.unit.as_str() {
+        LEDGER_UNIT => say!(
+            "ledger      file = \"{}\" in [[keysets]] of its genesis, or betanet gov propose --keyset",
+            args.folder.join(KEYSET_FILE).display()
+        ),
+        _ => say!(
+            "coupons     betanet pay coupon VALUE --mint {}",
+            args.folder.display()
+        ),
+    }
     if args.mints > 1 {
         note!(
             "note: move each mint's folder to its own machine, and delete it here: {} of them together can make money",
@@ -114,6 +122,13 @@ pub(super) fn coupon(args: &CouponArgs) -> Result<(), Fail> {
         )));
     }
     let folder = MintFolder::open(&args.mint, &mut rng)?;
+    if folder.keyset.unit() == LEDGER_UNIT {
+        let why = "its vouchers are bought from a ledger with betanet pay buy, and coupons for them pay nothing";
+        return Err(Fail::Usage(format!(
+            "--mint {}: the unit is {LEDGER_UNIT}: {why}",
+            args.mint.display()
+        )));
+    }
     let issuer = load_identity(&args.mint.join(ISSUER_KEY_FILE))?;
     let now = now_ms();
     let coupon = Coupon {

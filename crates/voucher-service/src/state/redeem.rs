@@ -10,7 +10,20 @@ use std::sync::Arc;
 
 use super::outbox::Owed;
 use super::{BANK, OUTBOX, Said, VoucherState, now};
-use crate::bridge::{Standing, UNITS_MAX};
+
+/// Most units of one purchase or redemption on the ledger.
+const UNITS_MAX: u64 = 1 << 40;
+
+/// What the ledger says of a redemption before it is committed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Standing {
+    /// Units that the payee has available.
+    pub(crate) available: u64,
+    /// Units of the keyset that can still be redeemed.
+    pub(crate) left: u64,
+    /// Records of the head that shows it.
+    pub(crate) size: u64,
+}
 
 /// Keysets of a redemption.
 enum Of {

@@ -12,7 +12,7 @@ use betanet_tokenomics::{Code, Envelope, Request, redeemed_mark};
 use betanet_vouchers::KeysetId;
 use tokio::time::Instant;
 
-use super::{Bridge, Seen};
+use crate::bridge::{Bridge, Seen};
 use crate::desk::Desk;
 use crate::state::{Ask, Owed, Said};
 
