@@ -152,7 +152,10 @@ async fn post(
     maintainers: &[Identity],
 ) -> Result<Option<u64>, Lost> {
     let ours = anchored(record).ok_or(Lost::Other)?;
-    let session = node.session(peer).await.map_err(Lost::Reached)?;
+    let session = tokio::time::timeout(PATIENCE, node.session(peer)).await;
+    let session = session
+        .map_err(|_| Lost::Exchange)?
+        .map_err(Lost::Reached)?;
     let subject = (ECONOMY_HEAD, &ours.genesis[..]);
     let request = names::registry_request(subject.0, subject.1);
     let answer = within(session.ask(request)).await?;

@@ -11,7 +11,7 @@ use betanet_keys::{Envelope, Identity, Maintainers, Peer, PublicKey};
 use betanet_naming::testkit::Network;
 use betanet_naming_service::client::{self as names, Trust as NamesTrust};
 use betanet_naming_service::{NameService, PREFIX, Running, Settings as NamesSettings};
-use betanet_runtime::{Gateway, GatewayConfig, Node};
+use betanet_runtime::{Gateway, GatewayConfig, Node, SessionHandle};
 use betanet_store::State;
 use betanet_tokenomics::Code;
 
@@ -51,7 +51,8 @@ impl Names {
             .collect();
         let mut all = Vec::new();
         for (home, mut names, gateway, identity) in idle {
-            names.know(Vec::new(), known.clone());
+            let peers = known.iter().map(|(_, peer)| peer.clone()).collect();
+            names.know(peers, known.clone());
             let state = State::open(&home.join("names")).unwrap();
             let journal = SqliteJournal::open(&Arc::new(state), SqliteSettings::default()).unwrap();
             let running = names.start(&identity, Arc::new(journal), |node| node).await;
@@ -81,9 +82,11 @@ fn anchoring(network: &Network, nodes: Vec<Peer>, keys: usize) -> Anchoring {
 }
 
 /// The record that stands for this ledger, verified.
-async fn standing(peer: &Peer, network: &Network, genesis: &[u8; 32]) -> Option<Envelope> {
-    let node = Node::client().unwrap();
-    let session = node.session(peer).await.unwrap();
+async fn standing(
+    session: &SessionHandle,
+    network: &Network,
+    genesis: &[u8; 32],
+) -> Option<Envelope> {
     let request = names::registry_request(ECONOMY_HEAD, genesis);
     let answer = session.ask(request).await.unwrap();
     let bytes = names::body(answer, 4 << 20).await.unwrap();
@@ -95,7 +98,6 @@ async fn standing(peer: &Peer, network: &Network, genesis: &[u8; 32]) -> Option<
         assert!(names::registered(&bytes, (ECONOMY_HEAD, genesis), &mut other).is_err());
         assert!(names::registered(&bytes, ("Other", genesis), &mut trust).is_err());
     }
-    node.close().await;
     found
 }
 
@@ -107,8 +109,11 @@ async fn a_head_of_the_epoch_is_posted_once_and_shows_a_cut_tail_and_a_split_vie
     let peers: Vec<Peer> = nodes.iter().map(|n| n.peer.clone()).collect();
     let genesis = genesis();
     // The first of the named nodes is gone.
-    let mut gone = peers[0].clone();
-    gone.addrs = vec!["127.0.0.1:1".into()];
+    let gone = Peer {
+        key: *Identity::from_seed(&[8; 32]).public(),
+        addrs: vec!["127.0.0.1:1".into()],
+        pin: None,
+    };
     let mut with = settings(&genesis, &[11, 12]);
     with.anchoring = Some(anchoring(
         &network,
@@ -123,16 +128,18 @@ async fn a_head_of_the_epoch_is_posted_once_and_shows_a_cut_tail_and_a_split_vie
     }
     books.running.reaches(4).await;
     let id = *asker.trust.genesis().id();
+    let reader = Node::client().unwrap();
+    let session = reader.session(&peers[0]).await.unwrap();
     let posted = async || {
         let found = async {
             loop {
-                match standing(&peers[0], &network, &id).await {
+                match standing(&session, &network, &id).await {
                     Some(found) => return found,
                     None => tokio::time::sleep(Duration::from_millis(200)).await,
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), found)
+        tokio::time::timeout(Duration::from_secs(100), found)
             .await
             .unwrap()
     };
@@ -157,7 +164,7 @@ async fn a_head_of_the_epoch_is_posted_once_and_shows_a_cut_tail_and_a_split_vie
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), looked)
+    tokio::time::timeout(Duration::from_secs(100), looked)
         .await
         .unwrap();
     // The node that is gone.
@@ -193,6 +200,7 @@ async fn a_head_of_the_epoch_is_posted_once_and_shows_a_cut_tail_and_a_split_vie
         matches!(found, Finding::Root(size) if size == covers),
         "{found}"
     );
+    reader.close().await;
     other.stop().await;
     books.stop().await;
     for node in nodes {
@@ -230,7 +238,7 @@ async fn fewer_maintainers_than_a_registry_asks_for_post_nothing() {
     let _ = upload.send(bytes.into()).await;
     let answer = upload.finish().await.unwrap();
     assert_eq!(answer.head.status, 403);
-    assert_eq!(standing(&nodes[0].peer, &network, &id).await, None);
+    assert_eq!(standing(&session, &network, &id).await, None);
     node.close().await;
     books.stop().await;
     for node in nodes {

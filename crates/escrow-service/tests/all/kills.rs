@@ -23,7 +23,7 @@ use betanet_tokenomics::request::{Item, Op};
 use betanet_tokenomics::{Asset, Envelope, Id};
 use tempfile::TempDir;
 
-use crate::world::{BUDGET, Disk, How, ME, Process, WORKER, genesis_with, key, now_ms, task};
+use crate::world::{BUDGET, Disk, How, ME, Process, WORKER, dear, genesis_with, key, now_ms};
 
 /// Where the process that is killed keeps its state.
 const HOME: &str = "BETANET_SETTLE_HOME";
@@ -68,10 +68,13 @@ async fn settler() {
     let mut nonce = now_ms() << 20;
     loop {
         nonce += 1;
-        let id = one.local.submit(task(nonce, BUDGET)).await.unwrap();
+        let id = one.local.submit(dear(nonce)).await.unwrap();
         one.answer_all().await;
         if nonce % 4 == 0 {
-            one.settled(id).await;
+            while one.held(id).await {
+                one.answer_all().await;
+                one.ledger.changed(Duration::from_millis(10)).await;
+            }
         }
     }
 }

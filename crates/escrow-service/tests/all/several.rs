@@ -22,8 +22,8 @@ use betanet_wire::cbor::{self, Encode, Writer};
 use betanet_wire::{NodeId, message};
 
 use crate::world::{
-    BUDGET, Disk, How, ME, NONE, OTHER, Process, SPARE, WORKER, genesis_of, identity, key, now_ms,
-    nowhere, task,
+    BUDGET, Disk, How, ME, NONE, OTHER, Process, SPARE, WORKER, dear, genesis_of, identity, key,
+    now_ms, nowhere, task,
 };
 
 /// Coordinators in other processes; with the leader, they are three.
@@ -192,7 +192,7 @@ async fn two_of_three_processes_settle_once_and_none_alone() {
     one.join().await;
 
     // All are there: it pays once, with two signatures.
-    let first = task(1, BUDGET);
+    let first = dear(1);
     let id = one.local.submit(first.clone()).await.unwrap();
     second.knows(&id).await;
     third.knows(&id).await;
@@ -206,7 +206,7 @@ async fn two_of_three_processes_settle_once_and_none_alone() {
     // One is gone: the other signs.
     let gone = second;
     gone.stop().await;
-    let id = one.local.submit(task(2, BUDGET)).await.unwrap();
+    let id = one.local.submit(dear(2)).await.unwrap();
     third.knows(&id).await;
     one.beat(2).await;
     one.work(id).await;
@@ -216,7 +216,7 @@ async fn two_of_three_processes_settle_once_and_none_alone() {
 
     // Both are gone: nothing is paid, and that is told.
     third.stop().await;
-    let id = one.local.submit(task(3, BUDGET)).await.unwrap();
+    let id = one.local.submit(dear(3)).await.unwrap();
     one.beat(3).await;
     one.work(id).await;
     let told = async {
@@ -498,7 +498,7 @@ async fn what_a_lying_leader_proposes_is_not_signed() {
     let mut lie = honest().await;
     lie.items[0].pay += 1;
     refused(&lie, pays).await;
-    lie.factor = 5_000_000;
+    lie.factor = 1_000_000_000_000;
     lie.pay(&of);
     lie.items[0].pay -= 1;
     refused(&lie, pays).await;
@@ -539,7 +539,9 @@ async fn what_a_lying_leader_proposes_is_not_signed() {
         r.copy = 1;
         r.fence = u64::MAX >> 2;
     });
-    let lie = Lie::of(&one, &of, vec![receipt.clone(), more]).await;
+    let mut lie = Lie::of(&one, &of, vec![receipt.clone(), more]).await;
+    lie.factor = 1_000_000_000_000;
+    lie.pay(&of);
     refused(&lie, verdict).await;
     let fault = signed_receipt(&of, WORKER, |r| {
         (r.status, r.out) = (betanet_fog::Outcome::Internal, None);
@@ -591,7 +593,7 @@ async fn what_a_lying_leader_proposes_is_not_signed() {
     later.exp += 1_000;
     assert_eq!(later.told(ME, &place.peer).await.0, 200);
     let mut dearer = honest().await;
-    dearer.factor = 5_000_000;
+    dearer.factor = 1_000_000_000_000;
     dearer.pay(&of);
     refused(&dearer, "another settlement").await;
     second.stop().await;
