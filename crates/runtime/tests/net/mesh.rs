@@ -20,9 +20,9 @@ fn request(method: Method, target: &str) -> Request {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Nodes with separate addresses, the first five of which are seeds.
-struct Net {
+pub(crate) struct Net {
     home: tempfile::TempDir,
-    gateways: Vec<Option<Gateway>>,
+    pub(crate) gateways: Vec<Option<Gateway>>,
     network: PathBuf,
 }
 
@@ -51,7 +51,7 @@ fn free_port(test: u8) -> u16 {
 }
 
 impl Net {
-    async fn start(test: u8, nodes: u8) -> Self {
+    pub(crate) async fn start(test: u8, nodes: u8) -> Self {
         let home = tempfile::tempdir().unwrap();
         let port = free_port(test);
         let key = |n: u8| identity(n).public().to_string();
@@ -143,7 +143,7 @@ impl Net {
         (node, mesh)
     }
 
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         for gateway in self.gateways.iter_mut().filter_map(Option::take) {
             gateway.shutdown().await;
         }

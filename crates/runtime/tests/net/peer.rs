@@ -1,6 +1,9 @@
 //! A second client, written from the profile's chapters. It shares cryptography and TLS settings with the crates, but no protocol
 //! code.
 
+#[path = "peer/faults.rs"]
+mod faults;
+
 use std::sync::{Arc, Mutex};
 
 use betanet_carrier::testkit::Anybody;
@@ -228,6 +231,7 @@ pub(crate) fn begin(
 }
 
 /// The key of one direction.
+#[derive(Clone, Default)]
 struct Direction {
     ts: [u8; 32],
     counter: u64,
@@ -263,6 +267,8 @@ pub(crate) struct Peer {
     body: h2::RecvStream,
     rx: Vec<u8>,
     send: Direction,
+    /// The key before the last KEY_UPDATE.
+    before: Direction,
     receive: Direction,
     pub(crate) decided: bool,
 }
@@ -460,6 +466,13 @@ impl Peer {
         seed: [u8; 32],
         offer: (&str, usize),
     ) -> Self {
+        let (mut this, noise_secret) = Self::shake(tcp, server, seed).await;
+        this.negotiate(&noise_secret, offer).await;
+        this
+    }
+
+    /// Performs the handshake. Returns the secret too, for the keys of epoch 1.
+    async fn shake(tcp: TcpStream, server: &[u8; 32], seed: [u8; 32]) -> (Self, [u8; 32]) {
         let tls = tls_over(tcp, b"h2").await;
         let ekm0 = export(&tls, &[0xa0]);
         let tls = Arc::new(Mutex::new(tls));
@@ -486,14 +499,9 @@ impl Peer {
             out,
             body: response.into_body(),
             rx: Vec::new(),
-            send: Direction {
-                ts: [0; 32],
-                counter: 0,
-            },
-            receive: Direction {
-                ts: [0; 32],
-                counter: 0,
-            },
+            send: Direction::default(),
+            before: Direction::default(),
+            receive: Direction::default(),
             decided: public_hash(&public) < public_hash(server),
         };
         let m2 = this.take(50).await;
@@ -512,8 +520,7 @@ impl Peer {
         expand(&extract(&noise.ck, b""), b"", &mut keys);
         let noise_secret = extract(&noise.h, &keys);
         this.epoch(&noise_secret, &ekm0);
-        this.negotiate(&noise_secret, offer).await;
-        this
+        (this, noise_secret)
     }
 
     fn epoch(&mut self, noise_secret: &[u8; 32], ekm: &[u8; 32]) {
@@ -611,6 +618,7 @@ impl Peer {
     /// Sends a KEY_UPDATE, and switches to the next key.
     pub(crate) fn turn(&mut self) {
         self.frame(3, 0, 0, &[]);
+        self.before = self.send.clone();
         self.send.next();
     }
 

@@ -15,7 +15,7 @@ fn get(path: &str) -> Vec<u8> {
     [&[1][..], &len, &map].concat()
 }
 
-async fn fetch(peer: &mut Peer, stream: u32, path: &str) -> (u64, Vec<u8>) {
+pub(crate) async fn fetch(peer: &mut Peer, stream: u32, path: &str) -> (u64, Vec<u8>) {
     peer.stream(stream, 0, &get(path), true);
     let (mut bytes, mut granted, mut connection) = (Vec::new(), 0u64, 0u64);
     loop {
@@ -60,7 +60,7 @@ async fn fetch(peer: &mut Peer, stream: u32, path: &str) -> (u64, Vec<u8>) {
 }
 
 /// Returns the seeds of a client that decides on the version, and of one that does not.
-fn seeds(server: &[u8; 32]) -> [[u8; 32]; 2] {
+pub(crate) fn seeds(server: &[u8; 32]) -> [[u8; 32]; 2] {
     let hash = public_hash(server);
     let seed = |below: bool| {
         (20..)
@@ -114,7 +114,7 @@ async fn another_implementation_is_understood() {
 }
 
 /// Encodes a path header as the chapter specifies: SINGLE over these nodes, with the first segment signed by `seed`'s key.
-fn path_header(seed: [u8; 32], nodes: &[[u8; 20]], unix_ms: u64, ttl: u64) -> Vec<u8> {
+pub(crate) fn path_header(seed: [u8; 32], nodes: &[[u8; 20]], unix_ms: u64, ttl: u64) -> Vec<u8> {
     use ed25519_dalek::Signer as _;
     let key = ed25519_dalek::SigningKey::from_bytes(&seed);
     let own = public_hash(key.verifying_key().as_bytes());
@@ -149,7 +149,7 @@ fn path_header(seed: [u8; 32], nodes: &[[u8; 20]], unix_ms: u64, ttl: u64) -> Ve
     [&[2, 1, 0, 8][..], &len, &[0, count], &segments].concat()
 }
 
-fn node(key: &[u8; 32]) -> [u8; 20] {
+pub(crate) fn node(key: &[u8; 32]) -> [u8; 20] {
     public_hash(key)[..20].try_into().unwrap()
 }
 
