@@ -66,6 +66,9 @@ pub enum Error {
         /// All shares.
         n: u8,
     },
+    /// The keys cannot be made, or the shares refreshed.
+    #[error(transparent)]
+    Keygen(#[from] crate::keygen::KeygenError),
     /// Not n / 2 < t ≤ n ≤ 255, or an exponent above 40, or none.
     #[error("a keyset has n/2 < t <= n <= 255 and exponents up to 40, each once")]
     Deal,

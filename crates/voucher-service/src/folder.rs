@@ -17,6 +17,8 @@ use crate::Error;
 
 /// The keyset as it is published.
 pub const KEYSET_FILE: &str = "keyset.cbor";
+/// The keys of refreshed shares; missing while the shares are those of `keyset.cbor`.
+pub const REFRESH_FILE: &str = "refreshed.cbor";
 /// A mint's shares, 34 bytes each. Only its owner may read it.
 pub const SHARE_FILE: &str = "share.bin";
 /// The key that signs coupons, as 64 hex digits.
@@ -29,7 +31,7 @@ const ISSUER_MAX: u64 = 256;
 
 /// The files of one keyset on one node.
 ///
-/// `keyset.cbor` is the keyset. `share.bin` has the shares of this mint; without it, the node only redeems. `issuer.pub` is the key of
+/// `keyset.cbor` is the keyset, and `refreshed.cbor` has the keys of its refreshed shares. `share.bin` has the shares of this mint; without it, the node only redeems. `issuer.pub` is the key of
 /// whoever signs coupons; without it, the mint takes no coupons.
 #[derive(Debug)]
 pub struct MintFolder {
@@ -51,10 +53,16 @@ impl MintFolder {
         let path = dir.join(KEYSET_FILE);
         let bytes = disk::read_regular(&path, KEYSET_MAX as u64);
         let bytes = bytes.map_err(FileError::io(&path))?;
-        let keyset = Keyset::check(&bytes, rng).map_err(|why| Error::KeysetFile {
-            path: path.clone(),
-            why,
-        })?;
+        let mut keyset =
+            Keyset::check(&bytes, rng).map_err(|why| Error::KeysetFile { path, why })?;
+        let path = dir.join(REFRESH_FILE);
+        match disk::read_regular(&path, KEYSET_MAX as u64) {
+            Ok(bytes) => keyset
+                .refresh(&bytes, rng)
+                .map_err(|why| Error::KeysetFile { path, why })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(FileError::io(&path)(error).into()),
+        }
         let path = dir.join(SHARE_FILE);
         let shares = match disk::read_secret(&path, Readers::Owner) {
             Ok(bytes) => shares(&bytes).map_err(|why| Error::Content { path, why })?,
@@ -121,6 +129,16 @@ pub struct Dealt {
     pub issuer: PublicKey,
 }
 
+/// Makes the key with which coupons are signed, in a folder that may be missing. Gives its public half.
+///
+/// # Errors
+///
+/// The file exists, or cannot be written.
+pub fn new_issuer(dir: &Path) -> Result<PublicKey, Error> {
+    make(dir)?;
+    Ok(*issuer(&dir.join(ISSUER_KEY_FILE))?.public())
+}
+
 /// Deals a keyset: writes `keyset.cbor` and `issuer.pem` to a folder, and a folder for each mint, `mint-1` to `mint-n`.
 ///
 /// Each mint's folder moves to its own machine. The dealer knows the whole key while this runs, and forgets it.
@@ -150,14 +168,11 @@ pub fn mint_init(dir: &Path, deal: &Deal<'_>, rng: &mut Rng) -> Result<Dealt, Er
     let mut mints = Vec::new();
     for (index, of) in (1..=deal.n).zip(&shares) {
         let mint = dir.join(format!("mint-{index}"));
-        make(&mint)?;
-        write_secret(&mint.join(KEYSET_FILE), &bytes)?;
         let mut all = Zeroizing::new(Vec::with_capacity(of.len() * KeyShare::BYTES));
         of.iter()
             .for_each(|share| all.extend_from_slice(&*share.to_bytes()));
-        write_secret(&mint.join(SHARE_FILE), &all)?;
         let text = hex(issuer.as_bytes()) + "\n";
-        write_secret(&mint.join(ISSUER_FILE), text.as_bytes())?;
+        write_mint(&mint, (&bytes, &[]), &all, &text)?;
         mints.push(mint);
     }
     Ok(Dealt {
@@ -199,8 +214,27 @@ fn issuer(path: &Path) -> Result<betanet_keys::Identity, Error> {
     })
 }
 
+/// Writes the folder of one mint. Without refreshed shares or an issuer, their files are left out.
+pub(crate) fn write_mint(
+    dir: &Path,
+    (keyset, refresh): (&[u8], &[u8]),
+    shares: &[u8],
+    issuer: &str,
+) -> Result<(), FileError> {
+    make(dir)?;
+    write_secret(&dir.join(KEYSET_FILE), keyset)?;
+    if !refresh.is_empty() {
+        write_secret(&dir.join(REFRESH_FILE), refresh)?;
+    }
+    write_secret(&dir.join(SHARE_FILE), shares)?;
+    if !issuer.is_empty() {
+        write_secret(&dir.join(ISSUER_FILE), issuer.as_bytes())?;
+    }
+    Ok(())
+}
+
 /// Makes a folder that only its owner may read.
-fn make(dir: &Path) -> Result<(), FileError> {
+pub(crate) fn make(dir: &Path) -> Result<(), FileError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = std::fs::DirBuilder::new()
         .recursive(true)

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use betanet_vouchers::{KEYSET_MAX, KEYSETS_MAX, KeysetId, Keysets, Phase};
+use betanet_machine::Rng;
+use betanet_vouchers::{KEYSET_MAX, KEYSETS_MAX, Keyset, KeysetError, KeysetId, Keysets, Phase};
 use betanet_wire::cbor::{self, Decode, Encode, Reader, Writer};
 use betanet_wire::message;
 use bytes::Bytes;
@@ -24,6 +25,8 @@ message! {
         req "keyset" keyset: &'a [u8],
         /// ID of the ledger that the keyset belongs to; absent without one.
         opt "ledger" ledger: [u8; 32],
+        /// The keys of its refreshed shares; absent while they are those of the keyset.
+        opt "refresh" refresh: &'a [u8],
     }
 }
 
@@ -32,6 +35,8 @@ message! {
 pub struct Offered {
     /// The keyset's bytes, for [`betanet_vouchers::Keyset::check`].
     pub keyset: Vec<u8>,
+    /// The keys of its refreshed shares; empty while they are those of the keyset.
+    pub refresh: Vec<u8>,
     /// Part of its life, by the node's clock.
     pub phase: Phase,
     /// Index of the node's share; `None` for a node that only redeems.
@@ -48,6 +53,19 @@ impl Offered {
     /// Not a list of at most 256 keysets.
     pub fn read_list(bytes: &[u8]) -> Result<Vec<Self>, cbor::Error> {
         read(bytes)
+    }
+
+    /// Checks the keyset, and its refreshed shares. `rng` must not be known to the keyset's author.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that they break.
+    pub fn check(&self, rng: &mut Rng) -> Result<Keyset, KeysetError> {
+        let mut keyset = Keyset::check(&self.keyset, rng)?;
+        if !self.refresh.is_empty() {
+            keyset.refresh(&self.refresh, rng)?;
+        }
+        Ok(keyset)
     }
 }
 
@@ -103,6 +121,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Offered>, cbor::Error> {
         let share = entry.share.map(u8::try_from).transpose();
         Ok(Offered {
             keyset: entry.keyset.to_vec(),
+            refresh: entry.refresh.unwrap_or_default().to_vec(),
             phase: phase(entry.phase).ok_or(cbor::Error::Range("a phase"))?,
             share: share.map_err(|_| cbor::Error::Range("a u8"))?,
             ledger: entry.ledger,
@@ -131,6 +150,7 @@ impl Listed {
                 share: mints.get(&keyset.id()).map(|i| u16::from(*i)),
                 keyset: keyset.as_bytes(),
                 ledger: ledger.filter(|_| keyset.unit() == LEDGER_UNIT),
+                refresh: keyset.refresh_record(),
             });
             *kept = (
                 phases.clone(),

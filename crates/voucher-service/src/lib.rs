@@ -96,6 +96,7 @@ mod error;
 mod folder;
 mod forms;
 mod http;
+pub mod keygen;
 mod keysets;
 mod measures;
 mod paid;
@@ -114,7 +115,8 @@ pub use bridge::LEDGER_UNIT;
 pub use coupon::{COUPON_LABEL, COUPON_MAX, Coupon, CouponError, SignedCoupon};
 pub use error::Error;
 pub use folder::{
-    Deal, Dealt, ISSUER_FILE, ISSUER_KEY_FILE, KEYSET_FILE, MintFolder, SHARE_FILE, mint_init,
+    Deal, Dealt, ISSUER_FILE, ISSUER_KEY_FILE, KEYSET_FILE, MintFolder, REFRESH_FILE, SHARE_FILE,
+    mint_init, new_issuer,
 };
 pub use forms::Signed;
 pub use keysets::{LIST_MAX, Offered};

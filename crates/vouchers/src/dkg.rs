@@ -287,8 +287,8 @@ enum Round {
     Share,
 }
 
-/// What a participant has received.
-#[derive(Debug)]
+/// What a participant has received. Its shares are wiped on drop.
+#[derive(Clone, Debug)]
 pub struct Receiver {
     setup: Setup,
     index: u8,

@@ -145,6 +145,8 @@ pub struct Keyset {
     keys: BTreeMap<Denomination, SharedKey>,
     /// Of the shares: raised by each refresh.
     generation: u64,
+    /// The record of the last refresh; empty if there was none.
+    refreshed: Vec<u8>,
 }
 
 impl Keyset {
@@ -175,6 +177,7 @@ impl Keyset {
             spender: PublicKey::from_bytes(&record.spend).map_err(KeysetError::Spender)?,
             keys,
             generation: 0,
+            refreshed: Vec::new(),
         })
     }
 
@@ -197,6 +200,7 @@ impl Keyset {
         check::polynomials(&keys, self.t, self.n, rng)?;
         check::no_key_twice(&keys)?;
         (self.keys, self.generation) = (keys, record.generation);
+        self.refreshed = bytes.to_vec();
         Ok(())
     }
 
@@ -246,6 +250,12 @@ impl Keyset {
     #[must_use]
     pub const fn spender(&self) -> &PublicKey {
         &self.spender
+    }
+
+    /// The record of its refreshed shares, for [`Keyset::refresh`] by readers; `None` while they are those of the keyset.
+    #[must_use]
+    pub fn refresh_record(&self) -> Option<&[u8]> {
+        (!self.refreshed.is_empty()).then_some(self.refreshed.as_slice())
     }
 
     /// Generation of the shares: 0 as published.
