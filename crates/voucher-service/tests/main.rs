@@ -13,7 +13,9 @@ mod all {
     mod bounds;
     mod crash;
     mod issue;
+    mod keygen;
     mod ledger;
+    mod life;
     mod lost;
     mod paid;
     mod redeem;

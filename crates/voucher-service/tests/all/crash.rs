@@ -2,11 +2,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_journal::Journal;
+use betanet_journal::{Journal, MemoryStore};
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
 use betanet_store::State;
 use betanet_voucher_service::{JournalSettings, Settings};
-use betanet_vouchers::message::{IssueRequest, Op, RedeemRequest};
+use betanet_vouchers::Voucher;
+use betanet_vouchers::message::{Answer, IssueRequest, Op, RedeemRequest};
 use betanet_wire::Code;
 
 use super::world::{Mint, Town, client, code, identity, post, session};
@@ -110,4 +111,77 @@ async fn what_was_answered_outlasts_crashes_and_balances_and_unspent_are_what_wa
         assert_eq!(again.codes, [Code::VOUCHER_SPENT; 2]);
         crash(&mut town).await;
     }
+}
+
+/// Asks one node to redeem a voucher. `None` if it does not lead.
+async fn redeems(at: &Mint, id: u8, voucher: &Voucher, town: &Town) -> Option<Vec<Code>> {
+    let to = identity(54).public().node_id();
+    let request = RedeemRequest::encode(Op::Redeem, to, [id; 16], std::slice::from_ref(voucher));
+    let session = session(54, at).await;
+    let (status, body) = post(&session, "redeem", &request).await;
+    assert!(status == 200 || status == 503, "{status}");
+    let answer = (status == 200).then(|| Answer::verify(&body, town.keyset.spender()).unwrap());
+    answer.map(|a| a.codes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_services_on_one_journal_never_spend_a_voucher_twice() {
+    let mut town = Town::dealt(1, 1, &[0]);
+    let store = MemoryStore::new();
+    for name in ["first", "second"] {
+        let (folders, journal) = (vec![town.folder(1)], store.open(name));
+        let journal: Option<Arc<dyn Journal>> = Some(Arc::new(journal));
+        let begun = Mint::begin(1, folders, Settings::default(), journal, Vec::new()).await;
+        if town.mints.is_empty() {
+            begun.running.as_ref().unwrap().leads().await;
+        }
+        town.mints.push(begun);
+    }
+    let second = town.mints.pop().unwrap();
+    let v = town.issue(&client(54), &[0; 12]).await;
+    let first = &town.mints[0];
+    let ok = Some(vec![Code::OK]);
+    let spent = Some(vec![Code::VOUCHER_SPENT]);
+    assert_eq!(redeems(first, 1, &v[0], &town).await, ok);
+    assert_eq!(redeems(&second, 2, &v[1], &town).await, None, "it follows");
+
+    // The first one's lease ends, while both are asked about each of ten vouchers at the same time.
+    let running = second.running.as_ref().unwrap();
+    let ends = async {
+        loop {
+            store.pass(60_000);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let both = async {
+        let mut of = Vec::new();
+        for (id, voucher) in (10..).zip(&v[2..]) {
+            let one = redeems(first, id, voucher, &town);
+            let other = redeems(&second, id + 100, voucher, &town);
+            of.push(tokio::join!(one, other));
+        }
+        running.leads().await;
+        of
+    };
+    let both = tokio::time::timeout(Duration::from_secs(120), both);
+    let of = tokio::select! {
+        of = both => of.expect("the second one leads at last"),
+        () = ends => unreachable!("it has no end"),
+    };
+    let mut redeemed = 1;
+    for (n, (one, other)) in of.iter().enumerate() {
+        let wins = [one, other].iter().filter(|a| **a == &ok).count();
+        assert!(wins <= 1, "voucher {n}: {one:?}, {other:?}");
+        redeemed += wins as u128;
+    }
+    // Whoever answered OK, the journal has it: the one that leads now knows of all of them.
+    for (id, voucher) in (200..).zip(&v) {
+        let was_good = redeems(&second, id, voucher, &town).await == ok;
+        redeemed += u128::from(was_good);
+        assert_eq!(redeems(&second, id + 20, voucher, &town).await, spent);
+    }
+    assert_eq!(redeemed, 12);
+    assert_eq!(running.view().await.unwrap().balances["FOG"], 12);
+    second.end().await;
+    town.end().await;
 }

@@ -6,7 +6,7 @@ use betanet_vouchers::{VOUCHER, Voucher};
 use betanet_wire::Code;
 use bytes::Bytes;
 
-use super::world::{Town, client, code, identity, post, session};
+use super::world::{Town, client, code, forged, identity, post, session};
 
 /// One exchange over a stream of type 0x13.
 async fn over_stream(session: &betanet_runtime::SessionHandle, message: &[u8]) -> Vec<u8> {
@@ -89,6 +89,16 @@ async fn damaged_and_doubled_vouchers_and_garbage_see_their_codes() {
         let (status, answer) = post(&session, "redeem", &body).await;
         let answer = Answer::verify(&answer, &spender).unwrap();
         assert_eq!((status, answer.codes), (200, codes));
+    }
+    // A forged signature, over BAR and over a stream: the other one in the request is good, and stays unspent.
+    let pair = [v[0].clone(), forged(&v[1], &v[0])];
+    let forgery = RedeemRequest::encode(Op::Redeem, me, [4; 16], &pair);
+    let (_, over_bar) = post(&session, "redeem", &forgery).await;
+    let streamed = over_stream(&session, &framed(&forgery)).await;
+    for answer in [over_bar, streamed] {
+        let answer = Answer::verify(&answer, &spender).unwrap();
+        assert_eq!(answer.codes, [Code::OK, Code::VOUCHER_INVALID]);
+        assert_eq!((answer.total, answer.balance), (0, 0));
     }
     let many = RedeemRequest::encode(Op::Check, me, [3; 16], &vec![v[0].clone(); 1_025]);
     let long = vec![0; (256 << 10) + 1];

@@ -56,9 +56,40 @@ impl Mint {
         settings: Settings,
         journal: Option<Arc<dyn Journal>>,
     ) -> Self {
+        Self::start_before(me, folders, settings, journal, Vec::new()).await
+    }
+
+    async fn leads(self) -> Self {
+        if let Some(running) = &self.running {
+            running.leads().await;
+        }
+        self
+    }
+
+    /// The same, and relays paths to these nodes.
+    pub(crate) async fn start_before(
+        me: u8,
+        folders: Vec<MintFolder>,
+        settings: Settings,
+        journal: Option<Arc<dyn Journal>>,
+        onward: Vec<Peer>,
+    ) -> Self {
+        let begun = Self::begin(me, folders, settings, journal, onward).await;
+        begun.leads().await
+    }
+
+    /// The same, and does not wait until it leads.
+    pub(crate) async fn begin(
+        me: u8,
+        folders: Vec<MintFolder>,
+        settings: Settings,
+        journal: Option<Arc<dyn Journal>>,
+        onward: Vec<Peer>,
+    ) -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut config = GatewayConfig::in_state(home.path().join("state"));
         config.listener.listen = vec!["127.0.0.1:0".into()];
+        config.relay.onward = onward;
         // All clients of a test come from one address.
         config.limits.per_address = Some(128);
         let service = VoucherService::new(identity(me), folders, settings).unwrap();
@@ -78,7 +109,6 @@ impl Mint {
         let gateway = builder.start().await.unwrap();
         let journal = journal.unwrap_or_else(|| Arc::new(MemoryStore::new().open("one")));
         let running = service.start(journal).await.unwrap();
-        running.leads().await;
         Self {
             gateway: Arc::new(gateway),
             service,
@@ -100,7 +130,7 @@ impl Mint {
     }
 }
 
-/// What stands behind a paid service: echoes the header of vouchers, and answers 404 below `/files/none`.
+/// What stands behind a paid service: answers the length of the header of vouchers, and 404 below `/files/none`.
 pub(crate) async fn inner(call: betanet_runtime::Call) -> betanet_runtime::Reply {
     use betanet_bar::HeaderValue;
     if call.request.path().starts_with("/files/none") {
@@ -154,6 +184,17 @@ impl Town {
                 .push(Mint::start(me, vec![folder], settings, None).await);
         }
         town
+    }
+
+    /// A keyset that others made, and no node yet.
+    pub(crate) fn of(keyset: Arc<Keyset>, issuer: Identity, dir: tempfile::TempDir) -> Self {
+        Self {
+            mints: Vec::new(),
+            keyset,
+            issuer,
+            rng: Rng::new(&Seed::from_number(79)),
+            dir,
+        }
     }
 
     /// The files, and no node yet.
@@ -244,6 +285,15 @@ impl Town {
             mint.end().await;
         }
     }
+}
+
+/// A voucher with the secret of one and the signature of another: its checksum is right.
+pub(crate) fn forged(secret: &Voucher, signature: &Voucher) -> Voucher {
+    let (a, b) = (secret.as_bytes(), signature.as_bytes());
+    let mut bytes = [&a[..64], &b[64..116]].concat();
+    let check = betanet_keys::hash(&[b"BN-VCHK1", &bytes]);
+    bytes.extend_from_slice(&check[..12]);
+    Voucher::from_bytes(&bytes).unwrap()
 }
 
 pub(crate) fn node(who: u8) -> Node {
