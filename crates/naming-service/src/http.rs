@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use betanet_keys::Name;
-use betanet_naming::{Alias, LIFE_MS};
+use betanet_naming::{Alias, LIFE_MS, Look};
 use betanet_runtime::{AdminFuture, AdminReply, AdminRequest, Clock, Extension, Fault, Measure};
 use betanet_wire::text::{base64url, hex};
 use serde_json::{Value, json};
@@ -83,6 +83,7 @@ async fn reply(api: &Api, path: &str, query: &str) -> Result<Value, (u16, &'stat
                 json!({
                     "alias": listed.alias.as_str(),
                     "unicode": listed.alias.to_unicode(),
+                    "look": look(&listed.alias),
                     "status": word(listed.status),
                     "node": held.map(|h| Name::from(h.node).to_string()),
                     "seq": held.map(|h| h.seq),
@@ -151,7 +152,23 @@ fn history(api: &Api, alias: &Alias, bytes: &[u8]) -> Option<Value> {
             "proof": base64url(&proof.to_bytes()),
         })
     });
-    Some(
-        json!({ "alias": alias.as_str(), "unicode": alias.to_unicode(), "records": each.collect::<Vec<_>>() }),
-    )
+    Some(json!({
+        "alias": alias.as_str(),
+        "unicode": alias.to_unicode(),
+        "look": look(alias),
+        "records": each.collect::<Vec<_>>(),
+    }))
+}
+
+/// What whoever shows the alias shows beside it; `null` where there is nothing to warn of.
+fn look(alias: &Alias) -> Value {
+    let look = Look::of(alias);
+    match look.is_suspicious() {
+        true => json!({
+            "scripts": look.scripts,
+            "mixed_scripts": look.mixed,
+            "looks_like": look.like_ascii,
+        }),
+        false => Value::Null,
+    }
 }

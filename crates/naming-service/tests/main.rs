@@ -8,6 +8,7 @@
 )]
 
 mod all {
+    mod admin;
     mod codes;
     mod gossip;
     mod restart;
