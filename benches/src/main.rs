@@ -123,9 +123,9 @@ const GROUPS: &[(&str, Measure)] = &[
 fn usage() -> String {
     let names: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
     format!(
-        "usage: cargo xtask bench [--quick] [--only GROUP] [--json FILE]\n       cargo xtask bench --compare A B\n\ngroups: {}\n\n\
+        "usage: cargo xtask bench [--quick] [--strict] [--only GROUP] [--json FILE]\n       cargo xtask bench --compare A B\n\ngroups: {}\n\n\
          --json writes the results with the machine and the commit. --compare shows the changes between two such files.\n\
-         The exit code is 1 if B violates a bound that A kept.\n\n\
+         The exit code is 1 if B violates a bound that A kept, and with --strict if a figure misses its bound.\n\n\
          Example: cargo xtask bench --quick --only quic",
         names.join(" ")
     )
@@ -135,6 +135,8 @@ fn usage() -> String {
 #[derive(Default)]
 struct Asked {
     quick: bool,
+    /// Whether a missed bound is an error.
+    strict: bool,
     only: Option<String>,
     json: Option<PathBuf>,
     compare: Option<[PathBuf; 2]>,
@@ -149,6 +151,7 @@ impl Asked {
             let mut value = || args.next().cloned().ok_or(format!("{arg} lacks its value"));
             match arg.as_str() {
                 "--quick" => asked.quick = true,
+                "--strict" => asked.strict = true,
                 "--json" => asked.json = Some(value()?.into()),
                 "--compare" => asked.compare = Some([value()?.into(), value()?.into()]),
                 "--only" => {
@@ -232,11 +235,16 @@ fn main() {
             figures.push(figure);
         }
     }
+    let missed = figures.iter().filter(|f| !f.is_met()).count();
     if let Some(path) = asked.json {
         let results = results::to_json(&figures, asked.quick);
         if let Err(e) = std::fs::write(&path, format!("{results}\n")) {
             eprintln!("{}: {e}", path.display());
             std::process::exit(1);
         }
+    }
+    if asked.strict && missed > 0 {
+        eprintln!("{missed} figures missed their bounds");
+        std::process::exit(1);
     }
 }
