@@ -57,8 +57,9 @@ pub(crate) use network::{
 pub(crate) use parse::parse;
 pub(crate) use pay::{
     AccountFlags, AccountsArgs, AmountArgs, BackupArgs, BuyArgs, CouponArgs, EvidenceArgs,
-    IssueArgs, LearnMintArgs, MintFlags, MintInitArgs, NewArgs, OnlineArgs, PayArgs, PayCommand,
-    ReceiveArgs, RedeemArgs, RestoreWalletArgs, ResumeArgs, SpendArgs, WalletArgs,
+    IssueArgs, LearnMintArgs, MintFlags, MintInitArgs, MintRefreshArgs, MintRoundArgs, NewArgs,
+    OnlineArgs, PayArgs, PayCommand, ReceiveArgs, RedeemArgs, RestoreWalletArgs, ResumeArgs,
+    SpendArgs, WalletArgs,
 };
 pub(crate) use seed::SeedArgs;
 pub(crate) use settings::{All, Choice, FLAGS, Mixing, Serving, SettingArgs, Working};
@@ -259,8 +260,8 @@ pub(crate) struct PeerArgs {
 /// The way to a peer, and the identity shown to it.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DialArgs {
-    /// Relay to use, as a PEER or a name in the address book; may be repeated, in order. Each relay needs --onward with the next
-    /// one. Relays cannot read the content, but each sees the whole path.
+    /// Relay to use, as a PEER, or as a name or an alias of a node in the address book; may be repeated, in order. Each relay needs
+    /// --onward with the next one. Relays cannot read the content, but each sees the whole path.
     #[arg(long, value_name = "PEER")]
     pub(crate) via: Vec<String>,
     /// Use a path of this many nodes, including the peer. The client finds relays in --network, and replaces one that fails.
@@ -316,7 +317,7 @@ pub(crate) struct DialArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PingArgs {
-    /// Name from the address book, or a PEER.
+    /// Name from the address book, a PEER, or an alias.
     pub(crate) target: String,
     #[command(flatten)]
     pub(crate) peer: PeerArgs,
@@ -330,7 +331,7 @@ pub(crate) struct PingArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
-    /// Name from the address book, a PEER, HOST:PORT, or quic:HOST:PORT.
+    /// Name from the address book, a PEER, an alias, HOST:PORT, or quic:HOST:PORT.
     pub(crate) target: String,
     #[command(flatten)]
     pub(crate) peer: PeerArgs,

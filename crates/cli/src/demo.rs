@@ -176,7 +176,8 @@ async fn demo(keep: bool) -> Result<(), Fail> {
     ));
 
     let owner = load_identity(&home.path().join("first.pem"))?;
-    names::run(home.path(), &mut steps, (&owner, &peer), &files[1]).await?;
+    let peers = [second.listening().peer(), peer.clone()];
+    names::run(home.path(), &mut steps, (&owner, &peers), &files[1]).await?;
     vouchers::run(home.path(), &mut steps).await?;
     economy::run(home.path(), &mut steps, fog.lie().await?).await?;
 

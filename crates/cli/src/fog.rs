@@ -18,6 +18,7 @@ use betanet_runtime::ErrorKind;
 use crate::Fail;
 use crate::args::{FogArgs, FogCommand, FogCommands, JobArgs, NodeArgs, TaskArgs, TopArgs};
 use crate::fail::{chain, interruptible};
+use crate::name;
 pub(crate) use connect::Session;
 pub(crate) use job::Reader as JobReader;
 pub(crate) use spec::{cores_of, flag_time, in_bytes, size_of};
@@ -66,12 +67,20 @@ pub(crate) async fn top(args: TopArgs) -> Result<(), Fail> {
     top::run(args).await
 }
 
+/// Prepares a client. Coordinators and relays may be aliases.
+async fn opened(args: &FogArgs) -> Result<Session, Fail> {
+    let mut args = args.clone();
+    name::named(&mut args.coordinator, &args.dial).await?;
+    name::relays(&mut args.dial).await?;
+    Session::open(&args)
+}
+
 /// Runs work with a client until it ends or a signal arrives. The session is closed in every case.
 async fn with<T>(
     args: &FogArgs,
     work: impl AsyncFnOnce(&FogClient) -> Result<T, Fail>,
 ) -> Result<T, Fail> {
-    let session = Session::open(args)?;
+    let session = opened(args).await?;
     let done = interruptible(work(session.client())).await;
     session.close().await;
     done

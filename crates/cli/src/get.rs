@@ -115,7 +115,8 @@ fn check(args: &GetArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-pub(crate) async fn run(args: GetArgs) -> Result<(), Fail> {
+pub(crate) async fn run(mut args: GetArgs) -> Result<(), Fail> {
+    name::relays(&mut args.peer.dial).await?;
     let url = name::url(&args.url, &args.peer.dial).await?;
     check(&args)?;
     if args.recursive {

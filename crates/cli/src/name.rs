@@ -19,7 +19,7 @@ use crate::Fail;
 use crate::args::{NameArgs, NameCommand};
 use crate::fail::interruptible;
 
-pub(crate) use find::{dialling, url};
+pub(crate) use find::{dialling, named, relays, url};
 pub(crate) use ledgers::{Ledgers, nodes};
 
 pub(crate) async fn name(args: NameArgs) -> Result<(), Fail> {

@@ -4,7 +4,9 @@ mod accounts;
 mod buy;
 mod fit;
 mod flow;
+mod keygen;
 mod mint;
+mod named;
 mod net;
 mod payer;
 mod purse;
@@ -16,7 +18,7 @@ use std::io::{BufRead as _, Read as _};
 use betanet_keys::Name;
 use betanet_store::disk;
 use betanet_voucher_service::{LEDGER_UNIT, SignedCoupon};
-use betanet_vouchers::wallet::{Phrase, WalletError};
+use betanet_vouchers::wallet::{Phrase, Wallet, WalletError};
 use betanet_vouchers::{Keyset, Phase, Voucher};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -38,9 +40,12 @@ use resume::kept;
 const RECEIVE_MAX: usize = 1024;
 const TEXT_MAX: u64 = 1 << 20;
 
-pub(crate) async fn pay(args: PayArgs) -> Result<(), Fail> {
+pub(crate) async fn pay(mut args: PayArgs) -> Result<(), Fail> {
+    named::aliases(&mut args.command).await?;
     match args.command {
         PayCommand::MintInit(args) => mint::init(&args),
+        PayCommand::MintRefresh(args) => keygen::refresh(&args),
+        PayCommand::MintRound(args) => keygen::round(&args),
         PayCommand::Coupon(args) => mint::coupon(&args),
         PayCommand::New(args) => new(&args),
         PayCommand::Mint(args) => learn(args).await,
@@ -249,13 +254,21 @@ async fn issue(args: IssueArgs) -> Result<(), Fail> {
         return Err(Fail::Peer(why));
     }
     let value = done?;
+    let wait = Wallet::suggested_wait(&mut purse.rng).as_secs();
     if online.wallet.json {
         say!(
             "{}",
-            json!({ "issued": value, "unit": keyset.unit(), "keyset": keyset.id().to_string() })
+            json!({
+                "issued": value, "unit": keyset.unit(), "keyset": keyset.id().to_string(),
+                "suggested_wait_s": wait,
+            })
         );
     } else {
         say!("issued {value} {}", keyset.unit());
+        note!(
+            "note: a buyer who spends at once can be told by the time; wait some {} minutes, a random time",
+            wait / 60
+        );
     }
     Ok(())
 }

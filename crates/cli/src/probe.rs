@@ -11,13 +11,13 @@ use crate::Fail;
 use crate::args::{PingArgs, ProbeArgs};
 use crate::fail::interruptible;
 use crate::name;
-use crate::target::Dialling;
 
 fn millis(d: Duration) -> f64 {
     d.as_secs_f64() * 1000.0
 }
 
-pub(crate) async fn ping(args: PingArgs) -> Result<(), Fail> {
+pub(crate) async fn ping(mut args: PingArgs) -> Result<(), Fail> {
+    name::relays(&mut args.peer.dial).await?;
     let mut dialling = name::dialling(&args.target, &args.peer).await?;
     interruptible(async {
         let session = dialling.direct_session().await?;
@@ -55,7 +55,8 @@ fn outer_json(facts: &OuterFacts) -> Value {
     })
 }
 
-pub(crate) async fn probe(args: ProbeArgs) -> Result<(), Fail> {
+pub(crate) async fn probe(mut args: ProbeArgs) -> Result<(), Fail> {
+    name::relays(&mut args.peer.dial).await?;
     let bare = args.target.parse::<Peer>().is_err()
         && args.target.parse::<Name>().is_err()
         && args.target.contains(':')
@@ -92,7 +93,7 @@ async fn outside(address: &str) -> Result<Value, Fail> {
 }
 
 async fn inside(args: &ProbeArgs) -> Result<Value, Fail> {
-    let mut dialling = Dialling::to_text(&args.target, &args.peer)?;
+    let mut dialling = name::dialling(&args.target, &args.peer).await?;
     let began = Clock::start();
     let session = dialling.direct_session().await?;
     let setup = began.elapsed();

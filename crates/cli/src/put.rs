@@ -26,7 +26,8 @@ pub(crate) async fn post(args: PutArgs) -> Result<(), Fail> {
     send(args, Method::Post).await
 }
 
-pub(crate) async fn del(args: DelArgs) -> Result<(), Fail> {
+pub(crate) async fn del(mut args: DelArgs) -> Result<(), Fail> {
+    name::relays(&mut args.peer.dial).await?;
     let url = name::url(&args.url, &args.peer.dial).await?;
     let mut headers = Headers::default();
     if let Some(etag) = &args.if_match {
@@ -40,7 +41,8 @@ pub(crate) async fn del(args: DelArgs) -> Result<(), Fail> {
     over(&url, &args.peer, (args.json, &args.url), ask).await
 }
 
-async fn send(args: PutArgs, method: Method) -> Result<(), Fail> {
+async fn send(mut args: PutArgs, method: Method) -> Result<(), Fail> {
+    name::relays(&mut args.peer.dial).await?;
     let url = name::url(&args.url, &args.peer.dial).await?;
     if method == Method::Put && url.target.contains('?') {
         return Err(Fail::Usage(format!(

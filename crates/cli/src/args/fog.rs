@@ -14,10 +14,10 @@ pub(crate) use task::{
 };
 
 /// The coordinators, the way to them, and the identity that signs.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct FogArgs {
-    /// Coordinator to ask, as a PEER or as a name from the address book or --network. May be repeated: the next one is asked where
-    /// one does not lead. Through --mix, requests are signed with --key, so it learns your key but not your address.
+    /// Coordinator to ask, as a PEER, or as a name or an alias that the address book or --network knows. May be repeated: the next
+    /// one is asked where one does not lead. Through --mix, requests are signed with --key, so it learns your key but not your address.
     #[arg(
         long,
         value_name = "COORDINATOR",

@@ -77,7 +77,7 @@ pub(crate) struct OfflineArgs {
 /// The ledger nodes, and the keys that verify their answers.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LedgerArgs {
-    /// Ledger node to ask; may be repeated. By default, those that the network file names.
+    /// Ledger node to ask, not by an alias, which only such nodes resolve; may be repeated. By default, those of the network file.
     #[arg(long, value_name = "PEER")]
     pub(crate) from: Vec<String>,
     #[command(flatten)]

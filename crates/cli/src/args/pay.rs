@@ -22,6 +22,20 @@ pub(crate) enum PayCommand {
                       Example: betanet pay mint-init ./mint --spender ./shop.pem"
     )]
     MintInit(MintInitArgs),
+    /// Plan fresh shares of a keyset, which make the old ones worthless.
+    #[command(
+        after_help = "Shares that somebody copied are of no use once all mints have fresh ones. The keyset and its vouchers stay. DIR gets\n\
+                      plan.cbor; pay mint-round goes on from there.\n\n\
+                      Example: betanet pay mint-refresh ./again --mint ./mint --member ./a.pem --member ./b.pem --member ./c.pem"
+    )]
+    MintRefresh(MintRefreshArgs),
+    /// Take the other mints' files of a round of key generation, and write this mint's next one.
+    #[command(
+        after_help = "The first call makes DIR and needs --plan. Give the file that is printed to all other mints, and call this again with\n\
+                      theirs. The files are public. A mint that breaks the rules is named. At the end DIR/mint is the folder for --mint.\n\n\
+                      Example: betanet pay mint-round ./run --key ./a.pem --plan ./plan.cbor"
+    )]
+    MintRound(MintRoundArgs),
     /// Sign a coupon: whoever has it can have vouchers of its value issued, once.
     #[command(after_help = "Example: betanet pay coupon 10 --mint ./mint")]
     Coupon(CouponArgs),
@@ -268,6 +282,12 @@ pub(crate) struct MintInitArgs {
     /// Number of mints.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) mints: u8,
+    /// Let the mints make the keys together, so that nobody ever knows a whole one. DIR gets plan.cbor, for pay mint-round.
+    #[arg(long, requires = "member", conflicts_with = "mints")]
+    pub(crate) dkg: bool,
+    /// Key of a mint, in the form of --spender. Repeat it for each mint: the order is that of their shares.
+    #[arg(long, value_name = "KEY", requires = "dkg")]
+    pub(crate) member: Vec<String>,
     /// Days for which the keyset issues. It redeems for 29 days more.
     #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=3650))]
     pub(crate) days: u16,
@@ -277,6 +297,47 @@ pub(crate) struct MintInitArgs {
     /// Denominations are 2^0 … 2^E.
     #[arg(long, value_name = "E", default_value_t = 20, value_parser = clap::value_parser!(u8).range(0..=40))]
     pub(crate) max: u8,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MintRefreshArgs {
+    /// Folder to make.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Folder of one of the mints, with its present share.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mint: PathBuf,
+    /// Key of a mint: its key file, or its public key in hex. Repeat it for each mint, in the order of their shares.
+    #[arg(long, value_name = "KEY", required = true)]
+    pub(crate) member: Vec<String>,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MintRoundArgs {
+    /// Folder of this run, on this mint.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Files of the other mints.
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Key file of this mint.
+    #[arg(long, value_name = "FILE", env = "BETANET_KEY")]
+    pub(crate) key: PathBuf,
+    /// The plan, which all mints have. Needed once.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan: Option<PathBuf>,
+    /// For a refresh: the folder of this mint, with its present share.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mint: Option<PathBuf>,
+    /// End this round without the files that are missing. All mints must leave out the same ones.
+    #[arg(long)]
+    pub(crate) without_missing: bool,
     /// Print one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -309,7 +370,7 @@ pub(crate) struct NewArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LearnMintArgs {
-    /// A gateway with a mint: a PEER, or a name from the address book or --network. Name all mints of a keyset.
+    /// A gateway with a mint: a PEER, or a name or an alias that the address book or --network knows. Name all mints of a keyset.
     #[arg(required = true, value_name = "PEER")]
     pub(crate) mints: Vec<String>,
     /// Refuse other keysets than this one.
@@ -389,7 +450,7 @@ pub(crate) struct RedeemArgs {
     /// Amount in units.
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) amount: u64,
-    /// Node whose balance grows.
+    /// Node whose balance grows, by its name or its alias.
     #[arg(long, value_name = "NAME")]
     pub(crate) to: String,
     #[command(flatten)]

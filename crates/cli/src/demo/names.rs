@@ -87,11 +87,12 @@ async fn ask(
     Ok(client::body(answer, ANSWER_MAX).await)
 }
 
-/// Runs the steps. The alias leads to the node with the key `owner`, which runs at `peer` and serves `file`.
+/// Runs the steps. The alias leads to the node with the key `owner`, which serves `file`. It is one of `peers`, whose addresses a client
+/// knows: which of them it dials, the ledger tells.
 pub(super) async fn run(
     home: &Path,
     steps: &mut Steps,
-    (owner, peer): (&Identity, &Peer),
+    (owner, peers): (&Identity, &[Peer]),
     file: &Served,
 ) -> Result<(), Fail> {
     let mut signers = Vec::new();
@@ -140,14 +141,15 @@ pub(super) async fn run(
     let answer = answer.map_err(|e| wrong(&e))?;
     let mut trust = Trust::new(&genesis);
     let found = client::resolved(&answer, &alias, &mut trust, now).map_err(|e| wrong(&e))?;
-    if found.node() != Some(peer.key.node_id()) {
-        return Err(failed("the alias leads elsewhere"));
-    }
+    let mut known = peers.iter();
+    let peer = known.find(|peer| found.node() == Some(peer.key.node_id()));
+    let peer = peer.ok_or_else(|| failed("the alias leads to a node that is not there"))?;
     let server = node.connect(peer).await?;
     let bytes = fetch(&server, file, false).await?;
     server.close().await;
     steps.done(&format!(
-        "resolved it at another ledger node with a proof that the signers' keys verify, and fetched {bytes} bytes of bar://{ALIAS}/{}",
+        "resolved it at another ledger node with a proof that the signers' keys verify: it is {}; fetched {bytes} bytes of bar://{ALIAS}/{} there",
+        peer.name(),
         file.name
     ));
 

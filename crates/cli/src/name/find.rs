@@ -48,6 +48,26 @@ pub(crate) async fn url(text: &str, dial: &DialArgs) -> Result<Url, Fail> {
     })
 }
 
+/// Puts names in place of aliases, which the network's ledger resolves. Other texts stay as they are.
+pub(crate) async fn named(
+    texts: impl IntoIterator<Item = &mut String>,
+    dial: &DialArgs,
+) -> Result<(), Fail> {
+    for text in texts {
+        if is_alias(text.trim()) {
+            let name = interruptible(found(text.trim(), dial)).await?;
+            *text = name.to_string();
+        }
+    }
+    Ok(())
+}
+
+/// The same for the relays of a way. They are then looked up in the address book.
+pub(crate) async fn relays(dial: &mut DialArgs) -> Result<(), Fail> {
+    let asks = dial.clone();
+    named(&mut dial.via, &asks).await
+}
+
 /// Finds the peer of a name, a peer string, or an alias, which the network's ledger resolves.
 pub(crate) async fn dialling(text: &str, args: &PeerArgs) -> Result<Dialling, Fail> {
     if args.dial.mix.is_none() && is_alias(text) {

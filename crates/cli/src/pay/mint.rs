@@ -25,25 +25,32 @@ impl From<betanet_voucher_service::Error> for Fail {
     }
 }
 
-fn rng() -> Result<Rng, Fail> {
+pub(super) fn rng() -> Result<Rng, Fail> {
     let seed = seed().map_err(|e| Fail::Local(chain(&e)))?;
     Ok(Rng::new(&seed))
 }
 
 /// Reads a public key: in hex, or from a key file.
-fn public_key(text: &str) -> Result<PublicKey, Fail> {
+pub(super) fn public_key(flag: &str, text: &str) -> Result<PublicKey, Fail> {
     if let Some(bytes) = unhex_array(text.trim()) {
         let key = PublicKey::from_bytes(&bytes);
-        return key.map_err(|e| Fail::Usage(format!("--spender {text}: {e}")));
+        return key.map_err(|e| Fail::Usage(format!("{flag} {text}: {e}")));
     }
     Ok(*load_identity(Path::new(text))?.public())
 }
 
 pub(super) fn init(args: &MintInitArgs) -> Result<(), Fail> {
-    let spender = public_key(&args.spender)?;
+    let spender = public_key("--spender", &args.spender)?;
     let now = now_ms();
     let exponents: Vec<u8> = (0..=args.max).collect();
-    let least = args.mints / 2 + 1;
+    let members = args.member.iter().map(|m| public_key("--member", m));
+    let members: Vec<PublicKey> = members.collect::<Result<_, _>>()?;
+    let mints = match args.dkg {
+        true => u8::try_from(members.len())
+            .map_err(|_| Fail::Usage("a keyset has at most 255 mints".to_owned()))?,
+        false => args.mints,
+    };
+    let least = mints / 2 + 1;
     let threshold = args.threshold.unwrap_or(least);
     let visible = args.unit.bytes().all(|b| b.is_ascii_graphic());
     if !visible || !(1..=32).contains(&args.unit.len()) {
@@ -52,26 +59,29 @@ pub(super) fn init(args: &MintInitArgs) -> Result<(), Fail> {
             args.unit
         )));
     }
-    if args.mints == 0 {
+    if mints == 0 {
         return Err(Fail::Usage(
             "--mints 0: a keyset has one mint at least".to_owned(),
         ));
     }
-    if threshold < least || threshold > args.mints {
+    if threshold < least || threshold > mints {
         return Err(Fail::Usage(format!(
             "--threshold {threshold}: {least} to {} of {} mints issue together; with fewer, one coupon pays several times",
-            args.mints, args.mints
+            mints, mints
         )));
     }
     let deal = Deal {
         t: threshold,
-        n: args.mints,
+        n: mints,
         unit: &args.unit,
         exponents: &exponents,
         not_before: now,
         exp: now + u64::from(args.days) * DAY,
         spender,
     };
+    if args.dkg {
+        return super::keygen::plan(args, &deal, &members);
+    }
     let dealt = mint_init(&args.folder, &deal, &mut rng()?)?;
     let id = dealt.keyset.id();
     let name = Name::from(spender.node_id());
@@ -104,7 +114,7 @@ pub(super) fn init(args: &MintInitArgs) -> Result<(), Fail> {
             args.folder.display()
         ),
     }
-    if args.mints > 1 {
+    if mints > 1 {
         note!(
             "note: move each mint's folder to its own machine, and delete it here: {} of them together can make money",
             threshold

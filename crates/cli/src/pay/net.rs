@@ -167,7 +167,7 @@ impl Net {
             |e: &dyn std::fmt::Display| Fail::Peer(format!("{}: its keysets: {e}", mint.0));
         let offered = Offered::read_list(&bytes).map_err(|e| broken(&e))?;
         let check = |o: &Offered| {
-            let keyset = Keyset::check(&o.keyset, rng).map_err(|e| broken(&e))?;
+            let keyset = o.check(rng).map_err(|e| broken(&e))?;
             let ledger = o.ledger;
             Ok(Offer { keyset, ledger })
         };

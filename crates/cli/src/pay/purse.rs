@@ -38,6 +38,9 @@ pub(super) type Mint = (Name, Option<Peer>);
 #[derive(Serialize, Deserialize)]
 struct Kept {
     keyset: String,
+    /// The keys of its refreshed shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refresh: Option<String>,
     mints: Vec<String>,
 }
 
@@ -169,7 +172,13 @@ impl Purse {
         for kept in kept {
             let bytes =
                 betanet_wire::text::unhex(&kept.keyset).ok_or_else(|| damaged(&"not hex"))?;
-            let keyset = Keyset::check(&bytes, &mut self.rng).map_err(|e| damaged(&e))?;
+            let mut keyset = Keyset::check(&bytes, &mut self.rng).map_err(|e| damaged(&e))?;
+            if let Some(refresh) = &kept.refresh {
+                let bytes =
+                    betanet_wire::text::unhex(refresh).ok_or_else(|| damaged(&"not hex"))?;
+                let refreshed = keyset.refresh(&bytes, &mut self.rng);
+                refreshed.map_err(|e| damaged(&e))?;
+            }
             self.mints.insert(keyset.id(), kept.mints);
             self.keysets.add(keyset).map_err(|e| damaged(&e))?;
         }
@@ -179,8 +188,12 @@ impl Purse {
     /// Adds a keyset, or the addresses of further mints of it.
     pub(super) fn learn(&mut self, keyset: Keyset, mints: &[String]) -> Result<(), Fail> {
         let id = keyset.id();
-        let added = self.keysets.add(keyset);
-        added.map_err(|e| Fail::Peer(format!("keyset {id}: {e}")))?;
+        // Of mints with shares of several generations, the last one counts.
+        let known = self.keysets.get(&id).map(Keyset::generation);
+        if known.is_none_or(|known| known <= keyset.generation()) {
+            let added = self.keysets.add(keyset);
+            added.map_err(|e| Fail::Peer(format!("keyset {id}: {e}")))?;
+        }
         let known = self.mints.entry(id).or_default();
         for mint in mints {
             if !known.contains(mint) {
@@ -189,6 +202,7 @@ impl Purse {
         }
         let kept = self.keysets.iter().map(|keyset| Kept {
             keyset: betanet_wire::text::hex(keyset.as_bytes()),
+            refresh: keyset.refresh_record().map(betanet_wire::text::hex),
             mints: self.mints.get(&keyset.id()).cloned().unwrap_or_default(),
         });
         let kept: Vec<Kept> = kept.collect();
