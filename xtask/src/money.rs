@@ -1,4 +1,4 @@
-//! `cargo xtask money`: gateways with a mint, and wallets, that are killed at random moments.
+//! `cargo xtask money`: gateways with a mint, and wallets, that are killed at random moments; and what such a mint learns.
 
 use clap::Args;
 
@@ -13,11 +13,14 @@ pub struct Arguments {
     /// Commands of wallets to kill.
     #[arg(long, default_value_t = 1_000)]
     pub points: u64,
+    /// Vouchers that a mint, which keeps every byte, tries to link.
+    #[arg(long, default_value_t = 10_000)]
+    pub vouchers: u64,
     /// Seed of what is done and when processes are killed.
     #[arg(long, default_value_t = 31)]
     pub seed: u64,
     /// Run this part only.
-    #[arg(long, value_parser = ["service", "wallets"])]
+    #[arg(long, value_parser = ["service", "wallets", "unlinkable"])]
     pub only: Option<String>,
 }
 
@@ -25,7 +28,7 @@ pub struct Arguments {
 ///
 /// # Errors
 ///
-/// They do not build, or money is lost or spent twice.
+/// They do not build, money is lost or spent twice, or a mint can link vouchers.
 pub fn run(args: &Arguments) -> Result<(), String> {
     let mut test = std::process::Command::new("cargo");
     test.args([
@@ -42,6 +45,7 @@ pub fn run(args: &Arguments) -> Result<(), String> {
     for (name, n) in [
         ("OPERATIONS", args.operations),
         ("POINTS", args.points),
+        ("VOUCHERS", args.vouchers),
         ("SEED", args.seed),
     ] {
         test.env(format!("BETANET_MONEY_{name}"), n.to_string());

@@ -1,7 +1,8 @@
-//! Money under SIGKILL: gateways with a mint, and wallets, that are killed at random moments and started again.
+//! Money under SIGKILL: gateways with a mint, and wallets, that are killed at random moments and started again. And what such a mint
+//! learns: whether it can tell whose voucher is spent.
 //!
 //! The tests run in a short form. `cargo xtask money` runs them in full, by the variables `BETANET_MONEY_OPERATIONS`,
-//! `BETANET_MONEY_POINTS` and `BETANET_MONEY_SEED`.
+//! `BETANET_MONEY_POINTS`, `BETANET_MONEY_VOUCHERS` and `BETANET_MONEY_SEED`.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,6 +17,8 @@ mod clients;
 mod service;
 #[path = "money/shop.rs"]
 mod shop;
+#[path = "money/unlinkable.rs"]
+mod unlinkable;
 #[path = "money/wallets.rs"]
 mod wallets;
 

@@ -101,6 +101,8 @@ fn an_alias_is_claimed_signed_published_resolved_and_fetched_from() {
     let told = text(&got.stderr);
     assert!(told.contains(resolved["node"].as_str().unwrap()), "{told}");
 
+    every_verb_takes_the_alias(&net, resolved["node"].as_str().unwrap());
+
     let proved = name(&["prove", "files.example", "-o", "f.proof"]);
     assert_eq!(code(&proved), 0, "{}", text(&proved.stderr));
     let verified = json(&name(&["verify", "f.proof", "--json"]));
@@ -116,6 +118,63 @@ fn an_alias_is_claimed_signed_published_resolved_and_fetched_from() {
     assert_eq!(audited["split"], Value::Bool(false));
     assert_eq!(audited["nodes"].as_array().map(Vec::len), Some(3));
     assert_eq!(code(&net.run(&["network", "down", "net"])), 0);
+}
+
+/// Commands that take a name dial the node of the alias. Their errors are that node's answers.
+fn every_verb_takes_the_alias(net: &Net, node: &str) {
+    let network = ["--network", "net/NETWORK.toml"];
+    let run = |args: &[&str]| net.run(&[args, &network].concat());
+    let told = format!("files.example is {node}");
+    let probed = json(&run(&["probe", "files.example", "--json"]));
+    assert_eq!(probed["name"], node);
+    assert_eq!(code(&run(&["ping", "files.example", "-c", "1"])), 0);
+    let seed = json(&net.run(&["id", "show", "--key", "net/seed5/node.pem", "--json"]));
+    let seed = seed["name"].as_str().unwrap();
+    let over = run(&["ping", seed, "-c", "1", "--via", "files.example"]);
+    assert_eq!(code(&over), 0, "{}", text(&over.stderr));
+    assert!(text(&over.stderr).contains(&told), "{}", text(&over.stderr));
+
+    let (wallet, password) = (net.path("wallet"), net.path("password"));
+    std::fs::write(&password, "secret\n").unwrap();
+    std::fs::write(net.path("new"), "new").unwrap();
+    let purse = [
+        "--wallet",
+        wallet.to_str().unwrap(),
+        "--password-file",
+        password.to_str().unwrap(),
+    ];
+    let made = net.run(&[&["pay", "new"], &purse[..]].concat());
+    assert_eq!(code(&made), 0, "{}", text(&made.stderr));
+    let url = "bar://files.example/new.txt";
+    let pay = |args: &[&'static str]| [&["pay"], args, &purse[..]].concat();
+    for (args, exit, answer) in [
+        (vec!["put", "new", url], 1, "40"),
+        (vec!["post", "new", url], 1, "40"),
+        (vec!["del", url], 1, "40"),
+        (pay(&["mint", "files.example"]), 1, "404"),
+        // The payee is known; what it would be paid from is not there.
+        (pay(&["redeem", "1", "--to", "files.example"]), 2, "keyset"),
+    ] {
+        let refused = run(&args);
+        let said = text(&refused.stderr);
+        assert_eq!(code(&refused), exit, "{args:?}: {said}");
+        assert!(
+            said.contains(&told) && said.contains(answer),
+            "{args:?}: {said}"
+        );
+    }
+    let fog = [
+        "node",
+        "ls",
+        "--coordinator",
+        "files.example",
+        "--patience",
+        "0",
+    ];
+    let key = net.path("net/relay1/node.pem");
+    let fog = run(&[&fog[..], &["--key", key.to_str().unwrap()]].concat());
+    assert_ne!(code(&fog), 0);
+    assert!(text(&fog.stderr).contains(&told), "{}", text(&fog.stderr));
 }
 
 /// Claims an alias with these arguments, lets two signers sign, and publishes it.
@@ -192,14 +251,14 @@ fn an_alias_moves_with_the_key_of_its_node_and_is_found_over_the_mix() {
 }
 
 /// A ledger node that has these names as its whole history, final by the first two signers.
-async fn historian(home: &Path, network: &Network, names: &[&str]) -> (Gateway, Running) {
+async fn historian(home: &Path, network: &Network, names: &[&str], ts: u64) -> (Gateway, Running) {
     let mut ledger = network.ledger();
     for name in names {
-        let record = network.bound(name, &owner(1), 1, T0);
-        ledger.apply(T0, record).unwrap();
+        let record = network.bound(name, &owner(1), 1, ts);
+        ledger.apply(ts, record).unwrap();
     }
     let records: Vec<&[u8]> = ledger.waiting().map(AsRef::as_ref).collect();
-    let (finals, head) = (cbor::to_vec(&records), network.head(&ledger, T0, &[0, 1]));
+    let (finals, head) = (cbor::to_vec(&records), network.head(&ledger, ts, &[0, 1]));
     let journal: Arc<dyn Journal> = Arc::new(MemoryStore::new().open("one"));
     let Ok(Lead::Leads(term)) = journal.lead().await else {
         panic!("nobody else has it")
@@ -236,7 +295,7 @@ fn an_audit_of_nodes_that_show_two_histories_keeps_the_evidence() {
     std::fs::write(&file, keys.join("\n")).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let start = |name: &str, names: &[&str]| {
-        runtime.block_on(historian(&home.path().join(name), &network, names))
+        runtime.block_on(historian(&home.path().join(name), &network, names, T0))
     };
     let nodes = [
         start("1", &["a", "b"]),
@@ -275,5 +334,86 @@ fn an_audit_of_nodes_that_show_two_histories_keeps_the_evidence() {
             running.stop().await;
             gateway.shutdown().await;
         }
+    });
+}
+
+#[test]
+fn an_alias_that_can_be_taken_for_another_is_told_before_it_is_used() {
+    let home = tempfile::tempdir().unwrap();
+    let network = Network::new(3, 0);
+    let signers = network.genesis().signers;
+    let keys: Vec<String> = signers.keys().iter().map(ToString::to_string).collect();
+    std::fs::write(home.path().join("signers"), keys.join("\n")).unwrap();
+    // A Cyrillic `а` among Latin letters, and letters that are all Cyrillic.
+    let (mixed, whole) = ("p\u{430}ypal", "\u{440}\u{430}\u{443}");
+    let text_of = |unicode: &str| {
+        unicode
+            .parse::<betanet_naming::Alias>()
+            .unwrap()
+            .to_string()
+    };
+    let names = [text_of(mixed), text_of(whole), "files".to_owned()];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let of: Vec<&str> = names.iter().map(String::as_str).collect();
+    let now = betanet_runtime::Clock::start().now().unix_ms;
+    let state = home.path().join("1");
+    let node = historian(&state, &network, &of, now);
+    let (gateway, running) = runtime.block_on(node);
+    let peer = gateway.listening().peer().to_string();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(BETANET);
+        let command = command.args(args).current_dir(home.path());
+        command.output().unwrap()
+    };
+    assert_eq!(code(&run(&["id", "new", "--key", "me.pem"])), 0);
+    let resolve = |name: &str| {
+        let from = ["--from", &peer, "--signers", "signers", "--json"];
+        run(&[&["name", "resolve", name], &from[..]].concat())
+    };
+    let claim = |name: &str, file: &str| {
+        let claim = [
+            "name", "claim", name, "--key", "me.pem", "-o", file, "--seq", "1",
+        ];
+        run(&[&claim[..], &["--signers", "signers", "--json"]].concat())
+    };
+    for (name, file, warnings) in [
+        (
+            mixed,
+            "a",
+            ["mixes scripts: Cyrillic, Latin", "can be taken for paypal"],
+        ),
+        (
+            &names[0],
+            "b",
+            ["mixes scripts: Cyrillic, Latin", "can be taken for paypal"],
+        ),
+        (whole, "c", ["can be taken for pay", "warning"]),
+    ] {
+        for told in [resolve(name), claim(name, file)] {
+            let stderr = text(&told.stderr);
+            assert!(
+                warnings.iter().all(|w| stderr.contains(w)),
+                "{name}: {stderr}"
+            );
+        }
+    }
+    // The answer stands all the same, and names the look for programs.
+    let bound = json(&resolve(mixed));
+    assert_eq!(
+        (&bound["status"], &bound["alias"]),
+        (&"bound".into(), &names[0].as_str().into())
+    );
+    let claimed = json(&claim(mixed, "d"));
+    assert_eq!(claimed["looks_like"], "paypal");
+    assert_eq!(claimed["mixed_scripts"], Value::Bool(true));
+    let plain = resolve("files");
+    assert!(
+        !text(&plain.stderr).contains("warning"),
+        "{}",
+        text(&plain.stderr)
+    );
+    runtime.block_on(async {
+        running.stop().await;
+        gateway.shutdown().await;
     });
 }

@@ -85,7 +85,17 @@ fn vouchers_are_bought_spent_once_and_found_again() {
     let shop = Shop::start();
     let phrase = shop.wallet("mine");
     let coupon = shop.coupon("11");
-    assert!(shop.paid("mine", &["issue", &coupon]).contains("issued 11"));
+    let issued = shop.pay("mine", &["issue", &coupon], "");
+    assert!(
+        text(&issued.stdout).contains("issued 11"),
+        "{}",
+        text(&issued.stderr)
+    );
+    assert!(
+        text(&issued.stderr).contains("wait some"),
+        "{}",
+        text(&issued.stderr)
+    );
     assert_eq!(shop.units("mine"), 11);
     let again = shop.pay("mine", &["issue", &coupon], "");
     assert_eq!(code(&again), 1);
@@ -294,4 +304,203 @@ fn a_gateway_asks_the_other_mints_what_they_signed() {
     let none = run(&none, home.path(), b"");
     assert_eq!(code(&none), 2);
     assert!(text(&none.stderr).contains("need a keyset"), "{none:?}");
+}
+
+/// Five mints, each with a key and a folder of its own, and nothing but files between them.
+struct Mints {
+    home: tempfile::TempDir,
+    keys: Vec<String>,
+}
+
+impl Mints {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut mints = Self {
+            home,
+            keys: Vec::new(),
+        };
+        for n in 1..=5 {
+            let key = format!("key{n}.pem");
+            mints.pay_less(&["id", "new", "--key", &key]);
+            mints.keys.push(mints.at(&key));
+        }
+        mints
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.home.path().join(name).display().to_string()
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(BETANET);
+        let command = command.args(args).current_dir(self.home.path());
+        command.output().unwrap()
+    }
+
+    fn pay_less(&self, args: &[&str]) -> Value {
+        let out = self.run(&[args, &["--json"]].concat());
+        assert_eq!(code(&out), 0, "{args:?}: {}", text(&out.stderr));
+        serde_json::from_slice(&out.stdout).unwrap_or_default()
+    }
+
+    /// The flags that name the members.
+    fn members(&self) -> Vec<&str> {
+        let each = self.keys.iter();
+        each.flat_map(|key| ["--member", key.as_str()]).collect()
+    }
+
+    /// One step of a mint.
+    fn step(&self, run: &str, n: usize, plan: &str, files: &[String], old: Option<&str>) -> Output {
+        let dir = format!("{run}{n}");
+        let old = old.map(|old| format!("{old}{n}/mint"));
+        let mut args = vec![
+            "pay",
+            "mint-round",
+            &dir,
+            "--key",
+            &self.keys[n - 1],
+            "--json",
+        ];
+        args.extend(["--plan", plan]);
+        args.extend(old.iter().flat_map(|old| ["--mint", old.as_str()]));
+        args.extend(files.iter().map(String::as_str));
+        self.run(&args)
+    }
+
+    /// All steps. Returns the last answers.
+    fn make(&self, run: &str, plan: &str, old: Option<&str>) -> Vec<Value> {
+        let mut files: Vec<String> = Vec::new();
+        for _ in 0..8 {
+            let mut all = Vec::new();
+            for n in 1..=5 {
+                let out = self.step(run, n, plan, &files, old);
+                assert_eq!(code(&out), 0, "{}", text(&out.stderr));
+                all.push(serde_json::from_slice::<Value>(&out.stdout).unwrap());
+            }
+            if all.iter().all(|one| !one["made"].is_null()) {
+                return all;
+            }
+            let file = |one: &Value| one["file"].as_str().unwrap().to_owned();
+            files = all.iter().map(file).collect();
+        }
+        panic!("the run does not end")
+    }
+}
+
+#[test]
+fn five_mints_make_their_keys_over_files_and_refresh_their_shares() {
+    let mints = Mints::new();
+    let spender = &mints.keys[0];
+    let init = [
+        "pay",
+        "mint-init",
+        "plan",
+        "--dkg",
+        "--spender",
+        spender,
+        "--max",
+        "1",
+    ];
+    let plan = mints.pay_less(&[&init[..], &mints.members()].concat());
+    assert_eq!(
+        (plan["mints"].as_u64(), plan["threshold"].as_u64()),
+        (Some(5), Some(3))
+    );
+    let few = [&init[..], &mints.members(), &["--threshold", "2"]].concat();
+    assert_eq!(code(&mints.run(&few)), 2, "half and less is no threshold");
+    let made = mints.make("run", "plan/plan.cbor", None);
+    let keyset = &made[0]["keyset"];
+    assert!(
+        made.iter()
+            .all(|one| one["keyset"] == *keyset && one["cheats"] == serde_json::json!([]))
+    );
+
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |name: &str| {
+        let file = std::fs::metadata(mints.at(name)).unwrap();
+        file.permissions().mode() & 0o777
+    };
+    assert_eq!((mode("run2"), mode("run2/mint/share.bin")), (0o700, 0o600));
+    // A coupon of the plan's issuer is good for what they made.
+    std::fs::copy(
+        mints.at("run1/mint/keyset.cbor"),
+        mints.at("plan/keyset.cbor"),
+    )
+    .unwrap();
+    let coupon = mints.pay_less(&["pay", "coupon", "2", "--mint", "plan"]);
+    assert_eq!(coupon["keyset"], *keyset);
+    // The spender's gateway takes its folder.
+    let serve = Serving::start(&["--key", spender, "--mint", &mints.at("run1/mint")]);
+    drop(serve);
+
+    let refresh = ["pay", "mint-refresh", "again", "--mint", "run1/mint"];
+    mints.pay_less(&[&refresh[..], &mints.members()].concat());
+    let fresh = mints.make("fresh", "again/plan.cbor", Some("run"));
+    assert!(
+        fresh.iter().all(|one| one["keyset"] == *keyset),
+        "the keyset stays"
+    );
+    let share = |name: &str| std::fs::read(mints.at(name)).unwrap();
+    assert_ne!(share("run3/mint/share.bin"), share("fresh3/mint/share.bin"));
+    // The old share beside the fresh keys is refused.
+    std::fs::copy(
+        mints.at("run1/mint/share.bin"),
+        mints.at("fresh1/mint/share.bin"),
+    )
+    .unwrap();
+    let mixed = mints.at("fresh1/mint");
+    let mixed = [
+        "serve",
+        "plan",
+        "--key",
+        spender,
+        "--mint",
+        &mixed,
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let refused = mints.run(&mixed);
+    assert_eq!(code(&refused), 3, "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("shares of keyset"),
+        "{}",
+        text(&refused.stderr)
+    );
+}
+
+#[test]
+fn a_mint_that_signs_two_files_of_a_round_is_named() {
+    let mints = Mints::new();
+    let init = [
+        "pay",
+        "mint-init",
+        "plan",
+        "--dkg",
+        "--spender",
+        &mints.keys[0],
+        "--max",
+        "0",
+    ];
+    mints.pay_less(&[&init[..], &mints.members()].concat());
+    let plan = "plan/plan.cbor";
+    let file = |run: &str, n: usize| {
+        let out = mints.step(run, n, plan, &[], None);
+        let facts: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(facts["round"], 1);
+        facts["file"].as_str().unwrap().to_owned()
+    };
+    file("run", 1);
+    // Mint 4 begins twice, and so deals two different things.
+    let two = [file("run", 4), file("other", 4)];
+    let refused = mints.step("run", 1, plan, &two, None);
+    assert_eq!(code(&refused), 3);
+    assert!(
+        text(&refused.stderr).contains("mint 4 cheats"),
+        "{}",
+        text(&refused.stderr)
+    );
+    let garbage = mints.at("garbage");
+    std::fs::write(&garbage, "no file of a round").unwrap();
+    let refused = mints.step("run", 1, plan, &[garbage], None);
+    assert!(text(&refused.stderr).contains("not a file of a round"));
 }

@@ -42,6 +42,8 @@ pub(crate) struct Client {
     pub(crate) rng: Rng,
     pub(crate) unspent: Vec<Voucher>,
     pub(crate) spent: Vec<Voucher>,
+    /// The blinded points of what was bought, in the order of the vouchers.
+    pub(crate) bought: Vec<[u8; 48]>,
     /// Sum of what was redeemed to its balance.
     pub(crate) redeemed: u64,
     me: Identity,
@@ -84,6 +86,7 @@ impl Client {
             rng,
             unspent: Vec::new(),
             spent: Vec::new(),
+            bought: Vec::new(),
             redeemed: 0,
             me,
             net,
@@ -175,6 +178,7 @@ impl Client {
         let keyset = self.shop.keyset.id();
         let request = IssueRequest::encode(id, &keyset, &points, &coupon.to_bytes());
         let vouchers = self.issued(&request, &blindings).await;
+        self.bought.extend(points.iter().map(|b| b.point));
         self.unspent.extend(vouchers);
     }
 

@@ -1,5 +1,6 @@
 //! Wallets whose commands are killed at random points between mint, disk and answer.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -311,9 +312,24 @@ impl Pair {
         );
         assert_eq!(totals.unspent(), units[0] + units[1], "{totals:?}");
         for (who, units) in units.iter().enumerate() {
-            assert_eq!(self.restore(who).1, *units, "the phrase of wallet {who}");
+            let (again, found) = self.restore(who);
+            assert_eq!(found, *units, "the phrase of wallet {who}");
+            let (own, found) = (self.vouchers(&Self::name(who)), self.vouchers(&again));
+            assert_eq!(own, found, "the vouchers of wallet {who}, one by one");
         }
         units
+    }
+
+    /// The vouchers in the file of a wallet.
+    fn vouchers(&self, name: &str) -> BTreeSet<String> {
+        let state = State::open(self.shop.at(name).as_ref()).unwrap();
+        let file = state
+            .load(Kind::new("wallet", 1), "wallet")
+            .unwrap()
+            .unwrap();
+        let (wallet, _) = Wallet::from_bytes(&file.bytes, PASSWORD.as_bytes()).unwrap();
+        assert_eq!(wallet.foreign().count(), 0);
+        wallet.vouchers().map(ToString::to_string).collect()
     }
 }
 
