@@ -98,7 +98,7 @@ pub fn step(
     let plan = Plan::read(&bytes)?;
     let index = plan
         .index_of(me.public())
-        .ok_or(KeygenError::NoMember(*me.public()))?;
+        .ok_or(KeygenError::NoMember(Box::new(*me.public())))?;
     plan.fits(index, old)?;
     let folder = Folder { dir, plan, index };
     let made = dir.join(MINT);

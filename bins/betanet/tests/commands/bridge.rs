@@ -430,7 +430,7 @@ fn a_purchase_that_is_killed_anywhere_goes_on_and_is_made_once() {
     // Between the issue and the store: a copy of the wallet from before it.
     drop(shop);
     town.refused(&town.buying("4", &mint, &leader), 1);
-    let _shop = town.bridged(&[&leader]);
+    let shop = town.bridged(&[&leader]);
     assert_eq!(
         town.open("alice"),
         0,

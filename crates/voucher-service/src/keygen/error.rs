@@ -25,7 +25,7 @@ pub enum KeygenError {
     OtherPlan(PathBuf),
     /// The key is not a member's.
     #[error("{0} is no member of the plan")]
-    NoMember(PublicKey),
+    NoMember(Box<PublicKey>),
     /// A refresh needs the mint's present folder, and a new keyset has none.
     #[error("a refresh needs the folder of the mint, and a new keyset takes none")]
     Old,

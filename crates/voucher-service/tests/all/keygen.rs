@@ -54,7 +54,7 @@ async fn mints_that_made_their_keys_together_issue_and_old_shares_end_with_a_ref
     let open = |path: &PathBuf, rng: &mut Rng| vec![MintFolder::open(path, rng).unwrap()];
     let keyset = std::sync::Arc::new(open(&first[0], &mut rng).remove(0).keyset);
     let issuer = load_identity(&dir.path().join("issuer.pem")).unwrap();
-    let mut town = Town::of(keyset, issuer, dir);
+    let mut town = Town::made(keyset, issuer, dir);
     for me in [1, 2, 5] {
         let folders = open(&first[usize::from(me) - 1], &mut rng);
         town.mints

@@ -187,7 +187,7 @@ impl Town {
     }
 
     /// A keyset that others made, and no node yet.
-    pub(crate) fn of(keyset: Arc<Keyset>, issuer: Identity, dir: tempfile::TempDir) -> Self {
+    pub(crate) fn made(keyset: Arc<Keyset>, issuer: Identity, dir: tempfile::TempDir) -> Self {
         Self {
             mints: Vec::new(),
             keyset,
