@@ -70,7 +70,7 @@ async fn settler() {
         nonce += 1;
         let id = one.local.submit(dear(nonce)).await.unwrap();
         one.answer_all().await;
-        if nonce % 4 == 0 {
+        if nonce.is_multiple_of(4) {
             while one.held(id).await {
                 one.answer_all().await;
                 one.ledger.changed(Duration::from_millis(10)).await;
