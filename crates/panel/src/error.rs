@@ -20,6 +20,9 @@ pub enum Error {
     /// The panel's address cannot be served.
     #[error("the panel's address cannot be served")]
     Listen(#[source] std::io::Error),
+    /// The threads of password checks do not start.
+    #[error("the threads that check passwords do not start")]
+    Threads(#[source] std::io::Error),
     /// The name of the site cannot be the issuer of access tokens.
     #[error(
         "the name of the panel's host is longer than 100 characters, or has characters that no host has"

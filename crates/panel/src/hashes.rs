@@ -1,9 +1,12 @@
-//! Password checks: two at once, on threads. Others wait in two short queues, so that strangers who guess keep no known device out.
+//! Password checks: two at once, on threads of their own, whose memory is reused and which give way to all others. Others wait in two
+//! short queues, so that strangers who guess keep no known device out.
 
-use std::sync::Arc;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use betanet_auth::Error as AuthError;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::fault::Fault;
 
@@ -14,22 +17,51 @@ pub(crate) const HASHES_WAITING: usize = 32;
 /// Password checks of known devices and logged-in callers that wait.
 pub(crate) const HASHES_WAITING_KNOWN: usize = 8;
 
+/// Nice value of the threads: requests of people who are logged in come first.
+const NICE: i32 = 10;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Runs password checks until there are no more.
+fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
+    #[cfg(unix)]
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "password checks run at the common priority");
+    }
+    loop {
+        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else { return };
+        // A check that fails so has no answer, and the next one runs.
+        let _ = catch_unwind(AssertUnwindSafe(job));
+    }
+}
+
 /// The password checks that run and wait.
 #[derive(Debug)]
 pub(crate) struct Hashes {
     running: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     known: Arc<Semaphore>,
+    jobs: mpsc::Sender<Job>,
 }
 
 impl Hashes {
-    pub(crate) fn new() -> Self {
+    /// Starts the threads, which end with this.
+    pub(crate) fn start() -> io::Result<Self> {
+        let (jobs, asked) = mpsc::channel();
+        let asked = Arc::new(Mutex::new(asked));
+        for _ in 0..HASHES_MAX {
+            let asked = Arc::clone(&asked);
+            let thread = std::thread::Builder::new().name("passwords".to_owned());
+            thread.spawn(move || work(&asked))?;
+        }
         let of = |n| Arc::new(Semaphore::new(n));
-        Self {
+        Ok(Self {
             running: of(HASHES_MAX),
             strangers: of(HASHES_WAITING),
             known: of(HASHES_WAITING_KNOWN),
-        }
+            jobs,
+        })
     }
 
     /// Runs a password function on a thread. The permit is the thread's, so that a request that ends early frees nothing too soon.
@@ -47,12 +79,16 @@ impl Hashes {
         let permit = Arc::clone(&self.running).acquire_owned().await;
         let permit = permit.map_err(|_| Fault::Busy)?;
         drop(waiting);
-        let done = tokio::task::spawn_blocking(move || {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move || {
             let done = run();
             drop(permit);
-            done
+            // A request that ended early wants no answer.
+            let _ = answer.send(done);
         });
-        Ok(done.await.map_err(|_| Fault::Auth(AuthError::Bug))??)
+        let failed = || Fault::Auth(AuthError::Bug);
+        self.jobs.send(job).map_err(|_| failed())?;
+        Ok(answered.await.map_err(|_| failed())??)
     }
 }
 
@@ -65,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn two_checks_run_at_once_and_strangers_keep_no_known_device_out() {
-        let hashes = Arc::new(Hashes::new());
+        let hashes = Arc::new(Hashes::start().unwrap());
         let counts = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
         let start = |known| {

@@ -255,7 +255,7 @@ impl Panel {
             exports: Arc::new(Semaphore::new(shared::EXPORTS_MAX)),
             drawing: Arc::new(Semaphore::new(1)),
             downloads: Arc::new(Semaphore::new(shared::DOWNLOADS_MAX)),
-            hashes: hashes::Hashes::new(),
+            hashes: hashes::Hashes::start().map_err(Error::Threads)?,
             actions: actions.clone(),
             anonymous: AtomicU64::new(0),
             rng: Mutex::new(rng),

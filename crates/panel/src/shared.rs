@@ -97,9 +97,14 @@ impl Shared {
         rng.array()
     }
 
-    /// A snapshot of all that is committed now.
+    /// A snapshot of what is committed, soon.
     pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, Fault> {
         Ok(self.view.get(self.now_ms()).await?)
+    }
+
+    /// A snapshot of all that is committed now.
+    pub(crate) async fn fresh(&self) -> Result<Arc<Snapshot>, Fault> {
+        Ok(self.view.fresh(self.now_ms()).await?)
     }
 
     /// The client's address behind proxies.

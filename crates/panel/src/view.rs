@@ -10,6 +10,7 @@ use betanet_fog::{Refusal, RefusalCode, TaskId, Word};
 use betanet_fog_service::Local;
 use betanet_wire::NodeId;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::rows::Rows;
@@ -18,6 +19,10 @@ use crate::rows::Rows;
 const ROWS: usize = 1000;
 /// Longest time for which lists count without a question to the coordinator, in ms.
 const FRESH: u64 = 1000;
+/// Time for which a list waits for a coordinator that has much to do, while the last one is not stale.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Age from which lists are stale, in ms.
+const STALE: u64 = 10_000;
 /// Time after which the lists follow the journal though nobody asks, so that nobody waits later.
 const FOLLOW: Duration = Duration::from_millis(250);
 /// Time in which the moments of all nodes' last beats are read again, in pieces. They change without a record.
@@ -95,8 +100,21 @@ impl View {
         }))
     }
 
-    /// A snapshot of all that is committed now.
+    /// A snapshot of all that is committed now; or the last one, if the coordinator has too much to do to answer soon. Its position and
+    /// age are told.
     pub(crate) async fn get(&self, now_ms: u64) -> Result<Arc<Snapshot>, Refusal> {
+        if let Ok(read) = timeout(PATIENCE, self.fresh(now_ms)).await {
+            return read;
+        }
+        let last = self.0.last();
+        match last.at > 0 && now_ms.saturating_sub(last.at) <= STALE {
+            true => Ok(last),
+            false => self.fresh(now_ms).await,
+        }
+    }
+
+    /// A snapshot of all that is committed now.
+    pub(crate) async fn fresh(&self, now_ms: u64) -> Result<Arc<Snapshot>, Refusal> {
         let position = self.0.local.position();
         let last = self.0.last();
         if last.serves(position, now_ms) {

@@ -36,7 +36,7 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     if present.is_none() && kept.is_empty() {
         return Err(Fault::Missing);
     }
-    let snapshot = cx.shared.snapshot().await?;
+    let snapshot = cx.shared.fresh().await?;
     let may = cx.may(Permission::Submit, Some(&ns));
     // The versions of a job are stated by one key.
     let own = |j: &Signed<Job>| j.owner == *cx.shared.local.key().as_bytes();

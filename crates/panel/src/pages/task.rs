@@ -26,9 +26,13 @@ pub(crate) async fn allowed(cx: &Cx, id: &TaskId) -> Result<(), Fault> {
     needed.map_err(|_| Fault::Missing)
 }
 
-/// The namespace of a task, if a list shows it.
+/// The namespace of a task, if a list shows it. One that was just submitted may not be in the last list.
 async fn namespace(cx: &Cx, id: &TaskId) -> Result<Option<String>, Fault> {
     let snapshot = cx.shared.snapshot().await?;
+    if let Some(ns) = snapshot.namespace(id) {
+        return Ok(Some(ns.to_string()));
+    }
+    let snapshot = cx.shared.fresh().await?;
     Ok(snapshot.namespace(id).map(ToString::to_string))
 }
 
