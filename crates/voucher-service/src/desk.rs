@@ -27,11 +27,14 @@ pub(crate) use crate::refusal::{Asker, Refusal};
 use crate::state::{Ask, Of, Said, View, VoucherState};
 use crate::watched::{Reported, Watched};
 
+/// Pauses of a redemption that the ledger does not cover at the moment.
+const LATER: Duration = Duration::from_secs(1);
+const LATER_MOST: u32 = 5;
 /// Longest that a request waits for the state's answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Looks at the ledger for one redemption: it is looked at again if payments were settled since.
-const LEDGER_LOOKS: usize = 4;
+/// Looks at the ledger for one redemption, after the pauses too: it is looked at again if payments were settled since.
+const LEDGER_LOOKS: usize = 10;
 
 /// What was counted since the start.
 #[derive(Debug, Default)]
@@ -214,19 +217,25 @@ impl Desk {
             })
             .await?;
         let mut asked = Ask::Redeem(by.node, Box::new((request, verified)), None);
-        let mut is_new = false;
+        let (mut is_new, mut waits) = (false, LATER_MOST);
         for _ in 0..LEDGER_LOOKS {
             let said = self.ask(asked).await?;
             let bridge = self.bridge.get();
             // What is new is posted; what has to wait may be there already, unseen.
-            if (is_new || matches!(said, Said::Later))
+            if (is_new || matches!(said, Said::Later(..)))
                 && let Some(bridge) = bridge
             {
                 bridge.wake.notify_one();
             }
             let (keyset, again) = match said {
                 Said::Answer(answer) => return Ok(answer),
-                Said::Later => return Err(Refusal::unavailable()),
+                // What the ledger paid out a moment ago still counts as waiting.
+                Said::Later(keyset, again) if waits > 0 => {
+                    waits -= 1;
+                    tokio::time::sleep(LATER).await;
+                    (keyset, again)
+                }
+                Said::Later(..) | Said::Elsewhere => return Err(Refusal::unavailable()),
                 Said::AskLedger(keyset, again) => (keyset, again),
                 _ => return Err(Refusal::failed()),
             };
@@ -307,7 +316,7 @@ impl Desk {
         match self.ask(Ask::Issue(request, points, payment)).await? {
             Said::Sign(Ok(to_sign)) => Ok(to_sign),
             Said::Sign(Err(code)) => Err(Refusal::refused(code)),
-            Said::Later => Err(Refusal::unavailable()),
+            Said::Elsewhere => Err(Refusal::unavailable()),
             _ => Err(Refusal::failed()),
         }
     }

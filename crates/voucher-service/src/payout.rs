@@ -126,7 +126,7 @@ impl Payout {
     async fn round(&mut self, desk: &Desk, bridge: &Bridge) -> Result<bool, Lost> {
         let owed = match desk.ask(Ask::Owed(POSTED_MAX)).await {
             Ok(Said::Owed(owed)) => owed,
-            Ok(Said::Later) => return Err(Lost::OtherLedger),
+            Ok(Said::Elsewhere) => return Err(Lost::OtherLedger),
             _ => {
                 self.posted.clear();
                 return Err(Lost::NotHere);

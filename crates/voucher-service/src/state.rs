@@ -83,8 +83,10 @@ pub(crate) enum Said {
     Answer(Answer),
     /// The ledger is to be asked about a redemption under this keyset first.
     AskLedger(KeysetId, Box<(RedeemRequest, Verified)>),
-    /// Later: the ledger's units do not cover it now, too many redemptions wait for the ledger, or the node is connected to another one.
-    Later,
+    /// Later: the ledger's units do not cover it now, or too many redemptions wait for the ledger.
+    Later(KeysetId, Box<(RedeemRequest, Verified)>),
+    /// The node is not connected to the ledger that its vouchers belong to.
+    Elsewhere,
     Owed(Waiting),
     Sign(Result<ToSign, Code>),
     Restore(ToRestore),
@@ -326,7 +328,7 @@ impl State for VoucherState {
             Ask::Redeem(asker, asked, standing) => {
                 self.redeem(unix_ms, asker, asked, standing, records)
             }
-            Ask::Owed(_) if !self.fits() => Said::Later,
+            Ask::Owed(_) if !self.fits() => Said::Elsewhere,
             Ask::Owed(most) => Said::Owed(self.outbox.waiting(most)),
             Ask::Settle(done, refused, size) => {
                 self.settled = self.settled.max(size);
@@ -343,7 +345,7 @@ impl State for VoucherState {
             Ask::Issue(request, _, Some(_))
                 if !self.fits() && self.of.ledger.contains(&request.keyset) =>
             {
-                Said::Later
+                Said::Elsewhere
             }
             Ask::Issue(request, points, payment) => {
                 Said::Sign(self.issue(unix_ms, (&request, &points), payment, records))

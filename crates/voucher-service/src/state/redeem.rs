@@ -72,7 +72,7 @@ impl VoucherState {
         let mut before = None;
         if self.bank.would_redeem(unix_ms, &keysets, request, verified) {
             let standing = match standing {
-                _ if !self.fits() => return Said::Later,
+                _ if !self.fits() => return Said::Elsewhere,
                 None => return Said::AskLedger(keyset, asked),
                 // What was settled since that head is in neither sum.
                 Some(Ok(standing)) if standing.size < self.settled => {
@@ -89,7 +89,7 @@ impl VoucherState {
             // What waits was not redeemed there yet, as far as is known here.
             let left = standing.left.saturating_sub(self.outbox.units(&keyset));
             if value > left || self.outbox.is_full() {
-                return Said::Later;
+                return Said::Later(keyset, asked);
             }
             let waits = self.outbox.units_to(&request.to);
             before = (asker == Some(request.to)).then(|| standing.available.saturating_add(waits));
