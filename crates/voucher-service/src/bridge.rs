@@ -16,6 +16,7 @@ use betanet_vouchers::{Keyset, KeysetId};
 use betanet_wire::{Code, NodeId};
 use tokio::sync::Notify;
 
+pub use crate::keysets::LEDGER_UNIT;
 use crate::payments::Payment;
 use crate::refusal::{Asker, Refusal};
 use crate::state::{Owed, Standing};
@@ -24,9 +25,6 @@ use lookups::Lookups;
 #[cfg(any(test, feature = "testkit"))]
 pub use purchase::fuzz;
 pub use purchase::{purchase, purchase_number, purchase_pay};
-
-/// Unit of the keysets that belong to a ledger: a unit of theirs is one FOG, for ever.
-pub const LEDGER_UNIT: &str = "FOG";
 
 /// Seconds after which a request may be repeated whose record no final head covers yet.
 const RETRY_FINAL: u64 = 5;

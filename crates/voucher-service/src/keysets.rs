@@ -9,7 +9,8 @@ use betanet_wire::cbor::{self, Decode, Encode, Reader, Writer};
 use betanet_wire::message;
 use bytes::Bytes;
 
-use crate::bridge::LEDGER_UNIT;
+/// Unit of the keysets that belong to a ledger: a unit of theirs is one FOG, for ever.
+pub const LEDGER_UNIT: &str = "FOG";
 
 /// Longest list that a client reads.
 pub const LIST_MAX: usize = 4 * KEYSET_MAX;
