@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// The keys cannot be made, or the shares refreshed.
     #[error(transparent)]
-    Keygen(#[from] crate::keygen::KeygenError),
+    Keygen(#[from] crate::keygen_error::KeygenError),
     /// Not n / 2 < t ≤ n ≤ 255, or an exponent above 40, or none.
     #[error("a keyset has n/2 < t <= n <= 255 and exponents up to 40, each once")]
     Deal,

@@ -14,7 +14,6 @@
 //! Each file is signed, and names the files that its mint has of the round before. A mint that gives two others different files is
 //! found by that.
 
-mod error;
 mod file;
 mod plan;
 mod runs;
@@ -35,8 +34,8 @@ use betanet_wire::text::hex;
 use zeroize::Zeroizing;
 
 use crate::folder::{make, write_mint};
+pub use crate::keygen_error::{FileFault, KeygenError};
 use crate::{Error, MintFolder};
-pub use error::KeygenError;
 pub use file::FILE_MAX;
 use file::{Round, RoundFile};
 pub use plan::{PLAN_FILE, Plan};

@@ -97,6 +97,7 @@ mod folder;
 mod forms;
 mod http;
 pub mod keygen;
+mod keygen_error;
 mod keysets;
 mod measures;
 mod paid;

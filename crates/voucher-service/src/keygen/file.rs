@@ -3,7 +3,7 @@
 use betanet_keys::Identity;
 use betanet_wire::{cbor, message};
 
-use super::Plan;
+use super::{FileFault, Plan};
 
 /// Longest file of a run, in bytes: 255 mints' shares of 41 denominations.
 pub const FILE_MAX: usize = 4 << 20;
@@ -64,21 +64,6 @@ message! {
         req "round" round: u16,
         req "messages" messages: Vec<&'a [u8]>,
     }
-}
-
-/// Reason why bytes are not a file of this run.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FileFault {
-    /// Of another form.
-    #[error("not a file of a round")]
-    Form,
-    /// Of another plan.
-    #[error("a file of another plan")]
-    Plan,
-    /// Its mint did not sign it.
-    #[error("the mint that it names did not sign it")]
-    Signature,
 }
 
 /// A file whose signature holds.

@@ -1,7 +1,6 @@
 use betanet_runtime::write_private;
 use betanet_vouchers::{Keysets, MIN_LIFE};
 
-use super::file::FileFault;
 use super::*;
 use crate::{Deal, SHARE_FILE, mint_init};
 

@@ -1,9 +1,24 @@
+//! Why a run of mints over files does not go on.
+
 use std::path::PathBuf;
 
 use betanet_keys::PublicKey;
 use betanet_vouchers::dkg::DkgError;
 
-use super::file::FileFault;
+/// Reason why bytes are not a file of this run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileFault {
+    /// Of another form.
+    #[error("not a file of a round")]
+    Form,
+    /// Of another plan.
+    #[error("a file of another plan")]
+    Plan,
+    /// Its mint did not sign it.
+    #[error("the mint that it names did not sign it")]
+    Signature,
+}
 
 /// Reason why a run over files does not go on.
 #[derive(Debug, thiserror::Error)]
