@@ -44,6 +44,7 @@ pub(crate) async fn fetch(peer: &mut Peer, stream: u32, path: &str) -> (u64, Vec
                 }
             }
             1 | 3 => {}
+            2 => peer.frame(2, 0, 1, &frame.payload),
             other => panic!("frame type {other} on stream {}", frame.stream),
         }
     }

@@ -45,6 +45,9 @@ impl Peer {
     pub(crate) async fn code(&mut self, stream: u32) -> u16 {
         loop {
             let frame = self.next().await;
+            if (frame.ty, frame.mark) == (2, 0) {
+                self.frame(2, 0, 1, &frame.payload);
+            }
             if (frame.ty, frame.stream) == (4, stream) {
                 return u16::from_be_bytes([frame.payload[0], frame.payload[1]]);
             }
