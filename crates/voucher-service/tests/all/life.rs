@@ -127,7 +127,8 @@ impl Buyer<'_> {
     async fn becomes(&self, phase: Phase) {
         let turns = async {
             while self.phase().await != phase {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                // An address has 120 requests a minute.
+                tokio::time::sleep(Duration::from_millis(500)).await;
             }
         };
         let turns = tokio::time::timeout(Duration::from_secs(60), turns);
