@@ -485,7 +485,13 @@ fn a_spender_that_is_killed_before_it_pays_out_pays_once_afterwards() {
         let out = town.run(&["pay", "redeem", amount, "--to", &bob, "--wallet", "alice"]);
         assert_eq!(code(&out), 0, "{}", text(&out.stderr));
     };
-    // The follower shows the state; nobody takes the request.
+    // The follower shows the state, once it has the head; nobody takes the request.
+    town.until("the follower has the head", || {
+        let args = ["token", "keyset", &town.keyset, "--json"];
+        let out = town.run(&[&args[..], &["--ledger", &follower]].concat());
+        let facts: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+        (facts["bought"] == 9).then_some(())
+    });
     drop(lead);
     redeem("4");
     drop(shop);
