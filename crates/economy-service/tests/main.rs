@@ -9,7 +9,6 @@
 
 mod all {
     mod failures;
-    mod posting;
     mod remote;
     mod restart;
     mod serving;
