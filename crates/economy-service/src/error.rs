@@ -19,16 +19,6 @@ pub enum Error {
     /// The node that dials the leader cannot be made.
     #[error(transparent)]
     Dial(#[from] betanet_runtime::DialError),
-    /// The keys of too few maintainers are here for a registry record.
-    #[error(
-        "a head in the ledger of names needs the signatures of {needed} maintainers; the keys of {here} are here"
-    )]
-    Maintainers {
-        /// Maintainers whose keys are here.
-        here: usize,
-        /// Signatures of maintainers that a record needs.
-        needed: usize,
-    },
     /// It was started already.
     #[error("the ledger was started already")]
     Started,

@@ -14,8 +14,6 @@
 //! - A signer that follows drops records that the leader does not have, unless they are final or it signed them.
 //! - All records are kept in memory and in the journal, and the state twice: after all records, and under the final head.
 //! - A snapshot has the rows under the final head, and counts only if their root is the head's.
-//! - The leader posts one final head of each epoch to a network's ledger of names ([`mod@anchor`]), if it is given the keys of enough
-//!   maintainers. A cut tail and a second view of the ledger contradict it.
 //! - Services of other nodes read it over sessions, and send it requests, by [`Remote`].
 //! - Other parts of the process read the state and send requests by [`Ledger`].
 //!
@@ -48,7 +46,6 @@
 //! # Ok(()) }
 //! ```
 
-pub mod anchor;
 mod bar;
 pub mod body;
 pub mod client;
@@ -58,7 +55,6 @@ mod http;
 mod lead;
 mod local;
 mod measures;
-mod post;
 mod rates;
 pub mod remote;
 pub mod rows;
@@ -72,7 +68,6 @@ pub mod words;
 pub use client::ClientError;
 pub use error::Error;
 pub use local::Ledger;
-pub use post::Anchoring;
 pub use remote::{Remote, RemoteError};
 pub use service::{EconomyService, Running, Settings};
 pub use verify::{Finding, Verified, Verifier, verify};

@@ -47,16 +47,6 @@ pub(crate) fn measures(api: &Api) -> Vec<Measure> {
             facts.signatures,
         ),
         gauge("economy_epoch", "Epoch that runs", facts.epoch),
-        gauge(
-            "economy_posted_epochs",
-            "Epochs up to the last one of which a head stands in the ledger of names",
-            api.shared.posted.epochs.load(Ordering::Relaxed),
-        ),
-        counter(
-            "economy_posts_failed",
-            "Tries to post a head to the ledger of names that failed",
-            &api.shared.posted.failed,
-        ),
         counter("economy_requests", "Requests over BAR", &api.requests),
         counter(
             "economy_accepted",
@@ -93,11 +83,5 @@ pub(crate) fn faults(shared: &Shared) -> Vec<Fault> {
         );
         faults.push(Fault::new("economy_head", why));
     }
-    faults.extend(
-        shared
-            .posted
-            .fault(now)
-            .map(|why| Fault::new("economy_post", why)),
-    );
     faults
 }

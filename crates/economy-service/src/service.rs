@@ -17,7 +17,6 @@ use crate::Error;
 use crate::Ledger;
 use crate::bar::{Api, BarService};
 use crate::http::AdminFace;
-use crate::post::{self, Anchoring};
 use crate::rates::Rates;
 use crate::shared::Shared;
 use crate::state::{Books, Facts, Setup};
@@ -47,8 +46,6 @@ pub struct Settings {
     pub look_every: Duration,
     /// Records of the journal after which a snapshot is saved.
     pub snapshot_every: u64,
-    /// Where this node, while it leads, posts one head of each epoch.
-    pub anchoring: Option<Anchoring>,
 }
 
 impl Settings {
@@ -62,7 +59,6 @@ impl Settings {
             head_every: HEAD_EVERY,
             look_every: LOOK_EVERY,
             snapshot_every: SNAPSHOT_EVERY,
-            anchoring: None,
         }
     }
 }
@@ -91,12 +87,6 @@ impl EconomyService {
         let keys = genesis.signers();
         if keys.len() < SIGNERS_LEAST {
             return Err(Error::Signers(keys.len()));
-        }
-        if let Some(anchoring) = &settings.anchoring {
-            let (needed, here) = anchoring.signed();
-            if here < needed {
-                return Err(Error::Maintainers { here, needed });
-            }
         }
         if keys.iter().any(|key| PublicKey::from_bytes(key).is_err()) {
             return Err(Error::SignerKey);
@@ -184,11 +174,6 @@ impl EconomyService {
         match shared.leader() {
             None => {
                 tasks.spawn(lead::run(Arc::clone(&shared), self.settings.head_every));
-                if let Some(with) = self.settings.anchoring.clone() {
-                    let node = Arc::new(Node::client()?);
-                    dialling = Some(Arc::clone(&node));
-                    tasks.spawn(post::run(Arc::clone(&shared), node, with));
-                }
             }
             Some(_) => {
                 let me = self.api.identity.clone();

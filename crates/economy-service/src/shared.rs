@@ -8,7 +8,6 @@ use betanet_durable::{Handle, Role, Unavailable};
 use betanet_keys::Peer;
 use tokio::sync::watch;
 
-use crate::post::Posted;
 use crate::state::{Answer, Ask, Books, Facts, Setup};
 
 /// Longest that a request waits for its answer.
@@ -22,12 +21,10 @@ pub(crate) struct Shared {
     pub(crate) leaders: Vec<Peer>,
     present: AtomicUsize,
     facts: watch::Receiver<Facts>,
-    /// What became of heads that were to be posted to the ledger of names.
-    pub(crate) posted: Posted,
 }
 
 impl Shared {
-    pub(crate) fn new(
+    pub(crate) const fn new(
         setup: Arc<Setup>,
         leaders: Vec<Peer>,
         facts: watch::Receiver<Facts>,
@@ -38,7 +35,6 @@ impl Shared {
             leaders,
             present: AtomicUsize::new(0),
             facts,
-            posted: Posted::default(),
         }
     }
 

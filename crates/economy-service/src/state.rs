@@ -13,14 +13,13 @@ use std::sync::Arc;
 use betanet_durable::{Now, State, Unreadable};
 use betanet_journal::Record as Journaled;
 use betanet_keys::{Identity, hash};
-use betanet_log::{Hash, Log, Memory, Signature, SignedHead, Signers};
+use betanet_log::{Log, Memory, Signature, SignedHead, Signers};
 use betanet_machine::Time;
 use betanet_tokenomics::journal::{AnswerBody, Record};
 use betanet_tokenomics::{Code, Economy, Envelope, Genesis};
 use betanet_wire::cbor;
 use tokio::sync::watch;
 
-use crate::anchor;
 use crate::body::{ANSWER_MAX, LIST_MAX, RecordBody, StateBody, hashes};
 use crate::view::View;
 
@@ -101,8 +100,6 @@ pub(crate) enum Ask {
     State(u8, Vec<u8>),
     Journal(u64, u64),
     Supply,
-    /// The registry record of this epoch's head, for maintainers whose list has this hash. It is made once.
-    Anchor(Hash),
     /// Something that this process reads of the state.
     Look(Look),
     /// The same, also while another process leads the journal.
@@ -162,8 +159,6 @@ pub(crate) struct Books {
     anchored: bool,
     /// When a follower had all records of its leader, in UNIX ms.
     synced: Option<u64>,
-    /// The newest registry record that was made of a head, unless a snapshot came after it.
-    anchor: Option<Vec<u8>>,
 }
 
 impl Books {
@@ -180,7 +175,6 @@ impl Books {
             waiting: 0,
             anchored: false,
             synced: None,
-            anchor: None,
             economy,
             setup,
         };
@@ -290,19 +284,6 @@ impl Books {
         Some(cbor::to_vec(&RecordBody { record, path }))
     }
 
-    /// The record of this epoch's head for the ledger of names. Whoever leads later posts the same one.
-    fn anchor(&mut self, list: Hash, out: &mut Vec<Journaled>) -> Option<Vec<u8>> {
-        let head = self.head.as_ref()?;
-        let epoch = self.served.epoch();
-        let made = self.anchor.as_deref().and_then(anchor::made);
-        if made != Some((epoch, list)) {
-            let record = anchor::anchor(self.setup.genesis.id(), epoch, head, list);
-            out.extend(journaled::anchor(&record));
-            self.anchor = Some(record);
-        }
-        self.anchor.clone()
-    }
-
     fn supply(&self) -> Supply {
         let system = self.served.system_balances();
         let available = system.map(|(name, all)| (name, all.map(|c| c.available())));
@@ -406,7 +387,6 @@ impl State for Books {
                 Answer::Body(proof.map(|proof| cbor::to_vec(&StateBody(proof))))
             }
             Ask::Journal(after, n) => Answer::Body(Some(self.list(after, n))),
-            Ask::Anchor(list) => Answer::Body(self.anchor(list, out)),
             Ask::Supply => Answer::Supply(Box::new(self.supply())),
             Ask::Look(Look(look)) | Ask::Peek(Look(look)) => {
                 look(&mut self.view());
