@@ -12,7 +12,8 @@ use betanet_tokenomics::{Code, Economy, Envelope, Id, Request};
 use crate::LedgerEscrow;
 use crate::ids::{TRIES, VALID_MS, id_of, kind, reserve};
 use crate::items::Payout;
-use crate::pay::{Order, Outcome, is_held};
+use crate::open::is_held;
+use crate::pay::{Order, Outcome};
 
 /// Longest wait for a head over holds of the coordinator itself.
 const FINAL: Duration = Duration::from_secs(25);

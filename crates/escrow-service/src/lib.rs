@@ -44,6 +44,7 @@ mod face;
 mod hold;
 mod ids;
 mod items;
+mod open;
 mod past;
 mod pay;
 mod reason;

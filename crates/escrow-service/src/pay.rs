@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 use betanet_economy_service::{Unavailable, View};
 use betanet_fog_service::{Claim, Purpose};
 use betanet_keys::Identity;
-use betanet_tokenomics::account::{TREASURY, address};
+use betanet_tokenomics::account::address;
 use betanet_tokenomics::request::{ITEMS_MAX, Item, Op};
 use betanet_tokenomics::{Code, Economy, Envelope, Id, Request, Role};
 use betanet_wire::NodeId;
 
 use crate::LedgerEscrow;
 use crate::cosign::ask::Lack;
-use crate::ids::{TRIES, VALID_MS, first, id_of, kind};
+use crate::ids::{TRIES, VALID_MS, first, id_of};
 use crate::items::{Payout, Proof};
+use crate::open::{Open, is_held, open_items};
 use crate::past::Past;
 
 /// Fewest signers of a quorum.
@@ -55,31 +56,6 @@ pub(crate) struct Order<'a> {
     pub(crate) since_ms: u64,
 }
 
-/// Items that are still to be paid, and the number of nodes that cannot be.
-#[derive(Debug)]
-pub(crate) struct Open {
-    pub(crate) items: Vec<Item>,
-    pub(crate) left_out: usize,
-}
-
-/// Items of nodes that can be paid and were not.
-pub(crate) fn open_items(state: &Economy, items: Vec<Item>, paid: &BTreeSet<NodeId>) -> Open {
-    let mut open = Open {
-        items: Vec::new(),
-        left_out: 0,
-    };
-    for item in items {
-        if paid.contains(&item.to) || state.is_paid_receipt(&item.record) {
-            continue;
-        }
-        match item.to == TREASURY || state.is_paid_node(&item.to) {
-            true => open.items.push(item),
-            false => open.left_out += 1,
-        }
-    }
-    open
-}
-
 /// Coordinators of the ledger that can sign, with their nonces.
 #[derive(Debug, Eq, PartialEq)]
 struct Signers {
@@ -115,13 +91,6 @@ fn quorum(state: &Economy, keys: &[NodeId], others: &[NodeId]) -> Option<Signers
         others,
         lacking,
     })
-}
-
-/// Whether a state has the reservation of a claim.
-pub(crate) fn is_held(state: &Economy, claim: &Claim) -> bool {
-    let of = (kind(claim.purpose), &claim.of);
-    let held = state.reservation(&id_of(claim), &address(&claim.owner), of);
-    held.is_some()
 }
 
 impl LedgerEscrow {
@@ -345,6 +314,7 @@ impl LedgerEscrow {
             lacking,
         } = signers;
         let mut lack = Lack::Silent;
+        others.retain(|(id, _)| !self.cosigners.is_quiet(id));
         loop {
             let Some(asked) = others.get(..lacking) else {
                 return Ok(Outcome::Unsigned(lack));

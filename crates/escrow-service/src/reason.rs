@@ -31,6 +31,8 @@ pub(crate) enum Reason {
         "the request's signers are not coordinators of the ledger, or this node is not among them"
     )]
     Signers,
+    #[error("the part does not have the nonce that this node uses next")]
+    Nonce,
     #[error("the task is not signed by its owner, or runs in lots that are paid for")]
     Task,
     #[error("no reservation of this task or bid is under the final head here")]
@@ -69,9 +71,12 @@ impl Reason {
             Self::Crowded => status::TOO_MANY,
             Self::Body | Self::Form => status::BAD_REQUEST,
             // These pass.
-            Self::Early | Self::Unknown | Self::Full | Self::Reservation | Self::Unavailable => {
-                status::UNAVAILABLE
-            }
+            Self::Early
+            | Self::Unknown
+            | Self::Full
+            | Self::Nonce
+            | Self::Reservation
+            | Self::Unavailable => status::UNAVAILABLE,
             _ => status::CONFLICT,
         }
     }

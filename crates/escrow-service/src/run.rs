@@ -26,6 +26,7 @@ use crate::ids::id_of;
 use crate::pay::{Order, Outcome, Standing};
 use crate::tally::count;
 use crate::{LedgerEscrow, When};
+use together::{Lacking, pick};
 
 /// Time between two looks while something waits.
 const LOOK: Duration = Duration::from_millis(500);
@@ -116,8 +117,8 @@ struct Payer {
     resting: BTreeMap<Bill, Instant>,
     /// When what is held was last compared with the journal's first record.
     compared: Option<Instant>,
-    /// What too few coordinators have signed, with the number of tries.
-    lacking: BTreeMap<Bill, u32>,
+    /// What too few coordinators have signed.
+    lacking: BTreeMap<Bill, Lacking>,
     /// Tries in a row to which no other coordinator answered, and until when none is asked.
     silent: u32,
     quiet_until: Option<Instant>,
@@ -253,11 +254,9 @@ impl Payer {
         if self.quiet_until.is_some_and(|until| until > now) {
             return false;
         }
-        let ready = self.due.iter().take_while(|(at, _)| *at <= now_ms);
-        let idle = |(_, bill): &&(u64, Bill)| {
-            !self.sent.contains_key(bill) && !self.resting.contains_key(bill)
-        };
-        let ready: Vec<(u64, Bill)> = ready.filter(idle).take(ROUND).copied().collect();
+        let ready = pick(&self.due, now_ms, &self.lacking, |bill| {
+            self.sent.contains_key(bill) || self.resting.contains_key(bill)
+        });
         for (at, bill) in &ready {
             match self.settle(*bill, now_ms).await {
                 Ok(step) => {

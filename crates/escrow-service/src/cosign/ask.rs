@@ -1,5 +1,6 @@
 //! The leader's side: it asks other coordinators for the signatures that its own keys lack.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use betanet_tokenomics::request::REQUEST_LABEL;
 use betanet_tokenomics::{Hash, Request};
 use betanet_wire::{NodeId, cbor};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::PREFIX;
 use super::body::{Proposal, Receipts, RefusedBody, Shown, SignedBody};
@@ -18,8 +20,15 @@ use crate::items::Proof;
 
 /// Longest that one coordinator is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest pause after which one that did not answer is asked again.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Longest answer.
 const ANSWER_MAX: usize = 4_096;
+
+/// Pause after so many tries in vain: a second, then twice as long each time, at most a minute.
+pub(crate) fn pause(tries: u32) -> Duration {
+    Duration::from_secs(1 << tries.saturating_sub(1).min(6)).min(PAUSE_MAX)
+}
 
 /// Why there is no signature of a coordinator.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -37,8 +46,41 @@ pub(crate) struct Cosigners {
     own: Identity,
     peers: Vec<Peer>,
     node: Mutex<Option<Arc<Node>>>,
-    /// Accounts of the peers, those that answered last first.
-    order: Mutex<Vec<NodeId>>,
+    asked: Mutex<Asked>,
+}
+
+/// How coordinators answered.
+struct Asked {
+    /// Accounts of the peers. Whoever did not answer is last.
+    order: Vec<NodeId>,
+    /// Those that do not answer: the number of tries in a row, and until when none of them is asked.
+    quiet: BTreeMap<NodeId, (u32, Instant)>,
+}
+
+impl Asked {
+    fn of(order: Vec<NodeId>) -> Self {
+        Self {
+            order,
+            quiet: BTreeMap::new(),
+        }
+    }
+
+    /// One that refuses keeps its place: it may sign the next one.
+    fn answered(&mut self, id: &NodeId) {
+        self.quiet.remove(id);
+    }
+
+    fn silent(&mut self, id: NodeId, now: Instant) {
+        self.order.retain(|other| *other != id);
+        self.order.push(id);
+        let (tries, until) = self.quiet.entry(id).or_insert((0, now));
+        *tries = tries.saturating_add(1);
+        *until = now + pause(*tries);
+    }
+
+    fn is_quiet(&self, id: &NodeId, now: Instant) -> bool {
+        self.quiet.get(id).is_some_and(|(_, until)| now < *until)
+    }
 }
 
 impl std::fmt::Debug for Cosigners {
@@ -53,12 +95,12 @@ fn account(peer: &Peer) -> NodeId {
 
 impl Cosigners {
     pub(crate) fn new(own: Identity, peers: Vec<Peer>) -> Self {
-        let order = peers.iter().map(account).collect();
+        let asked = Asked::of(peers.iter().map(account).collect());
         Self {
             own,
             peers,
             node: Mutex::default(),
-            order: Mutex::new(order),
+            asked: Mutex::new(asked),
         }
     }
 
@@ -66,20 +108,18 @@ impl Cosigners {
         self.peers.is_empty()
     }
 
-    fn order(&self) -> std::sync::MutexGuard<'_, Vec<NodeId>> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    fn asked(&self) -> std::sync::MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Their accounts, in the order in which they are asked.
     pub(crate) fn accounts(&self) -> Vec<NodeId> {
-        self.order().clone()
+        self.asked().order.clone()
     }
 
-    /// From now on this one is asked last.
-    fn put_last(&self, id: &NodeId) {
-        let mut order = self.order();
-        order.retain(|other| other != id);
-        order.push(*id);
+    /// Whether one did not answer lately, so that nobody waits for it now.
+    pub(crate) fn is_quiet(&self, id: &NodeId) -> bool {
+        self.asked().is_quiet(id, Instant::now())
     }
 
     fn node(&self) -> Result<Arc<Node>, DialError> {
@@ -141,9 +181,15 @@ impl Cosigners {
         let (mut signed, mut lacking) = (Vec::new(), Vec::new());
         for (id, sig) in asked.join_all().await {
             match sig {
-                Ok(sig) => signed.push((id, sig)),
+                Ok(sig) => {
+                    self.asked().answered(&id);
+                    signed.push((id, sig));
+                }
                 Err(lack) => {
-                    self.put_last(&id);
+                    match lack {
+                        Lack::Silent => self.asked().silent(id, Instant::now()),
+                        Lack::NotNow | Lack::Refused => self.asked().answered(&id),
+                    }
                     lacking.push((id, lack));
                 }
             }
@@ -187,5 +233,59 @@ async fn one(node: &Node, peer: &Peer, body: bytes::Bytes) -> Result<[u8; 64], L
                 _ => Err(Lack::Refused),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute() {
+        let pauses = [1, 2, 3, 6, 7, 8, u32::MAX].map(|tries| pause(tries).as_secs());
+        assert_eq!(pauses, [1, 2, 4, 32, 60, 60, 60]);
+    }
+
+    #[test]
+    fn one_that_is_silent_is_last_and_left_alone_and_one_that_refuses_is_not() {
+        let [a, b, c] = [1, 2, 3].map(|n| NodeId([n; 20]));
+        let (mut asked, now) = (Asked::of(vec![a, b, c]), Instant::now());
+        let second = Duration::from_secs(1);
+        asked.answered(&a);
+        assert_eq!(asked.order, [a, b, c]);
+        asked.silent(b, now);
+        assert_eq!(asked.order, [a, c, b]);
+        assert!(asked.is_quiet(&b, now) && !asked.is_quiet(&b, now + second));
+        assert!(!asked.is_quiet(&a, now) && !asked.is_quiet(&c, now));
+        asked.silent(b, now + second);
+        assert!(asked.is_quiet(&b, now + 2 * second));
+        assert!(!asked.is_quiet(&b, now + 3 * second));
+        asked.answered(&b);
+        assert!(!asked.is_quiet(&b, now + second));
+        asked.silent(b, now);
+        assert!(!asked.is_quiet(&b, now + second));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nobody_waits_again_for_one_that_did_not_answer() {
+        let seed = |n| Identity::from_seed(&[n; 32]);
+        let dead = Peer {
+            key: *seed(2).public(),
+            addrs: vec!["127.0.0.1:1".into()],
+            pin: None,
+        };
+        let id = account(&dead);
+        let asker = Cosigners::new(seed(1), vec![dead]);
+        let op = betanet_tokenomics::request::Op::Settle {
+            status: "drop".to_owned(),
+            out: Vec::new(),
+            end: true,
+            list: Vec::new(),
+            res: [1; 16],
+        };
+        let request = Request::new(&[(id, 0)], 0, [1; 16], &op).unwrap();
+        let asked = asker.ask([1; 32], &request, &Proof::default(), &[id]).await;
+        assert_eq!(asked, (vec![], vec![(id, Lack::Silent)]));
+        assert!(asker.is_quiet(&id));
     }
 }

@@ -20,7 +20,7 @@ use super::rate::Rates;
 use super::{Check, Of, PREFIX, check};
 use crate::ids::id_of;
 use crate::items::Payout;
-use crate::pay::{Open, is_held, open_items};
+use crate::open::{Open, is_held, open_items};
 use crate::reason::Reason;
 use crate::tally::count;
 use crate::{LedgerEscrow, When};
@@ -157,8 +157,12 @@ impl LedgerEscrow {
     }
 
     async fn sign(&self, body: Vec<u8>) -> Result<[u8; 64], Reason> {
-        let kept = self.cosigner.kept.get().ok_or(Reason::Unavailable)?;
-        let (when, now_ms) = (self.settings.when, Clock::start().now().unix_ms);
+        let now_ms = Clock::start().now().unix_ms;
+        let when = match self.settings.check {
+            Check::Proposal => self.settings.when,
+            // The end of the task in the journal counts: its reader tells whether that is due.
+            Check::Journal => When::AtOnce,
+        };
         // Signatures are verified: no executor's thread waits for that.
         let reading = tokio::task::spawn_blocking(move || examine(&body, (when, now_ms)));
         let Read { request, of, task } = reading.await.unwrap_or(Err(Reason::Unavailable))?;
@@ -185,9 +189,24 @@ impl LedgerEscrow {
                 here
             }
         };
-        let settled = check::settlement(&request, now_ms)?;
+        self.approve(&request, (claim, payout), now_ms).await
+    }
+
+    /// Signs a settlement of listed coordinators if it pays this, and no other settlement was signed.
+    pub(crate) async fn approve(
+        &self,
+        request: &Request,
+        (claim, payout): (Claim, Payout),
+        now_ms: u64,
+    ) -> Result<[u8; 64], Reason> {
+        let kept = self.cosigner.kept.get().ok_or(Reason::Unavailable)?;
+        let settled = check::settlement(request, now_ms)?;
         if *settled.res != id_of(&claim) {
             return Err(Reason::Reservation);
+        }
+        // Nonces first: whatever is paid after this look uses it up, and then this request is refused.
+        if !settled.end && !self.is_next(request).await? {
+            return Err(Reason::Nonce);
         }
         let final_ms = self.compare(&settled, claim, payout).await?;
         let digest = check::digest(&request.op).ok_or(Reason::Request)?;
@@ -207,6 +226,16 @@ impl LedgerEscrow {
         let genesis = self.ledger.genesis().id();
         let own = &self.settings.own;
         Ok(own.sign(REQUEST_LABEL, &[genesis, request.body()]))
+    }
+
+    /// Whether a request has the nonce that this node uses next. Lots have no mark of being paid: a part that pays them could be sent
+    /// again with a later nonce. The last part cannot, since its reservation is gone then.
+    async fn is_next(&self, request: &Request) -> Result<bool, Reason> {
+        let me = address(self.settings.own.public().as_bytes());
+        let nonce = request.by.iter().find(|(id, _)| *id == me);
+        let next = self.ledger.peek(move |view| view.latest.nonce(&me));
+        let next = next.await.map_err(|_| Reason::Unavailable)?;
+        Ok(next.is_some() && nonce.map(|(_, nonce)| *nonce) == next)
     }
 
     /// Compares a settlement with what is to be paid, and its reservation with the ledger. Returns the time of the final head.

@@ -131,7 +131,9 @@ pub(crate) fn payout(
     if !decides(task, &receipts) {
         return Err(Reason::Verdict);
     }
+    // An end is its node's own claim, and no task ends after its deadline.
     let ended = receipts.iter().map(|r| r.end).max().unwrap_or(0);
+    let ended = ended.min(task.deadline);
     if when == When::DayEnd && (ended / DAY_MS + 1).saturating_mul(DAY_MS) > now_ms {
         return Err(Reason::Early);
     }
@@ -156,4 +158,64 @@ pub(crate) fn payout(
 /// What must be held for a task, by its own terms.
 pub(crate) fn claim(task: &Signed<Task>) -> Claim {
     Claim::of_task(task)
+}
+
+#[cfg(test)]
+mod tests {
+    use betanet_fog::Outcome;
+    use betanet_fog_client::testkit;
+    use betanet_keys::Identity;
+
+    use super::*;
+    use crate::cosign::body::{Receipts, Shown};
+
+    const NOW: u64 = 20_000 * DAY_MS + 1_000;
+
+    /// What is paid for a task at a time, if its node says that it ended then.
+    fn paid(end: u64, when: When, now_ms: u64) -> Result<Payout, Reason> {
+        let (owner, node) = (Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32]));
+        let task = Signed::sign(testkit::task(&owner, 1, NOW), &owner).unwrap();
+        let receipt = Receipt {
+            inputs: [1; 32],
+            key: *node.public().as_bytes(),
+            end,
+            out: Some([8; 32]),
+            copy: 0,
+            fuel: 1_000_000,
+            task: task.id(),
+            epoch: 1,
+            fence: 9,
+            start: NOW,
+            engine: "test".parse().unwrap(),
+            module: task.module.digest,
+            status: Outcome::Ok,
+        };
+        let receipt = Signed::sign(receipt, &node).unwrap();
+        let shown = Shown {
+            rec: receipt.rec().to_vec(),
+            sig: receipt.envelope().sig,
+        };
+        let proposal = Proposal {
+            bid: None,
+            request: &[],
+            percent: 0,
+            task: &[],
+            receipts: Receipts(vec![shown]),
+            factor: 500_000,
+        };
+        assert!(task.deadline < NOW + DAY_MS - 1_000);
+        payout(&proposal, &task, (when, now_ms))
+    }
+
+    #[test]
+    fn a_task_is_paid_after_its_day_whatever_end_its_node_claims() {
+        let next = (NOW / DAY_MS + 1) * DAY_MS;
+        for end in [NOW + 1, NOW + 30 * DAY_MS, u64::MAX >> 1] {
+            let early = paid(end, When::DayEnd, next - 1);
+            assert_eq!(early, Err(Reason::Early));
+            let due = paid(end, When::DayEnd, next).unwrap();
+            assert_eq!(due.items.len(), 1);
+            assert_eq!(paid(end, When::AtOnce, NOW).unwrap(), due);
+        }
+    }
 }

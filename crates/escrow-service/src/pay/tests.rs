@@ -11,6 +11,7 @@ use betanet_tokenomics::{Asset, GenesisDraft};
 use super::*;
 use crate::Settings;
 use crate::ids::reserve;
+use crate::reason::Reason;
 
 const ME: u8 = 10;
 const OTHER: u8 = 11;
@@ -175,5 +176,56 @@ async fn a_hold_that_is_gone_was_not_settled_because_it_is_gone() {
     assert!(matches!(outcome, Outcome::Sent(_)), "{outcome:?}");
     assert!(one.was_settled(&other).await.unwrap());
     assert!(!one.was_settled(&order).await.unwrap());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_is_signed_for_others_with_the_next_nonce_alone() {
+    let (ledger, running) = ledger().await;
+    let (claim, payout) = (claim(), payout());
+    hold(&ledger, &claim).await;
+    let res = id_of(&claim);
+    let covered = async || {
+        let look = ledger.look(move |view| view.covered.is_some_and(|s| s.has_reservation(&res)));
+        look.await.unwrap()
+    };
+    while !covered().await {
+        ledger.changed(Duration::from_millis(20)).await;
+    }
+    let other = escrow(&ledger, OTHER);
+    let signed = MemoryStore::new();
+    let cosigning = other.cosign(Arc::new(signed.open("own"))).await.unwrap();
+    let keys = [ME, OTHER].map(|n| address(&key(n)));
+    let nonces = ledger.look(move |view| keys.map(|id| (id, view.latest.nonce(&id).unwrap())));
+    let next = nonces.await.unwrap();
+    let part = |later: u64, id: u8| {
+        let mut by = next;
+        by[1].1 += later;
+        let op = Op::Settle {
+            status: payout.status.clone(),
+            out: payout.out.clone(),
+            end: false,
+            list: payout.items[..ITEMS_MAX].to_vec(),
+            res,
+        };
+        Request::new(&by, now_ms() + 60_000, [id; 16], &op).unwrap()
+    };
+    let asked = async |request: &Request| {
+        let paid = (claim, payout.clone());
+        other.approve(request, paid, now_ms()).await
+    };
+    // With the next nonce it is signed; the same part with a later nonce could be sent besides.
+    let first = part(0, 1);
+    let sig = asked(&first).await.unwrap();
+    assert_eq!(asked(&part(1, 2)).await, Err(Reason::Nonce));
+    let genesis = ledger.genesis().id();
+    let mut envelope = Envelope::sign(first, genesis, &[&identity(ME)]);
+    envelope.sigs.push(sig);
+    let body = ledger.submit(envelope.to_bytes()).await.unwrap();
+    assert_eq!(body.answer.code, Code::Ok);
+    // Now that nonce is the next one, and the part is paid.
+    assert_eq!(asked(&part(1, 3)).await, Err(Reason::Pay));
+    assert_eq!(asked(&part(0, 4)).await, Err(Reason::Nonce));
+    cosigning.stop().await;
     running.stop().await;
 }

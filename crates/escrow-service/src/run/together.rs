@@ -1,25 +1,48 @@
 //! Signatures of other coordinators: what waits for them, and what the journal here tells those that ask.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use betanet_fog_service::Claim;
 use tokio::time::Instant;
 
-use super::Payer;
+use super::{Payer, ROUND};
 use crate::bills::{Bid, Bill};
-use crate::cosign::ask::Lack;
+use crate::cosign::ask::{Lack, pause};
 use crate::cosign::{Of, Question};
 use crate::items::Payout;
 use crate::reason::Reason;
 use crate::tally::count;
 
-/// Longest pause after which other coordinators are asked again for their signatures.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// What too few coordinators signed.
+pub(super) struct Lacking {
+    tries: u32,
+    /// When it was tried last.
+    last: Instant,
+}
 
-/// Pause after so many tries without enough signatures: a second, then twice as long each time, at most a minute.
-fn pause(tries: u32) -> Duration {
-    Duration::from_secs(1 << tries.saturating_sub(1).min(6)).min(PAUSE_MAX)
+/// What is due and can be tried now, up to a number: what lacks no signatures by its time, then the rest, least recently tried first.
+/// So those that nobody signs do not take the turns of others.
+pub(super) fn pick(
+    due: &BTreeSet<(u64, Bill)>,
+    now_ms: u64,
+    lacking: &BTreeMap<Bill, Lacking>,
+    waits: impl Fn(&Bill) -> bool,
+) -> Vec<(u64, Bill)> {
+    let ready = || {
+        let due = due.iter().take_while(|(at, _)| *at <= now_ms);
+        due.filter(|(_, bill)| !waits(bill)).copied()
+    };
+    let fresh = ready().filter(|(_, bill)| !lacking.contains_key(bill));
+    let mut picked: Vec<(u64, Bill)> = fresh.take(ROUND).collect();
+    if picked.len() < ROUND && !lacking.is_empty() {
+        let last = |all: (u64, Bill)| lacking.get(&all.1).map(|l| (l.last, all));
+        let mut tried: Vec<_> = ready().filter_map(last).collect();
+        tried.sort_unstable();
+        let room = ROUND - picked.len();
+        picked.extend(tried.into_iter().take(room).map(|(_, all)| all));
+    }
+    picked
 }
 
 impl Payer {
@@ -60,10 +83,15 @@ impl Payer {
     /// Too few coordinators signed this one: it waits, and where none answers, so do the others.
     pub(super) fn unsigned(&mut self, bill: Bill, lack: Lack) {
         count(&self.escrow.tally.unsigned);
-        let tries = self.lacking.entry(bill).or_default();
-        *tries = tries.saturating_add(1);
-        let rest = pause(*tries);
-        self.resting.insert(bill, Instant::now() + rest);
+        let now = Instant::now();
+        let lacking = Lacking {
+            tries: 0,
+            last: now,
+        };
+        let lacking = self.lacking.entry(bill).or_insert(lacking);
+        lacking.tries = lacking.tries.saturating_add(1);
+        lacking.last = now;
+        self.resting.insert(bill, now + pause(lacking.tries));
         if lack == Lack::Silent {
             self.silent = self.silent.saturating_add(1);
             self.quiet_until = Some(Instant::now() + pause(self.silent));
@@ -87,11 +115,36 @@ impl Payer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use betanet_fog::TaskId;
+
     use super::*;
 
+    fn bill(n: usize) -> Bill {
+        let mut id = [0; 32];
+        id[24..].copy_from_slice(&n.to_be_bytes());
+        Bill::Task(TaskId(id))
+    }
+
     #[test]
-    fn pauses_double_up_to_a_minute() {
-        let pauses = [1, 2, 3, 6, 7, 8, u32::MAX].map(|tries| pause(tries).as_secs());
-        assert_eq!(pauses, [1, 2, 4, 32, 60, 60, 60]);
+    fn what_nobody_signs_takes_no_turn_of_others() {
+        let begun = Instant::now();
+        // More than a round is older, and not signed; the oldest was tried last.
+        let old = 2 * ROUND;
+        let due: BTreeSet<_> = (0..old + 3).map(|n| (n as u64, bill(n))).collect();
+        let tried = |n: usize| Lacking {
+            tries: 9,
+            last: begun + Duration::from_secs((old - n) as u64),
+        };
+        let lacking: BTreeMap<_, _> = (0..old).map(|n| (bill(n), tried(n))).collect();
+        let now_ms = old as u64 + 1;
+        let picked = pick(&due, now_ms, &lacking, |b| *b == bill(old - 1));
+        let expected = [old, old + 1].into_iter().chain((0..old - 1).rev());
+        let expected: Vec<_> = expected.take(ROUND).map(|n| (n as u64, bill(n))).collect();
+        assert_eq!(picked, expected);
+        let picked = pick(&due, now_ms, &BTreeMap::new(), |_| false);
+        assert_eq!(picked.len(), ROUND);
+        assert_eq!(picked[0], (0, bill(0)));
     }
 }
