@@ -137,27 +137,38 @@ impl Bills {
         all.min().unwrap_or(self.last.saturating_add(1))
     }
 
-    /// Drops what began in records up to this one. They are gone, so the process that leads has settled it. Returns the claims.
-    pub(crate) fn drop_to(&mut self, base: u64) -> Vec<Claim> {
-        let mut dropped = Vec::new();
-        let mut stays = |first: u64, claim: &Claim| {
-            if first <= base {
-                dropped.push(*claim);
-            }
-            first > base
+    /// What began in records up to this one, with its claim and its time. A round that is not cleared is not told: its orders are here.
+    pub(crate) fn began_by(&self, index: u64) -> Vec<(Bill, Claim, u64)> {
+        let tasks = self.tasks.iter().filter(|(_, work)| work.first <= index);
+        let tasks = tasks.map(|(id, work)| (Bill::Task(*id), work.claim, work.since_ms));
+        let bids = self.bids.iter().filter(|(_, bid)| bid.first <= index);
+        let bids = bids.map(|(key, bid)| (Bill::Bid(*key), bid.claim, bid.since_ms));
+        tasks.chain(bids).collect()
+    }
+
+    /// Whether one is to be paid by receipts in records up to this one.
+    pub(crate) fn pays_by(&self, bill: &Bill, index: u64) -> bool {
+        let Bill::Task(id) = bill else {
+            return false;
         };
-        self.tasks.retain(|_, work| stays(work.first, &work.claim));
-        self.bids.retain(|_, bid| stays(bid.first, &bid.claim));
-        self.rounds.retain(|_, round| {
-            let first = round.values().map(|sealed| sealed.first).min();
-            let first = first.unwrap_or(base);
-            let bids = round.values().filter(|sealed| sealed.side == Side::Bid);
-            let all_stay = |all, sealed: &Sealed| stays(first, &sealed.claim) && all;
-            bids.fold(first > base, all_stay)
-        });
+        let work = self.tasks.get(id);
+        let Some((work, end)) = work.and_then(|w| Some((w, w.end.as_ref()?))) else {
+            return false;
+        };
+        let mut returned = work.returned.iter();
+        end.cost > 0 && returned.any(|(fence, at)| *at <= index && end.deciding.contains(fence))
+    }
+
+    /// Drops these.
+    pub(crate) fn drop_all(&mut self, bills: &[Bill]) {
+        for bill in bills {
+            match bill {
+                Bill::Task(id) => drop(self.tasks.remove(id)),
+                Bill::Bid(key) => drop(self.bids.remove(key)),
+            }
+        }
         let bids = &self.bids;
         self.rents.retain(|_, bid| bids.contains_key(bid));
-        dropped
     }
 
     /// Whether one is held.

@@ -93,19 +93,42 @@ fn quorum(state: &Economy, keys: &[NodeId], others: &[NodeId]) -> Option<Signers
     })
 }
 
+/// What the newest state and the one under the final head have of a claim's reservation.
+fn standing_in(latest: &Economy, covered: Option<&Economy>, claim: &Claim) -> Standing {
+    let now = is_held(latest, claim);
+    match covered.map(|s| is_held(s, claim)) {
+        Some(true) if now => Standing::Held,
+        Some(false) if !now => Standing::Gone,
+        _ => Standing::Waits(latest.records()),
+    }
+}
+
 impl LedgerEscrow {
     /// What the ledger has of a claim's reservation.
     pub(crate) async fn standing(&self, claim: Claim) -> Result<Standing, Unavailable> {
         self.ledger
-            .look(move |view: &mut View<'_>| {
-                let now = is_held(view.latest, &claim);
-                match view.covered.map(|s| is_held(s, &claim)) {
-                    Some(true) if now => Standing::Held,
-                    Some(false) if !now => Standing::Gone,
-                    _ => Standing::Waits(view.latest.records()),
-                }
-            })
+            .look(move |view: &mut View<'_>| standing_in(view.latest, view.covered, &claim))
             .await
+    }
+
+    /// What the ledger has of these claims, each with the time at which it was accepted, in UNIX ms. Where another process leads the
+    /// ledger, the newest records may be missing here.
+    pub(crate) async fn standings(
+        &self,
+        claims: Vec<(Claim, u64)>,
+    ) -> Result<Vec<Standing>, Unavailable> {
+        let look = self.ledger.peek(move |view: &mut View<'_>| {
+            let time = view.covered.map_or(0, Economy::time);
+            let stands = |(claim, since_ms): &(Claim, u64)| {
+                match standing_in(view.latest, view.covered, claim) {
+                    // It may not be here yet.
+                    Standing::Gone if time < *since_ms => Standing::Waits(view.latest.records()),
+                    standing => standing,
+                }
+            };
+            claims.iter().map(stands).collect()
+        });
+        look.await
     }
 
     /// Whether a reservation that is gone was settled, and did not just end.

@@ -1,5 +1,6 @@
 //! The loop: follows the fog's journal, and settles what has ended.
 
+mod gone;
 mod owed;
 mod together;
 
@@ -169,28 +170,6 @@ impl Payer {
         self.resting.clear();
         self.lacking.clear();
         self.escrow.tally.clear();
-    }
-
-    /// Forgets what another process settled, which led meanwhile: its records are gone then. What this process settles needs its own.
-    async fn drop_gone(&mut self) {
-        let now = Instant::now();
-        if self.compared.is_some_and(|at| now < at + AGAIN) {
-            return;
-        }
-        let Ok(facts) = self.journal.facts().await else {
-            return;
-        };
-        self.compared = Some(now);
-        for claim in self.bills.drop_to(facts.base) {
-            self.escrow.tally.closed(&id_of(&claim));
-        }
-        let bills = &self.bills;
-        self.due.retain(|(_, bill)| bills.has(bill));
-        self.sent.retain(|bill, _| bills.has(bill));
-        self.ended.retain(|bill| bills.has(bill));
-        self.resting.retain(|bill, _| bills.has(bill));
-        self.lacking.retain(|bill, _| bills.has(bill));
-        self.tell_lacking();
     }
 
     async fn read(&mut self) -> Result<(), JournalError> {

@@ -188,25 +188,26 @@ fn a_bid_needs_the_records_of_all_orders_of_its_round() {
 }
 
 #[test]
-fn what_another_process_settled_goes_with_its_records() {
+fn what_began_in_records_that_are_gone_is_told_and_dropped_by_name() {
     let mut bills = Bills::after(4);
     let (bid, ask) = (order(1, Side::Bid, 900), order(2, Side::Ask, 700));
     seal(&mut bills, 1, &bid, 1_000);
     seal(&mut bills, 2, &ask, 1);
+    // A round that is not cleared keeps its orders.
+    assert_eq!(bills.began_by(6), []);
     reveal(&mut bills, &bid);
     reveal(&mut bills, &ask);
     clear(&mut bills, ROUND, Tier::Bronze, false);
-    let mut next = order(3, Side::Bid, 500);
-    next.round = ROUND + 1;
-    seal(&mut bills, 3, &next, 600);
     let bill = Bill::Bid(key(&bid));
-    assert!(bills.drop_to(4).is_empty() && bills.has(&bill));
-    let dropped = bills.drop_to(5);
-    assert_eq!((dropped.len(), dropped[0].amount), (1, 1_000));
+    assert_eq!(bills.began_by(4), []);
+    let began = bills.began_by(5);
+    assert_eq!(
+        (began.len(), began[0].0, began[0].1.amount),
+        (1, bill, 1_000)
+    );
+    // Its lots are in memory.
+    assert!(!bills.pays_by(&bill, 9));
+    bills.drop_all(&[bill]);
     assert!(!bills.has(&bill) && bills.rents.is_empty());
-    // A round that is not cleared yet is dropped whole.
     assert_eq!(bills.needs_from(), 10);
-    assert_eq!(bills.drop_to(10)[0].amount, 600);
-    assert!(bills.rounds.is_empty());
-    assert_eq!(bills.needs_from(), 11);
 }

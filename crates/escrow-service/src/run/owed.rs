@@ -32,13 +32,16 @@ impl Payer {
     /// Who is paid for a task. `None`: it cannot be told now.
     async fn payout(&self, work: &Work) -> Option<(Payout, Proof)> {
         let end = work.end.as_ref()?;
+        if end.cost == 0 {
+            return Some((Payout::none(), Proof::default()));
+        }
         let mut receipts = Vec::new();
         for (fence, index) in &work.returned {
             if end.deciding.contains(fence) {
                 receipts.push(self.receipt(*index).await?);
             }
         }
-        if end.cost == 0 || receipts.is_empty() {
+        if receipts.is_empty() {
             return Some((Payout::none(), Proof::default()));
         }
         receipts.sort_by_key(|r| r.fence);

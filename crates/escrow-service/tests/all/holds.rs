@@ -222,6 +222,53 @@ async fn a_hold_that_is_gone_unpaid_is_counted_and_an_end_is_a_fault() {
     one.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_outlives_its_records_and_what_cannot_be_paid_is_counted() {
+    let disk = Disk::new();
+    // A fog without escrow keeps no records for it, and one key settles nothing.
+    let one = disk.start_with(How {
+        asks: false,
+        keys: vec![ME],
+        ..How::default()
+    });
+    let one = one.await;
+    one.join().await;
+    let [paid, cancelled, waiting] = [1, 2, 3].map(|n| task(n, BUDGET));
+    let mut ids = Vec::new();
+    for task in [&paid, &cancelled, &waiting] {
+        let claim = Claim::of_task(&Signed::sign(task.clone(), &identity(ME)).unwrap());
+        assert_eq!(one.escrow.hold(vec![claim]).await, Ok(true));
+        ids.push(one.local.submit(task.clone()).await.unwrap());
+        if ids.len() == 1 {
+            one.work(ids[0]).await;
+        }
+    }
+    one.local.ask(Request::Cancel(ids[1])).await.unwrap();
+    one.measured("escrow_open", 3).await;
+    // The records are removed once as many snapshots stand as are kept.
+    for n in 2..4 {
+        one.beat(n).await;
+        one.running.handle().snapshot().await.unwrap();
+    }
+    one.measured("escrow_expired", 1).await;
+    one.measured("escrow_open", 2).await;
+    assert!(one.held(ids[0]).await && one.held(ids[1]).await);
+    // What others settle meanwhile is forgotten, as is one that did not end here.
+    for (n, id) in [(1, ids[1]), (2, ids[2])] {
+        let op = Op::Settle {
+            status: "drop".to_owned(),
+            out: Vec::new(),
+            end: true,
+            list: Vec::new(),
+            res: reservation_id(&key(ME), Purpose::Task, &id.0),
+        };
+        assert_eq!(one.send(&[ME, OTHER], [n; 16], &op).await, Code::Ok);
+    }
+    one.measured("escrow_open", 0).await;
+    assert_eq!(one.measure("escrow_expired"), 1);
+    one.stop().await;
+}
+
 #[tokio::test]
 async fn without_a_final_head_nothing_can_be_told() {
     let disk = Disk::new();

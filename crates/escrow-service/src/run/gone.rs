@@ -1,0 +1,70 @@
+//! What began in records that the journal has no more.
+
+use betanet_fog_service::Claim;
+use betanet_wire::text::hex;
+use tokio::time::Instant;
+
+use super::{AGAIN, Payer};
+use crate::bills::Bill;
+use crate::ids::id_of;
+use crate::pay::Standing;
+use crate::tally::count;
+
+/// Reservations of one look: the ledger stands still meanwhile.
+const LOOKED: usize = 1_024;
+
+impl Payer {
+    /// Forgets what has no reservation any more: another process settled it, which led meanwhile. What is still held was not settled,
+    /// since a coordinator without escrow keeps no records for it. That stays, unless its receipts are gone.
+    pub(super) async fn drop_gone(&mut self) {
+        let now = Instant::now();
+        if self.compared.is_some_and(|at| now < at + AGAIN) {
+            return;
+        }
+        let Ok(facts) = self.journal.facts().await else {
+            return;
+        };
+        self.compared = Some(now);
+        let began = self.bills.began_by(facts.base);
+        let mut dropped = Vec::new();
+        for some in began.chunks(LOOKED) {
+            let claims = some.iter().map(|(_, claim, ms)| (*claim, *ms)).collect();
+            let Ok(standings) = self.escrow.standings(claims).await else {
+                break;
+            };
+            for ((bill, claim, _), standing) in some.iter().zip(standings) {
+                match standing {
+                    Standing::Gone => {}
+                    Standing::Held if self.is_lost(bill, facts.base) => self.tell_lost(claim),
+                    Standing::Held | Standing::Waits(_) => continue,
+                }
+                self.escrow.tally.closed(&id_of(claim));
+                dropped.push(*bill);
+            }
+        }
+        if dropped.is_empty() {
+            return;
+        }
+        self.bills.drop_all(&dropped);
+        let bills = &self.bills;
+        self.due.retain(|(_, bill)| bills.has(bill));
+        self.sent.retain(|bill, _| bills.has(bill));
+        self.ended.retain(|bill| bills.has(bill));
+        self.resting.retain(|bill, _| bills.has(bill));
+        self.lacking.retain(|bill, _| bills.has(bill));
+        self.tell_lacking();
+    }
+
+    /// Whether one that is held can never be paid. Only who leads the ledger knows all that was settled.
+    fn is_lost(&self, bill: &Bill, base: u64) -> bool {
+        self.escrow.ledger.leads() && self.bills.pays_by(bill, base)
+    }
+
+    fn tell_lost(&self, claim: &Claim) {
+        tracing::warn!(
+            of = hex(&claim.of),
+            "a task's receipts were removed from the journal before it was settled: what its nodes were not paid is lost to them"
+        );
+        count(&self.escrow.tally.expired);
+    }
+}
