@@ -7,6 +7,7 @@ use betanet_coordinator::Request;
 use betanet_economy_service::{EconomyService, Settings as LedgerSettings};
 use betanet_escrow_service::{LedgerEscrow, Settings as EscrowSettings, reservation_id, reserve};
 use betanet_fog::{RefusalCode, Signed, Task, TaskId, Tier};
+use betanet_fog_client::testkit;
 use betanet_fog_service::{Claim, Escrow, Purpose, Untold};
 use betanet_tokenomics::account::{ESCROW, MICRO};
 use betanet_tokenomics::request::Op;
@@ -247,7 +248,8 @@ async fn what_is_held_outlives_its_records_and_what_cannot_be_paid_is_counted() 
     one.measured("escrow_open", 3).await;
     // The records are removed once as many snapshots stand as are kept.
     for n in 2..4 {
-        one.beat(n).await;
+        let order = testkit::token_request(n, now_ms());
+        one.local.issue_token(order).await.unwrap();
         one.running.handle().snapshot().await.unwrap();
     }
     one.measured("escrow_expired", 1).await;
