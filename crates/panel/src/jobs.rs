@@ -112,8 +112,8 @@ pub(crate) async fn present(cx: &Cx, ns: &Word, name: &Word) -> Result<Option<Si
     }
 }
 
-/// The versions of a job that are kept and were stated, oldest first. A file is kept before its version is stated, so the last one may
-/// never have run.
+/// The versions of a job that are kept and were stated, oldest first. A file is written down before its version is stated, so the last
+/// one may never have run.
 pub(crate) async fn versions(cx: &Cx, ns: &Word, name: &Word) -> Result<Vec<Version>, Fault> {
     let last = cx.shared.local.last_job(ns.clone(), name.clone()).await?;
     let mut kept = cx.shared.kept.of(ns, name).await;
@@ -164,6 +164,23 @@ pub(crate) struct Ran {
     pub(crate) tasks: Vec<TaskId>,
 }
 
+/// Learns what came of a version that was about to be stated when the panel or its coordinator stopped. The turn is the caller's.
+async fn settle(cx: &Cx) -> Result<(), Wrong> {
+    let kept = &cx.shared.kept;
+    let Some(left) = kept.pending().await else {
+        return Ok(());
+    };
+    let stated = match (left.ns.parse(), left.name.parse()) {
+        (Ok(ns), Ok(name)) => {
+            let last = cx.shared.local.last_job(ns, name).await?;
+            last.is_some_and(|job| job.ver >= left.ver)
+        }
+        _ => false,
+    };
+    let _ = kept.settle(stated).await;
+    Ok(())
+}
+
 /// Runs a job: submits its tasks, and states its next version. If that fails, the tasks are cancelled. With `replaces`, only if the
 /// present version is that one, so that nobody replaces what they did not see.
 pub(crate) async fn run(cx: &Cx, given: &Given, replaces: Option<u64>) -> Result<Ran, Wrong> {
@@ -171,6 +188,10 @@ pub(crate) async fn run(cx: &Cx, given: &Given, replaces: Option<u64>) -> Result
     let place = Place::In(Some(ns.to_string()));
     let target = format!("job {ns}/{name}");
     cx.begin(Permission::Submit, place, target).await?;
+    // Nobody else states a version from here on, and none of these has another's file.
+    let kept = &cx.shared.kept;
+    let _turn = kept.turn().await;
+    settle(cx).await?;
     let last = last(cx, &ns, &name).await?;
     if replaces.is_some_and(|seen| seen != running(last)) {
         return Err(RefusalCode::Version.of("ver").into());
@@ -189,9 +210,9 @@ pub(crate) async fn run(cx: &Cx, given: &Given, replaces: Option<u64>) -> Result
         name: name.to_string(),
         text: given.text.clone(),
     };
-    // The file is kept before its version is stated: after a crash between the two, no version that runs lacks its file. If it cannot
-    // be kept, the job runs even so, and the log says what is wrong.
-    let _ = cx.shared.kept.add(version).await;
+    // The file is written down before its version is stated: after a crash between the two, no version that runs lacks its file. If it
+    // cannot be written, the job runs even so, and the log says what is wrong.
+    let _ = kept.prepare(version).await;
     let stated = async {
         let all = sent.clone().try_into();
         let job = Job {
@@ -208,8 +229,13 @@ pub(crate) async fn run(cx: &Cx, given: &Given, replaces: Option<u64>) -> Result
             // A task that cannot be cancelled now expires by its deadline.
             let _ = local.ask(Request::Cancel(id)).await;
         }
+        // Without an answer, it may be stated even so, and whoever runs a job next learns that.
+        if refusal.code == RefusalCode::Version {
+            let _ = kept.settle(false).await;
+        }
         return Err(refusal.into());
     }
+    let _ = kept.settle(true).await;
     Ok(Ran {
         ns,
         name,

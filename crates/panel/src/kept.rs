@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use betanet_store::{Kind, Storage};
 use betanet_wire::{cbor, message};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::Error;
 use crate::error::Unavailable;
@@ -58,13 +58,17 @@ impl Row {
 
 /// The jobs of which versions are kept.
 #[derive(Debug, Default)]
-struct Kept(BTreeMap<Key, Row>);
+struct Kept {
+    jobs: BTreeMap<Key, Row>,
+    /// A version that is about to be stated, or that may have been. It takes no other's place before it is known to run.
+    pending: Option<Version>,
+}
 
 impl Kept {
     /// Number of jobs of each namespace.
     fn counts(&self) -> BTreeMap<&str, usize> {
         let mut counts = BTreeMap::new();
-        for (ns, _) in self.0.keys() {
+        for (ns, _) in self.jobs.keys() {
             *counts.entry(ns.as_str()).or_default() += 1;
         }
         counts
@@ -75,12 +79,12 @@ impl Kept {
         let counts = self.counts();
         let from = if counts.get(ns).is_some_and(|n| *n >= JOBS_A_NAMESPACE) {
             ns
-        } else if self.0.len() >= JOBS_MAX {
+        } else if self.jobs.len() >= JOBS_MAX {
             counts.iter().max_by_key(|(_, n)| **n).map(|(ns, _)| *ns)?
         } else {
             return None;
         };
-        let own = self.0.iter().filter(|((ns, _), _)| ns == from);
+        let own = self.jobs.iter().filter(|((ns, _), _)| ns == from);
         let oldest = own.min_by_key(|(_, row)| row.last_run());
         oldest.map(|(key, _)| key.clone())
     }
@@ -88,11 +92,11 @@ impl Kept {
     /// The number of an entry for a new job.
     fn entry(&mut self, ns: &str) -> usize {
         if let Some(leaving) = self.leaving(ns)
-            && let Some(row) = self.0.remove(&leaving)
+            && let Some(row) = self.jobs.remove(&leaving)
         {
             return row.entry;
         }
-        let taken: BTreeSet<usize> = self.0.values().map(|row| row.entry).collect();
+        let taken: BTreeSet<usize> = self.jobs.values().map(|row| row.entry).collect();
         let mut free = (0..JOBS_MAX).filter(|n| !taken.contains(n));
         free.next().unwrap_or(0)
     }
@@ -100,16 +104,16 @@ impl Kept {
     /// Keeps a version. Returns its entry's number and content.
     fn add(&mut self, version: Version) -> (usize, Vec<u8>) {
         let key = (version.ns.clone(), version.name.clone());
-        if !self.0.contains_key(&key) {
+        if !self.jobs.contains_key(&key) {
             let entry = self.entry(&version.ns);
             let row = Row {
                 entry,
                 ..Row::default()
             };
-            self.0.insert(key.clone(), row);
+            self.jobs.insert(key.clone(), row);
         }
-        let row = self.0.entry(key).or_default();
-        // A version that was kept and never stated makes room for the one that has its number now.
+        let row = self.jobs.entry(key).or_default();
+        // A number of which nothing is known any more, after a journal was restored, is given again.
         row.versions.retain(|v| v.ver != version.ver);
         if row.versions.len() >= VERSIONS_MAX {
             row.versions.pop_front();
@@ -124,10 +128,15 @@ fn name(entry: usize) -> String {
     format!("job-{entry:03}")
 }
 
+/// Name of the entry of the version that is about to be stated.
+const PENDING: &str = "job-pending";
+
 /// The versions that are kept, with their entries.
 pub(crate) struct JobFiles {
     storage: Arc<dyn Storage>,
     kept: Mutex<Kept>,
+    /// Held by the one who runs a job, so that no two state the same version.
+    turn: Mutex<()>,
 }
 
 impl JobFiles {
@@ -149,24 +158,66 @@ impl JobFiles {
                 };
                 // A write that failed may have left an older entry of the same job.
                 let newer = |old: &Row| old.last_run() > row.last_run();
-                if !kept.0.get(&key).is_some_and(newer) {
-                    kept.0.insert(key, row);
+                if !kept.jobs.get(&key).is_some_and(newer) {
+                    kept.jobs.insert(key, row);
                 }
             }
+        }
+        if let Some(loaded) = storage.load(KIND, PENDING).map_err(Error::Files)? {
+            let version = cbor::from_slice::<Version>(&loaded.bytes);
+            let version = version.map_err(|_| Error::Files(storage.unreadable(PENDING)))?;
+            kept.pending = Some(version);
         }
         Ok(Self {
             storage,
             kept: Mutex::new(kept),
+            turn: Mutex::default(),
         })
     }
 
-    /// Keeps a version. It is on disk once this has returned.
-    pub(crate) async fn add(self: &Arc<Self>, version: Version) -> Result<(), Unavailable> {
+    /// Waits for the turn to run a job.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// The version that was about to be stated when the last turn ended, if what came of it is not known here.
+    pub(crate) async fn pending(&self) -> Option<Version> {
+        self.kept.lock().await.pending.clone()
+    }
+
+    /// Writes down a version that is about to be stated, in the turn. It is on disk once this has returned.
+    pub(crate) async fn prepare(self: &Arc<Self>, version: Version) -> Result<(), Unavailable> {
+        self.write(move |kept, storage| {
+            let bytes = cbor::to_vec(&version);
+            kept.pending = Some(version);
+            storage.replace(KIND, PENDING, &bytes)
+        })
+        .await
+    }
+
+    /// Ends what was prepared: the version is kept if it was stated, and forgotten if not.
+    pub(crate) async fn settle(self: &Arc<Self>, stated: bool) -> Result<(), Unavailable> {
+        self.write(move |kept, storage| {
+            if let Some(version) = kept.pending.take().filter(|_| stated) {
+                let (entry, bytes) = kept.add(version);
+                storage.replace(KIND, &name(entry), &bytes)?;
+            }
+            storage.remove(PENDING).map(drop)
+        })
+        .await
+    }
+
+    /// Changes what is kept, and its entries.
+    async fn write(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Kept, &dyn Storage) -> Result<(), betanet_store::Error>
+        + Send
+        + 'static,
+    ) -> Result<(), Unavailable> {
         let own = Arc::clone(self);
         let stored = tokio::task::spawn_blocking(move || {
             let mut kept = own.kept.blocking_lock();
-            let (entry, bytes) = kept.add(version);
-            own.storage.replace(KIND, &name(entry), &bytes)
+            change(&mut kept, &*own.storage)
         });
         match stored.await {
             Ok(Ok(())) => Ok(()),
@@ -178,11 +229,18 @@ impl JobFiles {
         }
     }
 
-    /// The versions of a job, oldest first.
+    /// The versions of a job, oldest first. The last one may be about to be stated.
     pub(crate) async fn of(&self, ns: &str, name: &str) -> Vec<Version> {
         let kept = self.kept.lock().await;
-        let row = kept.0.get(&(ns.to_owned(), name.to_owned()));
-        row.map_or_else(Vec::new, |row| row.versions.iter().cloned().collect())
+        let row = kept.jobs.get(&(ns.to_owned(), name.to_owned()));
+        let mut all: Vec<Version> =
+            row.map_or_else(Vec::new, |row| row.versions.iter().cloned().collect());
+        let pending = kept.pending.iter().filter(|v| v.ns == ns && v.name == name);
+        for version in pending.cloned() {
+            all.retain(|v| v.ver != version.ver);
+            all.push(version);
+        }
+        all
     }
 }
 
@@ -204,6 +262,44 @@ mod tests {
         }
     }
 
+    async fn add(files: &Arc<JobFiles>, version: Version) {
+        files.prepare(version).await.unwrap();
+        files.settle(true).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_version_that_is_not_stated_takes_no_other_ones_place() {
+        let storage = Arc::new(MemoryStorage::default());
+        let opened = || Arc::new(JobFiles::open(storage.clone()).unwrap());
+        let files = opened();
+        let numbers = async |files: &JobFiles| -> Vec<u64> {
+            let all = files.of("lab", "j0").await;
+            all.iter().map(|v| v.ver).collect()
+        };
+        let all: Vec<u64> = (1..=VERSIONS_MAX as u64).collect();
+        for ver in &all {
+            add(&files, version("lab", 0, *ver)).await;
+        }
+        for n in 1..JOBS_A_NAMESPACE {
+            add(&files, version("lab", n, 100)).await;
+        }
+        let next = VERSIONS_MAX as u64 + 1;
+        for other in [version("lab", 0, next), version("lab", JOBS_A_NAMESPACE, 1)] {
+            files.prepare(other).await.unwrap();
+            files.settle(false).await.unwrap();
+            assert_eq!(numbers(&files).await, all);
+            assert_eq!(numbers(&opened()).await, all);
+        }
+        // After a crash between the two, it is there with the others.
+        files.prepare(version("lab", 0, next)).await.unwrap();
+        let again = opened();
+        assert_eq!(again.pending().await.map(|v| v.ver), Some(next));
+        assert_eq!(numbers(&again).await, [&all[..], &[next]].concat());
+        again.settle(true).await.unwrap();
+        assert_eq!(numbers(&opened()).await, [&all[1..], &[next]].concat());
+        assert_eq!(opened().pending().await.map(|v| v.ver), None);
+    }
+
     #[tokio::test]
     async fn jobs_and_their_versions_are_bounded_in_memory_and_on_disk() {
         let storage = Arc::new(MemoryStorage::default());
@@ -214,21 +310,21 @@ mod tests {
             all.iter().map(|v| v.ver).collect()
         };
         for ver in 1..=VERSIONS_MAX as u64 + 3 {
-            files.add(version("lab", 0, ver)).await.unwrap();
+            add(&files, version("lab", 0, ver)).await;
         }
         let last = [4, 5, 6, 7, 8, 9, 10, 11];
         assert_eq!(numbers(&files, "lab", "j0").await, last);
         assert_eq!(numbers(&opened(), "lab", "j0").await, last);
         // A namespace that runs jobs without end forgets its own.
-        files.add(version("other", 0, 1)).await.unwrap();
+        add(&files, version("other", 0, 1)).await;
         for n in 1..=2 * JOBS_MAX {
-            files.add(version("lab", n, 100 + n as u64)).await.unwrap();
+            add(&files, version("lab", n, 100 + n as u64)).await;
         }
         let again = opened();
         for files in [&files, &again] {
             assert!(numbers(files, "lab", "j0").await.is_empty());
             assert_eq!(numbers(files, "other", "j0").await, [1]);
-            assert_eq!(files.kept.lock().await.0.len(), JOBS_A_NAMESPACE + 1);
+            assert_eq!(files.kept.lock().await.jobs.len(), JOBS_A_NAMESPACE + 1);
         }
         let entries = |storage: &MemoryStorage| {
             let all =
@@ -239,10 +335,10 @@ mod tests {
         // Many namespaces together have a bound too, and the one with the most jobs makes room.
         for n in 0..JOBS_MAX - 2 {
             let new = version(&format!("n{n}"), 0, 1_000);
-            files.add(new).await.unwrap();
+            add(&files, new).await;
         }
         assert_eq!(numbers(&files, "other", "j0").await, [1]);
-        assert_eq!(files.kept.lock().await.0.len(), JOBS_MAX);
+        assert_eq!(files.kept.lock().await.jobs.len(), JOBS_MAX);
         assert_eq!(entries(&storage), JOBS_MAX);
     }
 

@@ -233,3 +233,27 @@ async fn a_job_file_of_any_script_fits_into_a_form_and_keeps_its_format() {
     assert_eq!(page.status, 400, "{page:?}");
     assert!(page.body.contains("<option value=\"json\" selected>"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_are_run_at_once_have_a_version_each_with_its_own_file() {
+    let world = over(&MemoryStore::new(), Quota::default(), 1_000).await;
+    world.admin().await;
+    let (root, _) = world.access("root").await;
+    let night = file(&world, &root, "a").await;
+    let run = async |n: usize| {
+        let file = night.replace("\na", &format!("\na{n}"));
+        let body = json!({"file": file});
+        let ran = world.api("POST", "/api/v1/jobs", &root, &body).await;
+        assert_eq!(ran.status, 201, "{ran:?}");
+        (ran.json()["ver"].as_u64().unwrap(), file)
+    };
+    let ran = futures_util::future::join_all((0..6).map(run)).await;
+    let path = "/api/v1/jobs/lab/night";
+    let one = world.api("GET", path, &root, &Value::Null).await.json();
+    for (ver, file) in ran {
+        let of = |v: &&Value| v["ver"] == ver;
+        let kept = one["versions"].as_array().unwrap().iter().find(of);
+        assert_eq!(kept.unwrap()["file"], file.as_str(), "version {ver}");
+    }
+    assert_eq!(one["ver"], 6);
+}
