@@ -42,6 +42,9 @@ const inUse = (part) => {
 
 const replace = (text) => {
   const page = new DOMParser().parseFromString(text, "text/html");
+  const stamp = page.getElementById("stamp"), shown = at("stamp");
+  // A page that was overtaken is left out, unless none is newer for long: then the journal was restored.
+  if (stamp && shown && Number(stamp.dataset.position) < Number(shown.dataset.position) && Date.now() - last < STALE) return false;
   for (const old of live()) {
     const fresh = old.id && page.getElementById(old.id);
     if (!fresh || inUse(old)) continue;
@@ -54,14 +57,15 @@ const replace = (text) => {
     for (const id of open) { const d = at(id); if (d) d.open = true; }
     if (key) node.querySelector(key)?.focus({ preventScroll: true });
   }
-  const stamp = page.getElementById("stamp");
-  if (stamp && at("stamp")) at("stamp").replaceWith(document.importNode(stamp, true));
+  if (stamp && shown) shown.replaceWith(document.importNode(stamp, true));
+  return true;
 };
 
-// The page without the notice of what was just done.
+// The page, whose format is HTML, without the notice of what was just done.
 const here = () => {
   const url = new URL(location.href);
   url.searchParams.delete("done");
+  url.searchParams.delete("format");
   return url.pathname + url.search;
 };
 const fresh = () => { last = Date.now(); root.classList.remove("stale"); };
@@ -75,8 +79,7 @@ const fetchPage = async () => {
     const answer = await fetch(here(), { headers: { accept: "text/html" }, cache: "no-store", redirect: "manual" });
     if (answer.type === "opaqueredirect" || answer.status === 401) { location.reload(); return; }
     if (answer.ok) {
-      replace(await answer.text());
-      fresh();
+      if (replace(await answer.text())) fresh();
     }
   } catch { /* The event stream tells that the coordinator is gone. */ } finally {
     clearTimeout(slow);
@@ -98,7 +101,9 @@ const connect = () => {
   if (source || paused) return;
   const topics = new Set(live().flatMap((part) => part.dataset.live.split(" ")));
   if (!topics.size) return;
-  source = new EventSource("/events?topics=" + encodeURIComponent([...topics].join(",")) + "&page=" + encodeURIComponent(here()));
+  // A query has a bound. A longer page is asked for after each event instead.
+  const page = encodeURIComponent(here());
+  source = new EventSource("/events?topics=" + encodeURIComponent([...topics].join(",")) + (page.length <= 3000 ? "&page=" + page : ""));
   source.addEventListener("open", () => { status("connected", "live"); refresh(); });
   source.addEventListener("error", () => {
     status("disconnected", "not connected");
@@ -112,9 +117,10 @@ const connect = () => {
   // The server drops a stream whose page does not say, every 30 s, that it reads.
   let stream = "";
   source.addEventListener("stream", (event) => { stream = JSON.parse(event.data).stream; });
-  source.addEventListener("beat", () => { fetch("/events/seen?stream=" + stream, { cache: "no-store" }).catch(() => {}); });
-  // The server draws the page after each change; where it cannot, it says that something changed.
-  source.addEventListener("page", (event) => { replace(JSON.parse(event.data).html); fresh(); });
+  const seen = () => { fetch("/events/seen?stream=" + stream, { cache: "no-store" }).catch(() => {}); };
+  source.addEventListener("beat", seen);
+  // The server draws the page after changes, once the one before is seen; where it cannot, it says that something changed.
+  source.addEventListener("page", (event) => { seen(); if (replace(JSON.parse(event.data).html)) fresh(); });
   source.addEventListener("reset", refresh);
   for (const topic of topics) source.addEventListener(topic, refresh);
 };

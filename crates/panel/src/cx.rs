@@ -1,12 +1,13 @@
 //! A request that was admitted: its caller, its fields and what it may reach.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::Multipart;
 use betanet_auth::admission::Caller;
 use betanet_auth::audit::{Entry, Verdict};
-use betanet_auth::routes::{Access, Rights, Route};
+use betanet_auth::routes::{Access, Method, Rights, Route, find};
 use betanet_auth::{AccountId, Error as AuthError, Grants, Permission, Scope};
 use betanet_fog::TaskId;
 use betanet_keys::Name;
@@ -21,10 +22,15 @@ use crate::fault::Fault;
 use crate::form::Fields;
 use crate::lease::Lease;
 use crate::place::Place;
+use crate::reply::{Done, Hash};
 use crate::shared::Shared;
 
-/// A digest in the audit log.
-pub(crate) type Hash = [u8; 32];
+/// The answer to a request, which comes later.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Done, Fault>> + Send>>;
+/// A function that answers requests.
+pub(crate) type Handler = fn(Cx) -> Answer;
+/// Finds the handler of a route, by the identifier of its operation.
+pub(crate) type Handlers = fn(&str) -> Option<Handler>;
 
 /// A caller that is logged in.
 #[derive(Clone)]
@@ -49,6 +55,8 @@ pub(crate) enum Input {
 pub(crate) struct Cx {
     pub(crate) shared: Arc<Shared>,
     pub(crate) route: &'static Route,
+    /// For a stream of events, which has its page drawn again.
+    pub(crate) handlers: Handlers,
     pub(crate) path: String,
     /// Variables of the path, decoded.
     pub(crate) vars: Vec<String>,
@@ -263,6 +271,21 @@ impl Noted {
         self.after = after.map(|b| betanet_keys::hash(&[b]));
         self
     }
+}
+
+/// Decoded segments of the path.
+pub(crate) fn variables(method: Method, path: &str) -> Vec<String> {
+    let Ok(found) = find(method, path) else {
+        return Vec::new();
+    };
+    let decoded = found.variables.iter().map(|(_, text)| {
+        let plus = text.replace('+', "%2B");
+        let mut pairs = form_urlencoded::parse(plus.as_bytes());
+        pairs
+            .next()
+            .map_or_else(String::new, |(k, _)| k.into_owned())
+    });
+    decoded.collect()
 }
 
 fn rights(who: &Who) -> Rights<'_> {

@@ -1,21 +1,12 @@
 //! The handler of each route of the table.
 
-use std::pin::Pin;
-
 use crate::api::{accounts, fog, log};
-use crate::cx::Cx;
-use crate::fault::Fault;
+use crate::cx::Handler;
 use crate::files;
 use crate::pages::{
     audit, control, governance, job, job_plan, jobs, login, name, names, network, nodes, output,
     settings, submit, task, tasks, tokens, vouchers,
 };
-use crate::reply::Done;
-
-/// The answer to a request, which comes later.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Done, Fault>> + Send>>;
-/// A function that answers requests.
-pub(crate) type Handler = fn(Cx) -> Answer;
 
 macro_rules! handlers {
     ($($id:literal => $handler:path,)*) => {
@@ -136,5 +127,8 @@ mod tests {
             assert!(ROUTES.iter().any(|r| r.id == *id), "{id} is not offered");
         }
         assert_eq!(IDS.len(), ROUTES.len());
+        for id in crate::pushed::LIVE {
+            assert!(of(id).is_some(), "{id} is not drawn again");
+        }
     }
 }

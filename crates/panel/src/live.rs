@@ -60,6 +60,7 @@ pub(crate) type StreamId = [u8; 16];
 struct Open {
     id: StreamId,
     lease: Lease,
+    seen: watch::Sender<()>,
 }
 
 /// The events.
@@ -147,11 +148,15 @@ impl Live {
             return None;
         }
         lease.renew(Instant::now() + UNSEEN);
-        places.entry(account).or_default().push(Open { id, lease });
+        let seen = watch::Sender::new(());
+        let told = seen.subscribe();
+        let open = Open { id, lease, seen };
+        places.entry(account).or_default().push(open);
         Some(Place {
             of: Arc::clone(self),
             account,
             id,
+            seen: told,
         })
     }
 
@@ -162,6 +167,7 @@ impl Live {
         let open = own.find(|open| open.id == *id);
         if let Some(open) = open {
             open.lease.renew(Instant::now() + UNSEEN);
+            open.seen.send_replace(());
         }
         open.is_some()
     }
@@ -172,9 +178,15 @@ pub(crate) struct Place {
     of: Arc<Live>,
     account: AccountId,
     id: StreamId,
+    seen: watch::Receiver<()>,
 }
 
 impl Place {
+    /// A receiver that learns each time that the client says that it reads.
+    pub(crate) fn seen(&self) -> watch::Receiver<()> {
+        self.seen.clone()
+    }
+
     /// ID of the stream.
     pub(crate) const fn id(&self) -> &StreamId {
         &self.id

@@ -1,22 +1,23 @@
 //! The page of a stream of events: drawn again after a change, and sent as an event.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use betanet_auth::Permission;
 use betanet_auth::routes::{Access, Method, Route, find};
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::cx::{Cx, Input, Who};
+use crate::cx::{Cx, Handler, Handlers, Input, Who, variables};
 use crate::fault::Fault;
 use crate::form::{Fields, QUERY_MAX};
-use crate::handlers::{self, Handler};
 use crate::place::Place;
-use crate::serve::variables;
 
 /// Pages with parts that change.
-const LIVE: [&str; 7] = [
+pub(crate) const LIVE: [&str; 7] = [
     "controlPanelPage",
     "nodesPage",
     "nodePage",
@@ -25,6 +26,10 @@ const LIVE: [&str; 7] = [
     "jobsPage",
     "jobPage",
 ];
+/// Longest page that a stream sends. The client asks for a longer one itself.
+const PAGE_MAX: usize = 1 << 20;
+/// Longest time in which a page is drawn for a stream.
+const DRAW_TIME: Duration = Duration::from_secs(2);
 
 /// A page that a browser shows.
 pub(crate) struct Pushed {
@@ -36,8 +41,8 @@ pub(crate) struct Pushed {
 }
 
 impl Pushed {
-    /// Reads the path and the query of a page; `None` for a page without parts that change.
-    pub(crate) fn of(text: &str) -> Result<Option<Self>, Fault> {
+    /// Reads the path and the query of a page; `None` for a page without parts that change. An exported list is no page.
+    pub(crate) fn of(text: &str, handlers: Handlers) -> Result<Option<Self>, Fault> {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
         if query.len() > QUERY_MAX {
             return Err(Fault::TooLarge);
@@ -45,7 +50,11 @@ impl Pushed {
         let Ok(found) = find(Method::Get, path) else {
             return Err(Fault::Field("page"));
         };
-        let handler = handlers::of(found.route.id).filter(|_| LIVE.contains(&found.route.id));
+        let query = Fields::read(query.as_bytes())?;
+        if !query.get("format").is_empty() {
+            return Err(Fault::Field("page"));
+        }
+        let handler = handlers(found.route.id).filter(|_| LIVE.contains(&found.route.id));
         let Some(handler) = handler else {
             return Ok(None);
         };
@@ -54,18 +63,19 @@ impl Pushed {
             handler,
             path: path.to_owned(),
             vars: variables(Method::Get, path),
-            query: Fields::read(query.as_bytes())?,
+            query,
         }))
     }
 
-    /// The rights that the caller of a stream has now, if they still open this page.
+    /// The rights that the caller of a stream has now, if its credentials count, and the rights open the stream and this page.
     async fn caller(&self, cx: &Cx) -> Option<Who> {
         let who = cx.who.as_ref()?;
         let (caller, form, access) = (who.caller, who.form.clone(), self.route.access);
         let read = cx.shared.desk.with(move |core, now, _| {
+            let stands = |p| core.stands(now.unix_ms, &caller, p, &Place::Somewhere);
+            stands(Permission::Look).ok()?;
             if let Access::Needs(p) | Access::Lists(p) = access {
-                core.stands(now.unix_ms, &caller, p, &Place::Somewhere)
-                    .ok()?;
+                stands(p).ok()?;
             }
             let account = core.accounts.get(caller.account)?;
             Some((account.name.clone(), account.grants.clone()))
@@ -79,14 +89,26 @@ impl Pushed {
         })
     }
 
-    /// Draws the page for the caller of a stream, as JSON. `None` if it cannot be drawn now.
-    pub(crate) async fn draw(&self, cx: &Cx) -> Option<Bytes> {
-        let who = self.caller(cx).await?;
-        let turn = Arc::clone(&cx.shared.drawing).acquire_owned().await.ok()?;
+    /// Draws the page for the caller of a stream whose turn it is, as JSON. `None` if it cannot be drawn now. The rights are read in the
+    /// turn, so that they are those of this moment however long it took to come.
+    pub(crate) async fn draw(&self, cx: &Cx, turn: OwnedSemaphorePermit) -> Option<Bytes> {
         let began = Instant::now();
+        let html = timeout(DRAW_TIME, self.html(cx)).await;
+        // Streams draw for half of the time at most, so that requests are answered in the other half.
+        let took = began.elapsed();
+        tokio::spawn(async move {
+            sleep(took).await;
+            drop(turn);
+        });
+        Some(json!({ "html": html.ok()?? }).to_string().into())
+    }
+
+    async fn html(&self, cx: &Cx) -> Option<String> {
+        let who = self.caller(cx).await?;
         let drawn = (self.handler)(Cx {
             shared: Arc::clone(&cx.shared),
             route: self.route,
+            handlers: cx.handlers,
             path: self.path.clone(),
             vars: self.vars.clone(),
             query: self.query.clone(),
@@ -106,21 +128,20 @@ impl Pushed {
             target: Arc::default(),
         })
         .await;
-        // Streams draw for half of the time at most, so that requests are answered in the other half.
-        let took = began.elapsed();
-        tokio::spawn(async move {
-            sleep(took).await;
-            drop(turn);
-        });
-        let body = drawn.ok()?.response.into_body().collect().await.ok()?;
-        let html = String::from_utf8(body.to_bytes().into()).ok()?;
-        Some(json!({ "html": html }).to_string().into())
+        let body = Limited::new(drawn.ok()?.response.into_body(), PAGE_MAX);
+        let body = body.collect().await.ok()?;
+        String::from_utf8(body.to_bytes().into()).ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each page has a handler, which is not called here.
+    fn each(_: &str) -> Option<Handler> {
+        Some(|_| Box::pin(async { Err(Fault::Missing) }))
+    }
 
     #[test]
     fn a_stream_shows_pages_that_change_and_no_others() {
@@ -130,10 +151,10 @@ mod tests {
             "/jobs/lab/night",
             "/nodes/00",
         ] {
-            assert!(Pushed::of(path).unwrap().is_some(), "{path}");
+            assert!(Pushed::of(path, each).unwrap().is_some(), "{path}");
         }
         for path in ["/audit", "/settings", "/events", "/api/v1/tasks", "/login"] {
-            assert!(Pushed::of(path).unwrap().is_none(), "{path}");
+            assert!(Pushed::of(path, each).unwrap().is_none(), "{path}");
         }
         for path in [
             "",
@@ -141,13 +162,12 @@ mod tests {
             "/nowhere",
             "http://evil.example/tasks",
             "/tasks?a=1&a=2",
+            "/tasks?format=json",
+            "/nodes?q=x&format=csv",
         ] {
-            assert!(Pushed::of(path).is_err(), "{path}");
+            assert!(Pushed::of(path, each).is_err(), "{path}");
         }
         let long = format!("/tasks?q={}", "x".repeat(QUERY_MAX));
-        assert_eq!(Pushed::of(&long).err(), Some(Fault::TooLarge));
-        for id in LIVE {
-            assert!(handlers::of(id).is_some(), "{id}");
-        }
+        assert_eq!(Pushed::of(&long, each).err(), Some(Fault::TooLarge));
     }
 }

@@ -1,6 +1,5 @@
 //! Answers: pages, JSON, problems, redirections, and the fields that all of them have.
 
-use crate::cx::Hash;
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
@@ -9,6 +8,9 @@ use maud::Markup;
 use serde_json::Value;
 
 use crate::fault::Fault;
+
+/// A digest in the audit log.
+pub(crate) type Hash = [u8; 32];
 
 /// Rules for the browser: only files of this site, no inline script or style, no frame.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \

@@ -15,16 +15,16 @@ use axum::routing::{MethodFilter, on};
 use betanet_auth::admission::{Caller, Fields as Shown};
 use betanet_auth::audit::{Entry, Verdict};
 use betanet_auth::limit::Class;
-use betanet_auth::routes::{Access, Method, ROUTES, Route, find, is_api};
+use betanet_auth::routes::{Access, Method, ROUTES, Route, is_api};
 use betanet_auth::session::SessionToken;
 use betanet_auth::{Error as AuthError, Kind};
 use betanet_wire::ChargeTo;
 
 use crate::body;
-use crate::cx::{Cx, Input, Who, request_id};
+use crate::cx::{Cx, Handler, Input, Who, request_id, variables};
 use crate::fault::Fault;
 use crate::form::{Fields, QUERY_MAX};
-use crate::handlers::{self, Handler};
+use crate::handlers;
 use crate::lease::Lease;
 use crate::page;
 use crate::pages::login;
@@ -169,21 +169,6 @@ async fn admit(
     }))
 }
 
-/// Decoded segments of the path.
-pub(crate) fn variables(method: Method, path: &str) -> Vec<String> {
-    let Ok(found) = find(method, path) else {
-        return Vec::new();
-    };
-    let decoded = found.variables.iter().map(|(_, text)| {
-        let plus = text.replace('+', "%2B");
-        let mut pairs = form_urlencoded::parse(plus.as_bytes());
-        pairs
-            .next()
-            .map_or_else(String::new, |(k, _)| k.into_owned())
-    });
-    decoded.collect()
-}
-
 /// A request that was not admitted, or cannot be read.
 struct Refused {
     cx: Cx,
@@ -224,6 +209,7 @@ async fn begun(
     let mut cx = Cx {
         shared: Arc::clone(shared),
         route,
+        handlers: handlers::of,
         vars: variables(route.method, &path),
         path,
         query: Fields::default(),
@@ -380,6 +366,7 @@ fn rest(cx: &Cx) -> Rest {
         shown: Cx {
             shared: Arc::clone(&cx.shared),
             route: cx.route,
+            handlers: cx.handlers,
             path: cx.path.clone(),
             vars: cx.vars.clone(),
             query: cx.query.clone(),

@@ -1,5 +1,6 @@
 //! The audit log, its head, and the live events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,6 +11,7 @@ use betanet_wire::text::{base64url, hex, unhex_array};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{Stream as Pieces, StreamExt as _, unfold};
 use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::core::AUDIT;
@@ -25,8 +27,9 @@ use crate::reply::{self, Done};
 
 /// Time after which a stream says that it lives, and its client is to say the same.
 const BEAT: Duration = Duration::from_secs(15);
-/// Shortest time between two pages of a stream.
-const PAGE_PAUSE: Duration = Duration::from_millis(80);
+/// Shortest time between two pages of a stream. A page is sent only once the client has confirmed the one before it, so that a slow
+/// link carries no more than it takes.
+const PAGE_PAUSE: Duration = Duration::from_secs(1);
 /// Longest life of a stream.
 const STREAM_TIME: Duration = Duration::from_secs(3600);
 /// The topic that needs a right to read tasks.
@@ -120,12 +123,16 @@ struct Stream {
     topics: Vec<&'static str>,
     /// Number of the last event that was sent, or `None` to tell that some were missed.
     last: Option<u64>,
-    told: tokio::sync::watch::Receiver<u64>,
+    told: watch::Receiver<u64>,
     next_beat: Instant,
     /// The page that the client shows.
     page: Option<Pushed>,
     /// When it may be drawn again.
     next_page: Instant,
+    /// Whether a page was sent that the client has not confirmed.
+    unread: bool,
+    /// Learns that the client reads.
+    seen: watch::Receiver<()>,
     _place: Place,
 }
 
@@ -139,52 +146,68 @@ impl Stream {
                 let text = format!("event: beat\ndata: {data}\n\n");
                 return self.counts().await.then(|| Bytes::from(text));
             }
-            let live = &self.cx.shared.live;
-            match self.last.map(|last| live.after(last)) {
+            let live = Arc::clone(&self.cx.shared.live);
+            let (last, text) = match self.last.map(|last| live.after(last)) {
                 None | Some(Missed::Some) => {
                     let (boot, last) = (live.boot, live.last());
-                    self.last = Some(last);
-                    if let Some(page) = self.pushed(last).await {
-                        return Some(page);
-                    }
-                    let text = format!("id: {boot}-{last}\nevent: reset\ndata: {{}}\n\n");
-                    return self.counts().await.then(|| Bytes::from(text));
+                    let reset = format!("id: {boot}-{last}\nevent: reset\ndata: {{}}\n\n");
+                    (last, Bytes::from(reset))
                 }
                 Some(Missed::Nothing(events)) => {
-                    let own = |e: &&crate::live::Event| self.topics.contains(&e.topic);
-                    let texts: Vec<Bytes> = events
-                        .iter()
-                        .filter(own)
-                        .map(|e| e.text(live.boot))
-                        .collect();
-                    if self.page.is_some() && !texts.is_empty() && Instant::now() < self.next_page {
-                        // More may have happened by then, which the same page shows.
-                        sleep_until(self.next_page.min(self.next_beat)).await;
-                        continue;
-                    }
-                    self.last = events.last().map(|e| e.id).or(self.last);
-                    if !texts.is_empty() {
-                        if let Some(page) = self.pushed(self.last.unwrap_or_default()).await {
-                            return Some(page);
-                        }
-                        return self.counts().await.then(|| texts.concat().into());
-                    }
+                    let own = events.iter().filter(|e| self.topics.contains(&e.topic));
+                    let texts: Vec<Bytes> = own.map(|e| e.text(live.boot)).collect();
+                    let last = events.last().map(|e| e.id).or(self.last);
+                    (last.unwrap_or_default(), texts.concat().into())
+                }
+            };
+            if text.is_empty() {
+                self.last = Some(last);
+                tokio::select! {
+                    told = self.told.changed() => if told.is_err() { return None },
+                    () = sleep_until(self.next_beat) => {}
+                }
+                continue;
+            }
+            if self.page.is_some() {
+                let beat = self.next_beat;
+                let turn = tokio::select! {
+                    turn = self.turn() => turn?,
+                    // The client is told that the stream lives, however long others draw.
+                    () = sleep_until(beat) => continue,
+                };
+                // More may have happened meanwhile, which the same page shows.
+                let now = live.last();
+                if let Some(page) = self.pushed(now, turn).await {
+                    self.last = Some(now);
+                    return Some(page);
                 }
             }
-            tokio::select! {
-                told = self.told.changed() => if told.is_err() { return None },
-                () = sleep_until(self.next_beat) => {}
-            }
+            self.last = Some(last);
+            return self.counts().await.then_some(text);
         }
     }
 
-    /// The page as it is now, at the number of the last event. `None` without a page, or if it cannot be drawn: then the client asks for
-    /// it itself.
-    async fn pushed(&mut self, last: u64) -> Option<Bytes> {
+    /// Waits until the page may be drawn: some time after the last one, which the client has confirmed, and in turn with other streams.
+    /// `None` at the end of the panel.
+    async fn turn(&mut self) -> Option<OwnedSemaphorePermit> {
+        sleep_until(self.next_page).await;
+        if self.unread {
+            self.seen.changed().await.ok()?;
+            self.unread = false;
+        }
+        let drawing = Arc::clone(&self.cx.shared.drawing);
+        drawing.acquire_owned().await.ok()
+    }
+
+    /// The page as it is now, at the number of the last event. `None` if it cannot be drawn: then the client asks for it itself.
+    async fn pushed(&mut self, last: u64, turn: OwnedSemaphorePermit) -> Option<Bytes> {
         let page = self.page.as_ref()?;
         let boot = self.cx.shared.live.boot;
-        let data = page.draw(&self.cx).await?;
+        let data = page.draw(&self.cx, turn).await;
         self.next_page = Instant::now() + PAGE_PAUSE;
+        let data = data?;
+        self.seen.mark_unchanged();
+        self.unread = true;
         let mut text = BytesMut::with_capacity(data.len() + 64);
         text.extend_from_slice(format!("id: {boot}-{last}\nevent: page\ndata: ").as_bytes());
         text.extend_from_slice(&data);
@@ -216,7 +239,7 @@ pub(crate) async fn events(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&["topics", "page"])?;
     let page = match cx.query.get("page") {
         "" => None,
-        text => Pushed::of(text)?,
+        text => Pushed::of(text, cx.handlers)?,
     };
     let mut topics = match cx.query.get("topics") {
         "" => TOPICS.to_vec(),
@@ -246,6 +269,8 @@ pub(crate) async fn events(cx: Cx) -> Result<Done, Fault> {
         next_beat: Instant::now() + BEAT,
         page,
         next_page: Instant::now(),
+        unread: false,
+        seen: place.seen(),
         _place: place,
         cx,
     };

@@ -142,8 +142,13 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
                 }
             }
             (placed(&status))
-            (output::files(&cx, &id, &status).await?)
-            section.card aria-labelledby="log" { h2 #log { "Log" } (log(&cx, id, &status).await?) }
+        }
+        // They are read from the blobs, which takes long: a stream leaves them out, and the browser asks for them now and then.
+        @if !cx.part {
+            div #task-files data-live="tasks" {
+                (output::files(&cx, &id, &status).await?)
+                section.card aria-labelledby="log" { h2 #log { "Log" } (log(&cx, id, &status).await?) }
+            }
         }
         @if !status.state.ended() && cx.may(Permission::Submit, ns) {
             section.card aria-labelledby="cancel" {
