@@ -35,6 +35,11 @@ impl Touched {
     /// Notes what the record at `index` changed, which follows the one at `before`.
     pub(super) fn note(&mut self, before: u64, index: u64, ids: impl Iterator<Item = Id>) {
         self.from.get_or_insert(before);
+        if index != before.saturating_add(1) {
+            // What lies between came with a snapshot, and is not known row by row.
+            self.ring.clear();
+            self.from = Some(index.saturating_sub(1));
+        }
         // One record changes few rows, and many of them several times.
         let ids: BTreeSet<Id> = ids.collect();
         self.ring.extend(ids.into_iter().map(|id| (index, id)));
@@ -98,6 +103,20 @@ mod tests {
 
     fn task(n: u8) -> Id {
         Id::Task(TaskId([n; 32]))
+    }
+
+    #[test]
+    fn rows_of_records_that_came_with_a_snapshot_are_not_known() {
+        let mut touched = Touched::default();
+        // The snapshot stands under 9, and its own last record is 5.
+        touched.note(5, 10, [task(1)].into_iter());
+        for after in [4, 5, 8] {
+            assert_eq!(touched.after(after, 10, 10), None, "{after}");
+        }
+        assert_eq!(touched.after(9, 10, 10).unwrap().ids, [task(1)].into());
+        touched.note(10, 20, [task(2)].into_iter());
+        assert_eq!(touched.after(10, 20, 10), None);
+        assert_eq!(touched.after(19, 20, 10).unwrap().ids, [task(2)].into());
     }
 
     #[test]
