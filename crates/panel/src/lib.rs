@@ -35,6 +35,7 @@ mod core;
 mod cx;
 mod desk;
 mod diff;
+mod downloads;
 mod error;
 mod fault;
 mod files;
@@ -254,7 +255,7 @@ impl Panel {
             uploads: Arc::new(Semaphore::new(shared::UPLOADS_MAX)),
             exports: Arc::new(Semaphore::new(shared::EXPORTS_MAX)),
             drawing: Arc::new(Semaphore::new(1)),
-            downloads: Arc::new(Semaphore::new(shared::DOWNLOADS_MAX)),
+            downloads: downloads::Downloads::default(),
             hashes: hashes::Hashes::start().map_err(Error::Threads)?,
             actions: actions.clone(),
             anonymous: AtomicU64::new(0),

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::checks::Checks;
 use crate::desk::Desk;
+use crate::downloads::Downloads;
 use crate::fault::Fault;
 use crate::hashes::Hashes;
 use crate::kept::JobFiles;
@@ -34,8 +35,6 @@ pub(crate) const UPLOADS_MAX: usize = 4;
 /// Longest module that is uploaded here, in bytes.
 pub(crate) const MODULE_MAX: usize = 16 << 20;
 
-/// Files of outputs that are taken at once.
-pub(crate) const DOWNLOADS_MAX: usize = 4;
 /// Lists that are exported at once.
 pub(crate) const EXPORTS_MAX: usize = 2;
 
@@ -64,7 +63,7 @@ pub(crate) struct Shared {
     pub(crate) origin: String,
     pub(crate) uploads: Arc<Semaphore>,
     pub(crate) exports: Arc<Semaphore>,
-    pub(crate) downloads: Arc<Semaphore>,
+    pub(crate) downloads: Downloads,
     /// Held by the stream of events that draws its page.
     pub(crate) drawing: Arc<Semaphore>,
     pub(crate) hashes: Hashes,

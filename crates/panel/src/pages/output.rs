@@ -1,6 +1,5 @@
 //! The output of a task: its files, to be taken one by one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,11 +11,11 @@ use betanet_wire::text::{hex, unhex_array};
 use futures_util::stream::StreamExt as _;
 use maud::{Markup, html};
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 use super::task;
 use crate::cx::Cx;
+use crate::downloads::Taken;
 use crate::fault::Fault;
 use crate::reply::{self, Done};
 use crate::text;
@@ -94,7 +93,7 @@ fn name(path: &str) -> String {
 }
 
 /// A body that keeps its place until it is sent, and breaks off after a time.
-fn sent(parts: BlobParts, place: OwnedSemaphorePermit) -> Body {
+fn sent(parts: BlobParts, place: Taken) -> Body {
     let parts = parts.map(move |part| {
         let _held = &place;
         part
@@ -109,8 +108,8 @@ async fn file(cx: &Cx) -> Result<Response, Fault> {
     let digest: [u8; 32] = digest.ok_or(Fault::Missing)?;
     let mut files = output.files.iter();
     let file = files.find(|f| f.digest == digest).ok_or(Fault::Missing)?;
-    let place = Arc::clone(&cx.shared.downloads).try_acquire_owned();
-    let place = place.map_err(|_| Fault::Busy)?;
+    let place = cx.shared.downloads.place(cx.who()?.caller.account);
+    let place = place.ok_or(Fault::Busy)?;
     let (size, parts) = cx.shared.local.blob(digest).await?;
     let body = sent(parts, place);
     let mut response = reply::whole(200, "application/octet-stream", body);
@@ -140,13 +139,13 @@ pub(crate) async fn listed(cx: Cx) -> Result<Done, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use betanet_auth::AccountId;
     use bytes::Bytes;
     use http_body_util::BodyExt as _;
-    use tokio::sync::Semaphore;
     use tokio::time::Instant;
 
     use super::*;
-    use crate::shared::DOWNLOADS_MAX;
+    use crate::downloads::Downloads;
 
     #[test]
     fn a_file_has_a_plain_name() {
@@ -164,22 +163,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn some_files_are_taken_at_once_and_each_in_time() {
-        let places = Arc::new(Semaphore::new(DOWNLOADS_MAX));
+    async fn a_file_is_taken_in_time_and_its_place_comes_back() {
+        let downloads = Downloads::default();
         let take = || {
-            let place = Arc::clone(&places).try_acquire_owned().ok()?;
+            let place = downloads.place(AccountId([1; 16]))?;
             let first = futures_util::stream::iter([Ok(Bytes::from_static(b"x"))]);
             let parts = first.chain(futures_util::stream::pending());
             Some(sent(parts.boxed(), place))
         };
         let mut open: Vec<Body> = std::iter::from_fn(take).collect();
-        assert_eq!(open.len(), DOWNLOADS_MAX);
         let mut last = open.pop().unwrap();
         let began = Instant::now();
         assert!(last.frame().await.unwrap().is_ok());
+        assert!(take().is_none());
         assert!(last.frame().await.is_none(), "it is cut off");
         assert_eq!(began.elapsed(), DOWNLOAD_TIME);
-        drop((open, last));
-        assert_eq!(places.available_permits(), DOWNLOADS_MAX);
+        drop(last);
+        assert!(take().is_some());
     }
 }

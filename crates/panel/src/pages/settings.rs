@@ -11,6 +11,7 @@ use crate::acts::{self, TOKEN_DAYS};
 use crate::body::{BODY_MAX, JOB_MAX};
 use crate::core::RECENT_MAX;
 use crate::cx::Cx;
+use crate::downloads::{DOWNLOADS_AN_ACCOUNT, DOWNLOADS_MAX};
 use crate::fault::Fault;
 use crate::jobs::FILE_MAX;
 use crate::kept::VERSIONS_MAX;
@@ -20,7 +21,7 @@ use crate::page;
 use crate::passkeys;
 use crate::record;
 use crate::reply::{self, Done};
-use crate::shared::{DOWNLOADS_MAX, EXPORTS_MAX, MODULE_MAX, UPLOADS_MAX};
+use crate::shared::{EXPORTS_MAX, MODULE_MAX, UPLOADS_MAX};
 use crate::text;
 
 /// Columns of the accounts as CSV.
@@ -199,7 +200,7 @@ fn limits() -> Markup {
         ("Lists that are exported at once", EXPORTS_MAX.to_string()),
         (
             "Files of outputs that are taken at once",
-            DOWNLOADS_MAX.to_string(),
+            format!("{DOWNLOADS_MAX}, {DOWNLOADS_AN_ACCOUNT} by an account"),
         ),
         (
             "Job file",
