@@ -142,21 +142,41 @@ fn page(state: &Economy, table: u8, after: Option<&[u8]>) -> Listed {
     (rows, next)
 }
 
+/// An account, by its encoded row.
+fn row(state: &Economy, key: &[u8], value: &[u8]) -> Option<Row> {
+    let id = NodeId(key.try_into().ok()?);
+    let row = Account::read(value).ok()?;
+    Some(Row {
+        id,
+        kind: if row.kind == 0 { "user" } else { "node" },
+        flags: row.flags,
+        available: available(state, &id),
+        held: state.counters(&id, Asset::Fog).debits_pending,
+    })
+}
+
+/// The first accounts, with the head that they are of, and whether there are more.
+pub(crate) async fn accounts(
+    ledger: &Ledger,
+    most: usize,
+) -> Result<(Head, Vec<Row>, bool), Fault> {
+    look(ledger, move |head, state| {
+        let rows = state.page(table::ACCOUNTS, None, most.saturating_add(1));
+        let more = rows.len() > most;
+        let first = rows.iter().take(most);
+        let accounts = first.filter_map(|(key, value)| row(state, key, value));
+        (head, accounts.collect(), more)
+    })
+    .await
+}
+
 pub(crate) async fn tokens(ledger: &Ledger, after: Option<Vec<u8>>) -> Result<Tokens, Fault> {
     let cap = ledger.genesis().cap;
     look(ledger, move |head, state| {
         let (rows, next) = page(state, table::ACCOUNTS, after.as_deref());
-        let accounts = rows.iter().filter_map(|(key, value)| {
-            let id = NodeId(key[..].try_into().ok()?);
-            let row = Account::read(value).ok()?;
-            Some(Row {
-                id,
-                kind: if row.kind == 0 { "user" } else { "node" },
-                flags: row.flags,
-                available: available(state, &id),
-                held: state.counters(&id, Asset::Fog).debits_pending,
-            })
-        });
+        let accounts = rows
+            .iter()
+            .filter_map(|(key, value)| row(state, key, value));
         Tokens {
             cap,
             issued: state.counters(&ISSUANCE, Asset::Fog).debits,

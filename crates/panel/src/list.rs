@@ -55,38 +55,64 @@ pub(crate) fn paged<T>(cx: &Cx, rows: Vec<T>) -> Result<Paged<T>, Fault> {
     Ok(Paged { rows, page, all })
 }
 
+/// A place for a list that is exported.
+pub(crate) struct Export {
+    csv: bool,
+    place: OwnedSemaphorePermit,
+}
+
+impl Export {
+    /// Takes a place, if the query asks for the whole list as CSV or JSON.
+    pub(crate) fn of(cx: &Cx) -> Result<Option<Self>, Fault> {
+        let csv = match cx.query.get("format") {
+            "" | "html" => return Ok(None),
+            "csv" => true,
+            "json" => false,
+            _ => return Err(Fault::Field("format")),
+        };
+        let place = Arc::clone(&cx.shared.exports).try_acquire_owned();
+        let place = place.map_err(|_| Fault::Busy)?;
+        Ok(Some(Self { csv, place }))
+    }
+
+    /// The list. One that is cut off after its first items says so: in its name, or as JSON by a member.
+    pub(crate) fn answer(
+        self,
+        (position, at): (u64, u64),
+        columns: &[&str],
+        items: impl Iterator<Item = Value>,
+        cut: bool,
+    ) -> Response {
+        if self.csv {
+            let body = sent(record::csv(columns, items), self.place);
+            let mut response = reply::whole(200, "text/csv; charset=utf-8", body);
+            let name = match cut {
+                false => "attachment; filename=\"list.csv\"",
+                true => "attachment; filename=\"list-first-part.csv\"",
+            };
+            reply::set(&mut response, "content-disposition", name);
+            return response;
+        }
+        let cut = if cut { "\"cut\":true," } else { "" };
+        let mut text = format!("{{\"position\":{position},\"at_ms\":{at},{cut}\"items\":[");
+        for (n, item) in items.enumerate() {
+            text += if n > 0 { "," } else { "" };
+            text += &item.to_string();
+        }
+        text += "]}\n";
+        reply::whole(200, "application/json", sent(text, self.place))
+    }
+}
+
 /// The whole list as CSV or JSON, if the query asks for it.
 pub(crate) fn export(
     cx: &Cx,
-    (position, at): (u64, u64),
+    as_of: (u64, u64),
     columns: &[&str],
     items: impl Iterator<Item = Value>,
 ) -> Result<Option<Response>, Fault> {
-    if !exports(cx) {
-        return Ok(None);
-    }
-    let place = Arc::clone(&cx.shared.exports).try_acquire_owned();
-    let place = place.map_err(|_| Fault::Busy)?;
-    let response = match cx.query.get("format") {
-        "csv" => {
-            let body = sent(record::csv(columns, items), place);
-            let mut response = reply::whole(200, "text/csv; charset=utf-8", body);
-            let name = "attachment; filename=\"list.csv\"";
-            reply::set(&mut response, "content-disposition", name);
-            response
-        }
-        "json" => {
-            let mut text = format!("{{\"position\":{position},\"at_ms\":{at},\"items\":[");
-            for (n, item) in items.enumerate() {
-                text += if n > 0 { "," } else { "" };
-                text += &item.to_string();
-            }
-            text += "]}\n";
-            reply::whole(200, "application/json", sent(text, place))
-        }
-        _ => return Err(Fault::Field("format")),
-    };
-    Ok(Some(response))
+    let export = Export::of(cx)?;
+    Ok(export.map(|export| export.answer(as_of, columns, items, false)))
 }
 
 /// A body that keeps its place until it is sent, and breaks off after a time.
@@ -196,6 +222,31 @@ mod tests {
                 let until = (from + ROWS).min(n);
                 assert_eq!(some[from..until], whole[from..until], "{from} of {n}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_cut_off_says_so() {
+        let places = Arc::new(Semaphore::new(1));
+        let answer = |csv, cut| {
+            let place = Arc::clone(&places).try_acquire_owned().unwrap();
+            let items = [json!({"a": 1})].into_iter();
+            Export { csv, place }.answer((5, 7), &["a"], items, cut)
+        };
+        let name = answer(true, true).headers()["content-disposition"].clone();
+        assert!(name.to_str().unwrap().contains("list-first-part.csv"));
+        for (cut, text) in [
+            (
+                false,
+                "{\"position\":5,\"at_ms\":7,\"items\":[{\"a\":1}]}\n",
+            ),
+            (
+                true,
+                "{\"position\":5,\"at_ms\":7,\"cut\":true,\"items\":[{\"a\":1}]}\n",
+            ),
+        ] {
+            let body = answer(false, cut).into_body().collect().await.unwrap();
+            assert_eq!(body.to_bytes(), text);
         }
     }
 

@@ -268,7 +268,8 @@ pub(crate) fn pager(cx: &Cx, page: usize, all: usize) -> Markup {
 /// Links to a list as CSV and JSON, for a page that has several or no pager.
 pub(crate) fn exports(cx: &Cx, list: &str, name: &str) -> Markup {
     let link = |format: &str| match list {
-        "" => format!("{}?format={format}", cx.path),
+        // The same rows as the page shows.
+        "" => format!("{}{}", cx.path, cx.query.with("format", format)),
         list => format!("{}?list={list}&format={format}", cx.path),
     };
     html! {

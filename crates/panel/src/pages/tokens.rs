@@ -11,7 +11,7 @@ use super::vouchers::whole;
 use crate::books::{self, Head, Row, Tokens};
 use crate::cx::Cx;
 use crate::fault::Fault;
-use crate::list;
+use crate::list::Export;
 use crate::page;
 use crate::reply::Done;
 use crate::text;
@@ -27,7 +27,7 @@ const COLUMNS: [&str; 8] = [
     "voucher_units",
     "credits",
 ];
-/// Accounts of an export, roughly.
+/// Most accounts of an export.
 const EXPORT_MAX: usize = 100_000;
 
 /// The page of a coordinator without a ledger.
@@ -127,7 +127,8 @@ fn accounts(cx: &Cx, t: &Tokens) -> Markup {
                 } }
             }
             (next(cx, t.counts[0], t.next.as_deref()))
-            (page::exports(cx, "", "all accounts"))
+            @if t.counts[0] <= EXPORT_MAX { (page::exports(cx, "", "all accounts")) }
+            @else { (page::exports(cx, "", &format!("the first {} accounts", text::number(EXPORT_MAX as u64)))) }
         }
     }
 }
@@ -174,17 +175,12 @@ fn record(row: &Row) -> Value {
     })
 }
 
-/// The accounts of all pages.
-async fn exported(cx: &Cx, ledger: &Ledger) -> Result<Done, Fault> {
-    let mut t = books::tokens(ledger, None).await?;
-    let mut rows = std::mem::take(&mut t.accounts);
-    while let Some(after) = t.next.take().filter(|_| rows.len() < EXPORT_MAX) {
-        t = books::tokens(ledger, unhex(&after)).await?;
-        rows.append(&mut t.accounts);
-    }
-    let as_of = (t.head.size, t.head.at);
-    let sent = list::export(cx, as_of, &COLUMNS, rows.iter().map(record))?;
-    Ok(sent.ok_or(Fault::Field("format"))?.into())
+/// The accounts of all pages, at one position.
+async fn exported(ledger: &Ledger, export: Export) -> Result<Done, Fault> {
+    let (head, rows, cut) = books::accounts(ledger, EXPORT_MAX).await?;
+    let as_of = (head.size, head.at);
+    let response = export.answer(as_of, &COLUMNS, rows.iter().map(record), cut);
+    Ok(response.into())
 }
 
 /// `GET /tokens`
@@ -195,8 +191,8 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     let Some(ledger) = &cx.shared.ledger else {
         return Ok(not_installed(&cx, title, id));
     };
-    if list::exports(&cx) {
-        return exported(&cx, ledger).await;
+    if let Some(export) = Export::of(&cx)? {
+        return exported(ledger, export).await;
     }
     let t = books::tokens(ledger, after(&cx)?).await?;
     let body = html! {

@@ -123,6 +123,16 @@ async fn the_ledgers_pages_show_what_is_there_or_that_nothing_is() {
     ] {
         assert!(page.body.contains(part), "{part}: {}", page.body);
     }
+    // A link to the same rows as a file.
+    let after = "0".repeat(32);
+    let path = format!("/governance?after={after}");
+    let page = get(&world, &path, &cookie).await;
+    let link = format!("/governance?after={after}&amp;format=json");
+    assert!(page.body.contains(&link), "{}", page.body);
+    let all = get(&world, "/tokens?format=json", &cookie).await.json();
+    assert!(!all["items"].as_array().unwrap().is_empty() && all["cut"].is_null());
+    let wrong = get(&world, "/tokens?format=xml", &cookie).await;
+    assert_eq!(wrong.status, 400, "{wrong:?}");
     let wrong = get(&world, "/tokens?after=xyz", &cookie).await;
     assert_eq!(wrong.status, 400, "{wrong:?}");
     running.stop().await;
