@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const STALE: u64 = 10_000;
 /// Time after which the lists follow the journal though nobody asks, so that nobody waits later.
 const FOLLOW: Duration = Duration::from_millis(250);
+/// Time after which a coordinator that did not answer, since it does not lead, is asked again though nobody wants to know.
+const REST: Duration = Duration::from_secs(5);
 /// Time in which the moments of all nodes' last beats are read again, in pieces. They change without a record.
 const ROUND: Duration = Duration::from_secs(2);
 
@@ -130,16 +132,20 @@ impl View {
 
     /// Follows the journal until it is to stop.
     pub(crate) async fn follow(self, clock: impl Fn() -> u64, stop: CancellationToken) {
+        let mut answered = true;
         loop {
             let pieces = self.0.last().nodes.len().div_ceil(ROWS).max(1);
-            let pause = FOLLOW.min(ROUND / u32::try_from(pieces).unwrap_or(u32::MAX));
+            let pause = match answered {
+                true => FOLLOW.min(ROUND / u32::try_from(pieces).unwrap_or(u32::MAX)),
+                false => REST,
+            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => return,
             }
-            // A coordinator that does not lead is asked again when somebody wants to know.
             let mut turn = self.0.turn.lock().await;
-            if self.0.read(clock()).await.is_ok() {
+            answered = self.0.read(clock()).await.is_ok();
+            if answered {
                 *turn = self.0.beats(*turn).await.ok().flatten();
             }
         }
