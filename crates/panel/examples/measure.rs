@@ -19,7 +19,6 @@
 )]
 
 #[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
-#[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
 #[path = "../../../bins/coordinator/tests/panel/browser.rs"]
 mod browser;
 #[path = "measure/chromium.rs"]

@@ -39,7 +39,7 @@ pub(crate) async fn journal(nodes: &[Identity]) -> MemoryStore {
 
 pub(crate) fn now_ms() -> u64 {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap();
-    since.as_millis() as u64
+    u64::try_from(since.as_millis()).unwrap()
 }
 
 pub(crate) async fn beats(world: &World, nodes: &[Identity], seq: u64) {

@@ -98,7 +98,8 @@ async fn lists_have_each_record_as_soon_as_it_is_committed() {
                 .await;
         }
         if n % 9 == 8 {
-            let node = ids[n as usize / 9].public().node_id();
+            let at = usize::try_from(n / 9).unwrap();
+            let node = ids[at].public().node_id();
             let (to, until) = (NodeState::Maintenance, 0);
             let state = Request::State(node, StateRequest { to, until });
             world.local().ask(state).await.unwrap();

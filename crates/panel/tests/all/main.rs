@@ -16,4 +16,5 @@ mod panel;
 mod passkeys;
 mod rights;
 mod sources;
+mod streams;
 mod world;
