@@ -14,7 +14,7 @@
 //! | `serve`, `body` | admission of a request, its body, its handler, its audit record |
 //! | `desk`, `core` | the state: one task owns it, and answers leave after their commit |
 //! | `view`, `rows`, `checks` | lists that follow the journal, and checks of services |
-//! | `live`, `lease`, `pushed` | numbered events, streams whose client reads, and the page that a stream draws again |
+//! | `live`, `lease`, `pushed` | numbered events, streams whose client reads, and the page that a stream sends, a second after the last one and once that was confirmed |
 //! | `jobs`, `kept`, `diff` | job files, their kept versions, and what a plan would change |
 //! | `passkeys` | challenges and answers of passkeys |
 //! | `source` | other programs of the operator, whose admin addresses are read: names, mints, relays |

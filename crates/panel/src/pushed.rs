@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use betanet_auth::Permission;
 use betanet_auth::routes::{Access, Method, Route, find};
 use bytes::Bytes;
@@ -93,17 +94,17 @@ impl Pushed {
     /// turn, so that they are those of this moment however long it took to come.
     pub(crate) async fn draw(&self, cx: &Cx, turn: OwnedSemaphorePermit) -> Option<Bytes> {
         let began = Instant::now();
-        let html = timeout(DRAW_TIME, self.html(cx)).await;
+        let html = in_bounds(self.answer(cx)).await;
         // Streams draw for half of the time at most, so that requests are answered in the other half.
         let took = began.elapsed();
         tokio::spawn(async move {
             sleep(took).await;
             drop(turn);
         });
-        Some(json!({ "html": html.ok()?? }).to_string().into())
+        Some(json!({ "html": html? }).to_string().into())
     }
 
-    async fn html(&self, cx: &Cx) -> Option<String> {
+    async fn answer(&self, cx: &Cx) -> Option<Body> {
         let who = self.caller(cx).await?;
         let drawn = (self.handler)(Cx {
             shared: Arc::clone(&cx.shared),
@@ -128,15 +129,33 @@ impl Pushed {
             target: Arc::default(),
         })
         .await;
-        let body = Limited::new(drawn.ok()?.response.into_body(), PAGE_MAX);
+        Some(drawn.ok()?.response.into_body())
+    }
+}
+
+/// The text of a page, unless it takes too long or is too long.
+async fn in_bounds(page: impl Future<Output = Option<Body>>) -> Option<String> {
+    let read = async {
+        let body = Limited::new(page.await?, PAGE_MAX);
         let body = body.collect().await.ok()?;
         String::from_utf8(body.to_bytes().into()).ok()
-    }
+    };
+    timeout(DRAW_TIME, read).await.ok()?
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_is_too_long_or_takes_too_long_is_not_sent() {
+        let page = |n: usize| async move { Some(Body::from("x".repeat(n))) };
+        assert_eq!(in_bounds(page(PAGE_MAX)).await.unwrap().len(), PAGE_MAX);
+        assert_eq!(in_bounds(page(PAGE_MAX + 1)).await, None);
+        let began = Instant::now();
+        assert_eq!(in_bounds(std::future::pending()).await, None);
+        assert_eq!(began.elapsed(), DRAW_TIME);
+    }
 
     /// Each page has a handler, which is not called here.
     fn each(_: &str) -> Option<Handler> {
