@@ -129,8 +129,9 @@ async fn the_ledgers_pages_show_what_is_there_or_that_nothing_is() {
     let page = get(&world, &path, &cookie).await;
     let link = format!("/governance?after={after}&amp;format=json");
     assert!(page.body.contains(&link), "{}", page.body);
-    let all = get(&world, "/tokens?format=json", &cookie).await.json();
-    assert!(!all["items"].as_array().unwrap().is_empty() && all["cut"].is_null());
+    let all = get(&world, "/tokens?format=json", &cookie).await;
+    assert_eq!(all.status, 200, "{all:?}");
+    assert!(all.body.contains("\"account\":") && !all.body.contains("\"cut\""));
     let wrong = get(&world, "/tokens?format=xml", &cookie).await;
     assert_eq!(wrong.status, 400, "{wrong:?}");
     let wrong = get(&world, "/tokens?after=xyz", &cookie).await;
