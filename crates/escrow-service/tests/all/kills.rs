@@ -23,7 +23,7 @@ use betanet_tokenomics::request::{Item, Op};
 use betanet_tokenomics::{Asset, Envelope, Id};
 use tempfile::TempDir;
 
-use crate::world::{BUDGET, Disk, How, ME, Process, WORKER, dear, genesis_with, key, now_ms};
+use crate::world::{BUDGET, Disk, How, ME, Process, WORKER, genesis_with, key, now_ms, task};
 
 /// Where the process that is killed keeps its state.
 const HOME: &str = "BETANET_SETTLE_HOME";
@@ -68,7 +68,7 @@ async fn settler() {
     let mut nonce = now_ms() << 20;
     loop {
         nonce += 1;
-        let id = one.local.submit(dear(nonce)).await.unwrap();
+        let id = one.local.submit(task(nonce, BUDGET)).await.unwrap();
         one.answer_all().await;
         if nonce.is_multiple_of(4) {
             while one.held(id).await {

@@ -22,8 +22,8 @@ use betanet_wire::cbor::{self, Encode, Writer};
 use betanet_wire::{NodeId, message};
 
 use crate::world::{
-    BUDGET, Disk, How, ME, NONE, OTHER, Process, SPARE, WORKER, dear, genesis_of, identity, key,
-    now_ms, nowhere, task,
+    BUDGET, Disk, How, ME, NONE, OTHER, Process, SPARE, WORKER, genesis_of, identity, key, now_ms,
+    nowhere, task,
 };
 
 /// Coordinators in other processes; with the leader, they are three.
@@ -192,7 +192,7 @@ async fn two_of_three_processes_settle_once_and_none_alone() {
     one.join().await;
 
     // All are there: it pays once, with two signatures.
-    let first = dear(1);
+    let first = task(1, BUDGET);
     let id = one.local.submit(first.clone()).await.unwrap();
     second.knows(&id).await;
     third.knows(&id).await;
@@ -206,7 +206,7 @@ async fn two_of_three_processes_settle_once_and_none_alone() {
     // One is gone: the other signs.
     let gone = second;
     gone.stop().await;
-    let id = one.local.submit(dear(2)).await.unwrap();
+    let id = one.local.submit(task(2, BUDGET)).await.unwrap();
     third.knows(&id).await;
     one.beat(2).await;
     one.work(id).await;
@@ -216,7 +216,7 @@ async fn two_of_three_processes_settle_once_and_none_alone() {
 
     // Both are gone: nothing is paid, and that is told.
     third.stop().await;
-    let id = one.local.submit(dear(3)).await.unwrap();
+    let id = one.local.submit(task(3, BUDGET)).await.unwrap();
     one.beat(3).await;
     one.work(id).await;
     let told = async {

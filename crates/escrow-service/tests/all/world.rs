@@ -9,9 +9,7 @@ use betanet_escrow_service::{
     LedgerEscrow, OPEN_MAX, Paying, Settings as EscrowSettings, When, reservation_id,
 };
 use betanet_fog::bodies::{Beat, TokenText};
-use betanet_fog::{
-    Amounts, Assignment, List, Outcome, Receipt, Received, Resources, Signed, Task, TaskId,
-};
+use betanet_fog::{Assignment, List, Outcome, Receipt, Received, Signed, Task, TaskId};
 use betanet_fog_client::testkit;
 use betanet_fog_service::{
     Claim, Coordinator, Local, Namespace, Purpose, Role, Running, Settings, Stores,
@@ -294,17 +292,6 @@ pub(crate) fn nowhere(n: u8) -> Peer {
 pub(crate) fn task(nonce: u64, budget: u64) -> Task {
     let mut task = testkit::task(&identity(ME), nonce, now_ms());
     task.budget = budget;
-    task
-}
-
-/// One that needs nearly all of the worker, so that its pay has a fee.
-pub(crate) fn dear(nonce: u64) -> Task {
-    let mut task = task(nonce, BUDGET);
-    task.res = Resources::new(Amounts {
-        cpu: 60_000,
-        ..Amounts::default()
-    })
-    .unwrap();
     task
 }
 
