@@ -60,7 +60,7 @@ impl Shop {
         let deal = Deal {
             t: 1,
             n: 1,
-            unit: "FOG",
+            unit: "credit",
             exponents: &exponents,
             not_before: begin,
             exp: begin + MIN_LIFE,
@@ -141,7 +141,7 @@ impl Shop {
             denominations.iter().map(of).sum()
         };
         Some(Totals {
-            balances: facts["balances"]["FOG"].as_u64().unwrap(),
+            balances: facts["balances"]["credit"].as_u64().unwrap(),
             issued: sum("issued"),
             redeemed: sum("redeemed"),
         })

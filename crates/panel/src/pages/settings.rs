@@ -221,7 +221,7 @@ fn limits() -> Markup {
         section.card aria-labelledby="limits" {
             h2 #limits { "Limits" }
             p.soft { "The coordinator's operator can give accounts more requests: coordinator --panel-rate-factor N. Beyond a limit, an answer says when to come back." }
-            div.scroll tabindex="0" role="region" aria-label="Limits" { table data-testid="limits-table" {
+            div.scroll tabindex="0" role="region" aria-label="Table of limits" { table data-testid="limits-table" {
                 thead { tr { th scope="col" { "What" } th scope="col" { "Most" } } }
                 tbody { @for (what, most) in rows { tr { th scope="row" { (what) } td { (most) } } } }
             } }
