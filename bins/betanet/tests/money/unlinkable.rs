@@ -104,7 +104,8 @@ async fn a_mint_that_keeps_every_byte_links_no_better_than_chance() {
     let (n, seed) = (size("VOUCHERS", 320) as usize, size("SEED", 31));
     let mut rng = Rng::new(&Seed::from_number(seed));
     let shop = Arc::new(Shop::start(0, &mut rng));
-    let state = shop.home.path().join("data");
+    // The state lies beside the key.
+    let state = shop.home.path().to_owned();
     let counted = Arc::new(Counted::default());
     let mut client = Client::new(Arc::clone(&shop), counted, 1, Rng::new(&rng.seed()));
     let unit = Denomination::new(0).unwrap();
