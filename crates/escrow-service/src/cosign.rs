@@ -129,7 +129,7 @@ impl LedgerEscrow {
         BarService(Arc::clone(self))
     }
 
-    /// Begins to sign right settlements of other coordinators. What is signed is kept in this journal, which is this process's alone.
+    /// Begins to check and sign settlements that other coordinators propose. The journal keeps each signature; no other process uses it.
     ///
     /// # Errors
     ///

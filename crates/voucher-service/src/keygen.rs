@@ -59,7 +59,7 @@ pub struct Progress {
     pub file: PathBuf,
     /// Mints whose file of that round is missing.
     pub waits_for: Vec<u8>,
-    /// Mints that broke the rules, and how. What they dealt is left out.
+    /// Mints that broke the rules, and how. The keys are made without their shares.
     pub cheats: BTreeMap<u8, Cheat>,
     /// The folder that was made, once all is over.
     pub made: Option<PathBuf>,

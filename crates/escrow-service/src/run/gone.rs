@@ -14,8 +14,8 @@ use crate::tally::count;
 const LOOKED: usize = 1_024;
 
 impl Payer {
-    /// Forgets what has no reservation any more: another process settled it, which led meanwhile. What is still held was not settled,
-    /// since a coordinator without escrow keeps no records for it. That stays, unless its receipts are gone.
+    /// Forgets bills whose records and reservation are gone: another process led meanwhile and settled them. A bill whose reservation is
+    /// still held was not settled. It stays, unless the receipts that it pays are gone.
     pub(super) async fn drop_gone(&mut self) {
         let now = Instant::now();
         if self.compared.is_some_and(|at| now < at + AGAIN) {
