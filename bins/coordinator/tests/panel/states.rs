@@ -1,6 +1,7 @@
 //! States of the panel in Chromium: a coordinator that is gone and comes back, missing data, roles, sessions that end, forged tokens,
 //! and the limit of logins.
 
+use std::io::Write as _;
 use std::net::TcpStream;
 
 use betanet_fog::bodies::TokenText;
