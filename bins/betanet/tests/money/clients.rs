@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use betanet_bls::Scalar;
 use betanet_keys::Identity;
 use betanet_machine::Rng;
-use betanet_runtime::{ErrorKind, Node};
+use betanet_runtime::{Error, ErrorKind, ExchangeError, Node, SessionError};
 use betanet_voucher_service::client::{ClientError, Direct, Patience, VoucherClient};
 use betanet_vouchers::message::{Answer, Blinded, IssueRequest, Op, RedeemRequest, SwapRequest};
 use betanet_vouchers::{Blinding, Denomination, Voucher, digits};
@@ -111,6 +111,14 @@ impl Client {
         }
     }
 
+    /// Waits before a repetition, which comes from another address if this one has used up its limit.
+    async fn rest(&mut self, error: &ClientError) {
+        match is_limit(error) {
+            true => self.from_address = REQUESTS_AN_ADDRESS,
+            false => pause(error).await,
+        }
+    }
+
     /// Sends a redemption, a check or a swap until it is answered.
     async fn asked(&mut self, bytes: &[u8], is_swap: bool) -> (Answer, Vec<u8>) {
         let (begun, mut first) = (Instant::now(), true);
@@ -130,7 +138,7 @@ impl Client {
             };
             match answered {
                 Ok(answer) => return answer,
-                Err(error) => pause(&error).await,
+                Err(error) => self.rest(&error).await,
             }
         }
     }
@@ -148,7 +156,7 @@ impl Client {
                 .await
             {
                 Ok(vouchers) => return vouchers,
-                Err(error) => pause(&error).await,
+                Err(error) => self.rest(&error).await,
             }
         }
     }
@@ -301,6 +309,23 @@ impl Client {
         assert_eq!(value, own);
         value
     }
+}
+
+/// Whether a stream ended at a limit of its address: a stream has no status.
+fn is_limit(error: &ClientError) -> bool {
+    let ClientError::Session { source, .. } = error else {
+        return false;
+    };
+    let ended = |error: &ExchangeError| {
+        matches!(
+            error,
+            ExchangeError::Ended {
+                code: Code::POLICY_REJECTED,
+                ..
+            }
+        )
+    };
+    matches!(&**source, Error::Session(SessionError::Exchange(error)) if ended(error))
 }
 
 /// Waits before a repetition. An error that no repetition mends ends the test.
