@@ -20,6 +20,7 @@ use betanet_vouchers::mint::{Mint, Paid, ToRestore, ToSign};
 use betanet_vouchers::{Denomination, Held, Keyset, KeysetId, Keysets};
 use betanet_wire::{Code, NodeId};
 
+use crate::keysets::LEDGER_UNIT;
 use crate::payments::Payment;
 pub use coupons::COUPONS_MAX;
 use coupons::Used;
@@ -145,11 +146,28 @@ impl VoucherState {
             .is_none_or(|bound| self.of.genesis == Some(bound))
     }
 
+    /// Whether a keyset belongs to a ledger: the one that the node is connected to, or the one that it was.
+    fn is_ledgers(&self, id: &KeysetId) -> bool {
+        let unit = || {
+            self.of
+                .keysets
+                .get(id)
+                .is_some_and(|k| k.unit() == LEDGER_UNIT)
+        };
+        self.of.ledger.contains(id) || self.bound.is_some() && unit()
+    }
+
+    /// What the journal keeps of the ledger: its ID, and the records of the head under which payments were settled last.
+    fn ledger_record(&self) -> Option<Vec<u8>> {
+        let bound = self.bound?;
+        Some([&bound[..], &self.settled.to_be_bytes()].concat())
+    }
+
     /// Binds the vouchers to the ledger that the node is connected to.
     fn bind(&mut self, records: &mut Vec<Record>) {
         if let (None, Some(genesis)) = (self.bound, self.of.genesis) {
             self.bound = Some(genesis);
-            records.push(Record::new(LEDGER, genesis.to_vec()));
+            records.extend(self.ledger_record().map(|r| Record::new(LEDGER, r)));
         }
     }
 
@@ -246,7 +264,9 @@ impl VoucherState {
             COUPON => self.coupons.apply(body),
             OUTBOX => self.outbox.apply(body),
             LEDGER => {
-                self.bound = Some(body.try_into().map_err(|_| Unreadable)?);
+                let (bound, settled) = body.split_first_chunk::<32>().ok_or(Unreadable)?;
+                let settled = settled.try_into().map_err(|_| Unreadable)?;
+                (self.bound, self.settled) = (Some(*bound), u64::from_be_bytes(settled));
                 Ok(())
             }
             _ => Err(Unreadable),
@@ -274,8 +294,8 @@ impl VoucherState {
             self.coupons.fingerprint(),
             self.outbox.fingerprint(),
         ];
-        let bound = self.bound.as_ref().map_or(&[][..], |id| id);
-        hash(&[&parts[0], &parts[1], &parts[2], &parts[3], bound])
+        let ledger = self.ledger_record().unwrap_or_default();
+        hash(&[&parts[0], &parts[1], &parts[2], &parts[3], &ledger])
     }
 }
 
@@ -331,9 +351,11 @@ impl State for VoucherState {
             Ask::Owed(_) if !self.fits() => Said::Elsewhere,
             Ask::Owed(most) => Said::Owed(self.outbox.waiting(most)),
             Ask::Settle(done, refused, size) => {
-                self.settled = self.settled.max(size);
-                let record = self.outbox.settle(done, &refused);
-                records.extend(record.map(|r| Record::new(OUTBOX, r)));
+                if let Some(record) = self.outbox.settle(done, &refused) {
+                    records.push(Record::new(OUTBOX, record));
+                    self.settled = self.settled.max(size);
+                    records.extend(self.ledger_record().map(|r| Record::new(LEDGER, r)));
+                }
                 Said::Swept
             }
             Ask::Swap(request, points, verified) => {
@@ -342,9 +364,7 @@ impl State for VoucherState {
                     .swap(unix_ms, &keysets, &request, &points, &verified);
                 self.bank_said(decided, records)
             }
-            Ask::Issue(request, _, Some(_))
-                if !self.fits() && self.of.ledger.contains(&request.keyset) =>
-            {
+            Ask::Issue(request, _, Some(_)) if !self.fits() && self.is_ledgers(&request.keyset) => {
                 Said::Elsewhere
             }
             Ask::Issue(request, points, payment) => {
@@ -379,8 +399,8 @@ impl State for VoucherState {
             .snapshot(&mut |piece| tagged(COUPON_PIECE, &piece));
         self.outbox
             .snapshot(&mut |piece| tagged(OUTBOX_PIECE, &piece));
-        if let Some(bound) = &self.bound {
-            tagged(LEDGER_PIECE, bound);
+        if let Some(ledger) = self.ledger_record() {
+            tagged(LEDGER_PIECE, &ledger);
         }
         parts
     }

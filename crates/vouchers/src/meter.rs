@@ -230,10 +230,11 @@ impl Meter {
         self.under_way.clone()
     }
 
-    /// Number of counts that are not taken out.
+    /// Number of counts of known peers that are not taken out.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.of.len()
+        let peers = self.of.keys().map(|(_, peer)| peer);
+        peers.filter(|peer| self.known.contains(peer)).count()
     }
 
     /// Forgets a batch, which is written down.

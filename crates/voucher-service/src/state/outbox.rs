@@ -84,10 +84,12 @@ impl Outbox {
     pub(super) fn waiting(&self, most: usize) -> Waiting {
         let first = self.waiting.iter().filter_map(|(_, ans)| self.of.get(ans));
         let refused = self.of.values().filter(|owed| owed.code.is_some());
+        let mut refused: Vec<&Owed> = refused.collect();
+        refused.sort_unstable_by_key(|owed| (owed.at, owed.ans));
         Waiting {
             first: first.take(most).cloned().collect(),
             all: self.waiting.len(),
-            refused: refused.take(most).cloned().collect(),
+            refused: refused.into_iter().take(most).cloned().collect(),
             refusals: self.of.len().saturating_sub(self.waiting.len()),
         }
     }

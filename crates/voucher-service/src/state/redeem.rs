@@ -38,7 +38,7 @@ enum Of {
 impl VoucherState {
     fn keyset_of(&self, request: &RedeemRequest) -> Of {
         let all = || request.vouchers.iter().flatten().map(|v| v.keyset());
-        match all().find(|id| self.of.ledger.contains(id)) {
+        match all().find(|id| self.is_ledgers(id)) {
             None => Of::Here,
             Some(id) if all().all(|other| other == id) => Of::Ledger(id),
             Some(_) => Of::Mixed,

@@ -138,6 +138,8 @@ fn vouchers_stay_with_their_ledger() {
     assert!(answered(redeem(&mut desk, None, (1, &vouchers[..1]), Ok(RICH))).is_ok());
     for genesis in [Some([8; 32]), None] {
         desk.of.genesis = genesis;
+        // A node without a ledger knows of no keysets of one.
+        desk.of.ledger = genesis.map(|_| desk.world.id).into_iter().collect();
         desk.state = desk.rebuilt();
         let said = redeem(&mut desk, None, (2, &vouchers[1..2]), Ok(RICH));
         assert!(matches!(said, Said::Elsewhere), "{said:?}");
@@ -145,6 +147,7 @@ fn vouchers_stay_with_their_ledger() {
         assert!(matches!(desk.ask(Ask::Owed(100)), Said::Elsewhere));
     }
     desk.of.genesis = Some([7; 32]);
+    desk.of.ledger = [desk.world.id].into();
     let mut restored = VoucherState::new(desk.of.clone());
     restored.restore(desk.state.snapshot()).unwrap();
     assert_eq!(restored.bound, Some([7; 32]));
@@ -160,6 +163,10 @@ fn a_look_at_the_ledger_that_is_older_than_a_payment_is_made_again() {
     let first = answered(redeem(&mut desk, None, (1, &vouchers[..1]), Ok(RICH)));
     let paid = vec![first.body_hash()];
     let _ = desk.ask(Ask::Settle(paid, Vec::new(), RICH.size + 1));
+    let said = redeem(&mut desk, None, (2, &vouchers[1..]), Ok(RICH));
+    assert!(matches!(said, Said::AskLedger(..)), "{said:?}");
+    // A restart knows it too.
+    desk.state = desk.rebuilt();
     let said = redeem(&mut desk, None, (2, &vouchers[1..]), Ok(RICH));
     assert!(matches!(said, Said::AskLedger(..)), "{said:?}");
     let newer = Standing {
