@@ -167,12 +167,18 @@ impl Remote {
         if link.rests_until.is_some_and(|until| now < until) {
             return Err(RemoteError::Resting);
         }
-        // Noted before, as this may be given up on the way.
         let (least, most) = REST;
         let rest = least.saturating_mul(1 << link.failures.min(8)).min(most);
-        link.rests_until = Some(now + rest);
+        // Noted before: a peer that is silent is given up on the way, after the longest time of a request.
+        link.rests_until = Some(now + PATIENCE + rest);
         link.failures = link.failures.saturating_add(1);
-        let open = self.node.connect(peer).await.map_err(RemoteError::Dial)?;
+        let open = match self.node.connect(peer).await {
+            Ok(open) => open,
+            Err(error) => {
+                link.rests_until = Some(Instant::now() + rest);
+                return Err(RemoteError::Dial(error));
+            }
+        };
         *link = Link {
             open: Some(open.clone()),
             ..Link::default()
