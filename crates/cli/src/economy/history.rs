@@ -78,9 +78,13 @@ impl Books {
             }
             _ => &[],
         };
-        let by_me = envelope
-            .as_ref()
-            .is_some_and(|e| e.request.payer() == self.account);
+        // Who pays a record's fee, and ends no hold of its own with it.
+        let pays = |e: &Envelope| e.request.payer() == self.account;
+        let ends_none = |e: &Envelope| match &e.request.op {
+            Op::Transfers { list } => !list.iter().any(|t| matches!(t.kind, Kind::Post { .. })),
+            _ => true,
+        };
+        let fee_alone = envelope.as_ref().is_some_and(|e| pays(e) && ends_none(e));
         for (had, asset) in self.has.iter_mut().zip(ASSETS) {
             let has = net(economy, &self.account, asset);
             let listed = paid.iter().filter(|l| l.asset == asset && l.what == "paid");
@@ -96,7 +100,7 @@ impl Books {
                     what: match op {
                         None if record.seq == 0 => "genesis",
                         None => "due",
-                        Some(Op::Transfers { .. }) if by_me && amt < 0 => "fee",
+                        Some(Op::Transfers { .. }) if fee_alone && amt < 0 => "fee",
                         Some(op) => op.name(),
                     },
                     amt,

@@ -12,12 +12,9 @@ pub(super) async fn aliases(command: &mut PayCommand) -> Result<(), Fail> {
         PayCommand::Issue(args) => (Vec::new(), &mut args.online.dial),
         PayCommand::Send(args) => (Vec::new(), &mut args.online.dial),
         PayCommand::Receive(args) => (Vec::new(), &mut args.online.dial),
-        PayCommand::Buy(args) => {
-            let mut texts: Vec<&mut String> = args.mint.iter_mut().collect();
-            texts.push(&mut args.ledger);
-            (texts, &mut args.online.dial)
-        }
-        PayCommand::Resume(args) => (args.ledger.iter_mut().collect(), &mut args.online.dial),
+        // A ledger is named by its node's peer string: the key in it signs the answers.
+        PayCommand::Buy(args) => (args.mint.iter_mut().collect(), &mut args.online.dial),
+        PayCommand::Resume(args) => (Vec::new(), &mut args.online.dial),
         _ => return Ok(()),
     };
     name::named(texts, dial).await?;

@@ -22,8 +22,8 @@ fn refused(covered: Result<bool, Untold>) -> Result<(), Refusal> {
     }
 }
 
-/// Tasks of the coordinator's own key whose submission is under way. A second one of the same task waits for its end: else the one that
-/// fails would give back what the other holds.
+/// Tasks of the coordinator's own key whose submission is under way. A second one of the same task is refused until its end: else the one
+/// that fails would give back what the other holds.
 #[derive(Debug, Default)]
 pub(crate) struct UnderWay(Mutex<BTreeSet<TaskId>>);
 
