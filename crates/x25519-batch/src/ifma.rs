@@ -11,22 +11,31 @@ use core::arch::x86_64::{
 };
 
 use crate::bytes::{self, Decoding, MASK};
+use crate::ed25519::{self, Root, Terms};
 use crate::ladder::{LAST, swaps};
 
 eight_lanes!(#[target_feature(enable = "avx512f,avx512ifma")]);
+
+/// Each limb's lanes, in memory.
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+fn unload(element: &Fe) -> [[u64; 8]; 5] {
+    let mut lanes = [[0; 8]; 5];
+    for (limb, register) in lanes.iter_mut().zip(element) {
+        #[expect(unsafe_code, reason = "an intrinsic that writes through a pointer")]
+        // SAFETY: the array has the register's 64 bytes; the store needs no alignment.
+        unsafe {
+            _mm512_storeu_si512(limb.as_mut_ptr().cast(), *register);
+        }
+    }
+    lanes
+}
 
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
 fn x25519_here(decoding: Decoding, scalars: &[[u8; 32]; 8], points: &mut [[u8; 32]; 8]) {
     let mut words = scalars.map(|s| swaps(decoding.bits(&s)));
-    let mut lanes = [[0; 8]; 5];
-    for (limb, register) in lanes.iter_mut().zip(products(&words, points)) {
-        #[expect(unsafe_code, reason = "an intrinsic that writes through a pointer")]
-        // SAFETY: the array has the register's 64 bytes; the store needs no alignment.
-        unsafe {
-            _mm512_storeu_si512(limb.as_mut_ptr().cast(), register);
-        }
-    }
+    let lanes = unload(&products(&words, points));
     for (n, point) in points.iter_mut().enumerate() {
         *point = bytes::encode(lanes.map(|limb| limb[n]));
     }
@@ -43,12 +52,23 @@ pub(crate) fn x25519(decoding: Decoding, scalars: &[[u8; 32]; 8], points: &mut [
     }
 }
 
+/// As [`ed25519::expected`]. Only where the processor has AVX-512 IFMA.
+pub(crate) fn expected(terms: &[Terms; 8]) -> [Option<[u8; 32]>; 8] {
+    debug_assert!(crate::Backend::Avx512Ifma.is_available());
+    #[expect(unsafe_code, reason = "a call across target features")]
+    // SAFETY: `ed25519::expected` calls this only where it found the instructions.
+    unsafe {
+        expected_here(terms)
+    }
+}
+
 /// The same arithmetic over a model of the instructions, as Intel's manual describes them, for processors that lack them.
 #[cfg(test)]
 mod model {
     #![allow(non_camel_case_types)]
 
     use crate::bytes::{self, Decoding, MASK};
+    use crate::ed25519::{self, Root, Terms};
     use crate::ladder::{LAST, swaps};
 
     type __m512i = [u64; 8];
@@ -126,6 +146,10 @@ mod model {
 
     eight_lanes!();
 
+    fn unload(element: &Fe) -> [[u64; 8]; 5] {
+        *element
+    }
+
     fn x25519(scalars: &[[u8; 32]; 8], points: &[[u8; 32]; 8]) -> [[u8; 32]; 8] {
         let words = scalars.map(|s| swaps(Decoding::Clamped.bits(&s)));
         let limbs = products(&words, points);
@@ -158,6 +182,11 @@ mod model {
                 assert_eq!(got[n], one, "round {round}, lane {n}");
             }
         }
+    }
+
+    #[test]
+    fn eight_signatures_have_the_r_that_one_has() {
+        ed25519::tests::agrees(expected_here);
     }
 
     /// The bounds that the code's comments claim, at their edges.

@@ -35,9 +35,9 @@ macro_rules! ladder {
             x
         }
 
-        /// To the power of p - 2; zero stays zero.
+        /// To the powers of 2^250 - 1 and 11.
         $(#[$feature])*
-        fn invert(z: &Fe) -> Fe {
+        fn chain(z: &Fe) -> (Fe, Fe) {
             let z2 = square(z);
             let z9 = mul(z, &square_times(&z2, 2));
             let z11 = mul(&z2, &z9);
@@ -48,7 +48,13 @@ macro_rules! ladder {
             let z50_0 = mul(&square_times(&z40_0, 10), &z10_0);
             let z100_0 = mul(&square_times(&z50_0, 50), &z50_0);
             let z200_0 = mul(&square_times(&z100_0, 100), &z100_0);
-            let z250_0 = mul(&square_times(&z200_0, 50), &z50_0);
+            (mul(&square_times(&z200_0, 50), &z50_0), z11)
+        }
+
+        /// To the power of p - 2; zero stays zero.
+        $(#[$feature])*
+        fn invert(z: &Fe) -> Fe {
+            let (z250_0, z11) = chain(z);
             mul(&square_times(&z250_0, 5), &z11)
         }
     };

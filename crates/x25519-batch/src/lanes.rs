@@ -205,6 +205,7 @@ macro_rules! eight_lanes {
         }
 
         ladder!($(#[$feature])*);
+        edwards!($(#[$feature])*);
 
         /// Words of all lanes, in registers.
         $(#[$feature])*

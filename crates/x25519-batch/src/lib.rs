@@ -20,11 +20,15 @@
 #![no_std]
 
 #[macro_use]
+mod edwards;
+#[macro_use]
 mod ladder;
 #[macro_use]
 mod lanes;
 mod bytes;
 mod portable;
+
+pub mod ed25519;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

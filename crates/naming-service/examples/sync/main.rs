@@ -32,6 +32,8 @@ use world::{Node, World, alias};
 /// Names of the threads of the measured node, and of the others.
 const MEASURED: &str = "measured";
 const OTHERS: &str = "others";
+/// Records before the time of the others begins: a node asks a new peer after a random time of up to 5 s.
+const FIRST: u64 = 1024;
 /// Questions that are asked.
 const QUESTIONS: usize = 1000;
 /// Records a second that a node has to take, verify and commit at least.
@@ -104,17 +106,22 @@ fn main() -> ExitCode {
         let size = records as u64;
         on(&measured, async move {
             let node = Node::start(&world, &folder, journal, vec![peer], u64::MAX).await;
+            node.running.reaches(FIRST.min(size)).await;
+            let waited = clock.elapsed();
             node.running.reaches(size).await;
-            node
+            (node, waited)
         })
     };
-    let (took, cpu) = (clock.elapsed().as_secs_f64(), Cpu::now().since(&cpu));
+    let (node, waited) = node;
+    let cpu = Cpu::now().since(&cpu);
+    let took = (clock.elapsed() - waited).as_secs_f64();
     let each = |seconds: f64| seconds * 1e6 / records as f64;
+    let rate = (records as u64).saturating_sub(FIRST) as f64 / took;
     println!(
-        "taken by gossip, verified and committed: {:.0} records/s; {took:.1} s",
-        records as f64 / took
+        "taken by gossip, verified and committed: {rate:.0} records/s; {took:.1} s after the first {FIRST}, which took {:.1} s",
+        waited.as_secs_f64(),
     );
-    missed.check("records/s", records as f64 / took >= RECORDS_A_SECOND);
+    missed.check("records/s", rate >= RECORDS_A_SECOND);
     println!(
         "processor: {:.1} µs a record ({:.0} records per CPU-second), the serving node {:.1} µs, on {cores} cores shared by all",
         each(cpu.measured),
