@@ -11,6 +11,7 @@ mod all {
     mod admin;
     mod codes;
     mod gossip;
+    mod registries;
     mod restart;
     mod signing;
     mod turnover;
