@@ -214,7 +214,10 @@ async fn start(
     let signer = identity.clone();
     let coordinator = Coordinator::new(identity.clone(), fog.settings.clone(), stores);
     let ledger = economy
-        .map(|wanted| wanted.service(&identity, fog.store.is_some()))
+        .map(|wanted| {
+            let network = config.mesh.network.as_deref();
+            wanted.service(&identity, fog.store.is_some(), network)
+        })
         .transpose()?;
     let mut builder = Gateway::builder(identity, config)
         .with_storage(Arc::clone(&state) as Arc<dyn Storage>)

@@ -1,6 +1,7 @@
 //! `betanet token`, `stake`, `gov` and `ledger`: the economy of a fog, each answer verified here.
 
 pub(crate) mod amount;
+mod anchors;
 pub(crate) mod escrow;
 mod genesis;
 mod govern;

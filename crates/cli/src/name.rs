@@ -20,6 +20,7 @@ use crate::args::{NameArgs, NameCommand};
 use crate::fail::interruptible;
 
 pub(crate) use find::{dialling, named, relays, url};
+pub(crate) use ledgers::{Ledgers, nodes};
 
 pub(crate) async fn name(args: NameArgs) -> Result<(), Fail> {
     match args.command {

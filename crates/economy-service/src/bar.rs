@@ -173,6 +173,26 @@ impl Api {
                 }
                 answer
             }
+            (Method::Post, ["anchor"]) => {
+                if self.shared.leader().is_some() {
+                    return Err(self.elsewhere());
+                }
+                let now = Instant::now();
+                if !self.heads.allows(charge, now) {
+                    let why = "too many heads of this address brought no signature";
+                    return Err(Refused::crowded(why));
+                }
+                let body = read(call.body, &mut part, ENVELOPE_MAX).await?;
+                let taken = self.countersigned(&body);
+                if !matches!(taken, Ok(true)) {
+                    self.heads.refused(charge, now);
+                }
+                taken.map(|is_new| (status::OK, cbor::to_vec(&is_new)))
+            }
+            (Method::Get, ["anchor"]) => match self.shared.posted.open() {
+                Some(envelope) => Ok((status::OK, envelope)),
+                None => Err(Refused::new(status::NOT_FOUND, "no record waits")),
+            },
             (Method::Get, ["genesis"]) => {
                 let genesis = self.shared.setup.genesis.as_bytes();
                 Ok((status::OK, genesis.to_vec()))
@@ -220,6 +240,16 @@ impl Api {
         let sig = body.sign(&self.identity);
         let signed = cbor::to_vec(&SignedAnswer { sig, body: &bytes });
         Ok((code, repeat, signed))
+    }
+
+    /// Takes maintainers' signatures of the record for the ledger of names. Returns whether one was new.
+    fn countersigned(&self, body: &[u8]) -> Result<bool, Refused> {
+        let brought = betanet_keys::Envelope::from_bytes(body);
+        let brought = brought.map_err(|_| Refused::malformed("the body is no registry record"))?;
+        let list = self.shared.maintainers.as_ref();
+        let taken = list.and_then(|list| self.shared.posted.take(brought, list));
+        let why = "the record is not the one that waits for signatures";
+        taken.ok_or(Refused::new(status::CONFLICT, why))
     }
 
     /// Whether a head brought a signature, and the answer.

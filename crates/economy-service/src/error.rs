@@ -19,6 +19,19 @@ pub enum Error {
     /// The node that dials the leader cannot be made.
     #[error(transparent)]
     Dial(#[from] betanet_runtime::DialError),
+    /// The network lists too few maintainers for a registry record.
+    #[error(
+        "a head in the ledger of names needs the signatures of {needed} maintainers; the network lists {listed}"
+    )]
+    Maintainers {
+        /// Maintainers of the network.
+        listed: usize,
+        /// Signatures of maintainers that a record needs.
+        needed: usize,
+    },
+    /// A key is none of the network's maintainers.
+    #[error("{0} is none of the network's maintainers")]
+    Maintainer(Box<betanet_keys::PublicKey>),
     /// It was started already.
     #[error("the ledger was started already")]
     Started,

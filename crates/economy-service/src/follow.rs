@@ -22,7 +22,7 @@ const READ_MAX: usize = ANSWER_MAX + betanet_tokenomics::journal::RECORD_MAX;
 
 /// Reason why a round was not finished.
 #[derive(Debug, thiserror::Error)]
-enum Lost {
+pub(crate) enum Lost {
     #[error("the leader is not reached: {0}")]
     Reached(betanet_runtime::DialError),
     #[error("the leader's answer broke off, or came too late")]
@@ -200,7 +200,7 @@ async fn body(mut answer: Response) -> Result<Option<Vec<u8>>, Lost> {
     }
 }
 
-async fn get(session: &SessionHandle, path: &str) -> Result<Option<Vec<u8>>, Lost> {
+pub(crate) async fn get(session: &SessionHandle, path: &str) -> Result<Option<Vec<u8>>, Lost> {
     let request = Request::new(Method::Get, &format!("{PREFIX}/{path}"), Headers::default());
     let asked = async {
         let answer = session.ask(request).await.map_err(|_| Lost::Exchange)?;
@@ -211,7 +211,7 @@ async fn get(session: &SessionHandle, path: &str) -> Result<Option<Vec<u8>>, Los
         .unwrap_or(Err(Lost::Exchange))
 }
 
-async fn post(session: &SessionHandle, path: &str, bytes: Vec<u8>) -> Result<(), Lost> {
+pub(crate) async fn post(session: &SessionHandle, path: &str, bytes: Vec<u8>) -> Result<(), Lost> {
     let headers = Headers::default().with("content-length", bytes.len().to_string());
     let request = Request::new(Method::Post, &format!("{PREFIX}/{path}"), headers);
     let sent = async {

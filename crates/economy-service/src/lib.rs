@@ -14,6 +14,8 @@
 //! - A signer that follows drops records that the leader does not have, unless they are final or it signed them.
 //! - All records are kept in memory and in the journal, and the state twice: after all records, and under the final head.
 //! - A snapshot has the rows under the final head, and counts only if their root is the head's.
+//! - The leader posts one final head of each epoch to a network's ledger of names ([`mod@anchor`]). Maintainers sign the record: by keys
+//!   of the leader, and of nodes that follow. A cut tail and a second view of the ledger contradict it.
 //! - Services of other nodes read it over sessions, and send it requests, by [`Remote`].
 //! - Other parts of the process read the state and send requests by [`Ledger`].
 //!
@@ -46,6 +48,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod anchor;
 mod bar;
 pub mod body;
 pub mod client;
@@ -55,6 +58,7 @@ mod http;
 mod lead;
 mod local;
 mod measures;
+mod post;
 mod rates;
 pub mod remote;
 pub mod rows;
@@ -68,6 +72,7 @@ pub mod words;
 pub use client::ClientError;
 pub use error::Error;
 pub use local::Ledger;
+pub use post::Anchoring;
 pub use remote::{Remote, RemoteError};
 pub use service::{EconomyService, Running, Settings};
 pub use verify::{Finding, Verified, Verifier, verify};

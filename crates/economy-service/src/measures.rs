@@ -20,10 +20,12 @@ pub(crate) fn measures(api: &Api) -> Vec<Measure> {
         Measure::one(name, help, MeasureKind::Counter, of.load(Ordering::Relaxed))
     };
     let now = Clock::start().now().unix_ms;
-    let age = match facts.final_size {
+    let since = |ms: u64| match ms {
         0 => 0,
-        _ => now.saturating_sub(facts.final_ms) / 1000,
+        ms => now.saturating_sub(ms) / 1000,
     };
+    let age = since(facts.final_ms);
+    let anchored = api.shared.posted.size.load(Ordering::Relaxed);
     let refused = api.refused.lock().unwrap_or_else(PoisonError::into_inner);
     let by_code = Code::all().filter(|code| *code != Code::Ok).map(|code| {
         let n = refused.get(&code).copied().unwrap_or(0);
@@ -47,6 +49,31 @@ pub(crate) fn measures(api: &Api) -> Vec<Measure> {
             facts.signatures,
         ),
         gauge("economy_epoch", "Epoch that runs", facts.epoch),
+        gauge(
+            "economy_posted_epochs",
+            "Epochs up to the last one of which a head stands in the ledger of names",
+            api.shared.posted.epochs.load(Ordering::Relaxed),
+        ),
+        gauge(
+            "economy_anchored_records",
+            "Records under the newest head that was seen in the ledger of names",
+            anchored,
+        ),
+        gauge(
+            "economy_anchored_age_seconds",
+            "Time since the last record under that head",
+            since(api.shared.posted.head_ms.load(Ordering::Relaxed)),
+        ),
+        gauge(
+            "economy_post_signatures",
+            "Maintainers' signatures of the record that is to be posted",
+            api.shared.posted.signatures(),
+        ),
+        counter(
+            "economy_posts_failed",
+            "Tries to post a head to the ledger of names that failed",
+            &api.shared.posted.failed,
+        ),
         counter("economy_requests", "Requests over BAR", &api.requests),
         counter(
             "economy_accepted",
@@ -83,5 +110,11 @@ pub(crate) fn faults(shared: &Shared) -> Vec<Fault> {
         );
         faults.push(Fault::new("economy_head", why));
     }
+    faults.extend(
+        shared
+            .posted
+            .fault(now)
+            .map(|why| Fault::new("economy_post", why)),
+    );
     faults
 }

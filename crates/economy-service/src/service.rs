@@ -17,6 +17,7 @@ use crate::Error;
 use crate::Ledger;
 use crate::bar::{Api, BarService};
 use crate::http::AdminFace;
+use crate::post::{self, Anchoring};
 use crate::rates::Rates;
 use crate::shared::Shared;
 use crate::state::{Books, Facts, Setup};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub look_every: Duration,
     /// Records of the journal after which a snapshot is saved.
     pub snapshot_every: u64,
+    /// Where this node, while it leads, posts one head of each epoch; and with whose keys it signs such posts of a leader.
+    pub anchoring: Option<Anchoring>,
 }
 
 impl Settings {
@@ -59,6 +62,7 @@ impl Settings {
             head_every: HEAD_EVERY,
             look_every: LOOK_EVERY,
             snapshot_every: SNAPSHOT_EVERY,
+            anchoring: None,
         }
     }
 }
@@ -88,6 +92,10 @@ impl EconomyService {
         if keys.len() < SIGNERS_LEAST {
             return Err(Error::Signers(keys.len()));
         }
+        let list = settings.anchoring.as_ref().map(Anchoring::list);
+        if let Some(anchoring) = &settings.anchoring {
+            anchoring.check()?;
+        }
         if keys.iter().any(|key| PublicKey::from_bytes(key).is_err()) {
             return Err(Error::SignerKey);
         }
@@ -102,7 +110,7 @@ impl EconomyService {
             signers: settings.signers.clone(),
             facts,
         };
-        let shared = Shared::new(Arc::new(setup), settings.leaders.clone(), told);
+        let shared = Shared::new(Arc::new(setup), settings.leaders.clone(), list, told);
         Ok(Self {
             settings,
             economy,
@@ -174,12 +182,23 @@ impl EconomyService {
         match shared.leader() {
             None => {
                 tasks.spawn(lead::run(Arc::clone(&shared), self.settings.head_every));
+                let posts = self.settings.anchoring.clone();
+                if let Some(with) = posts.filter(|with| !with.nodes.is_empty()) {
+                    let node = Arc::new(Node::client()?);
+                    dialling = Some(Arc::clone(&node));
+                    tasks.spawn(post::run(Arc::clone(&shared), node, with));
+                }
             }
             Some(_) => {
                 let me = self.api.identity.clone();
                 let node = Arc::new(Node::new(Some(me), SessionConfig::default())?);
                 dialling = Some(Arc::clone(&node));
                 let every = self.settings.look_every;
+                let signs = self.settings.anchoring.clone();
+                if let Some(with) = signs.filter(|with| !with.maintainers.is_empty()) {
+                    let (shared, node) = (Arc::clone(&shared), Arc::clone(&node));
+                    tasks.spawn(post::countersign(shared, node, with));
+                }
                 tasks.spawn(follow::run(Arc::clone(&shared), node, every));
             }
         }

@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use betanet_durable::{Handle, Role, Unavailable};
-use betanet_keys::Peer;
+use betanet_keys::{Maintainers, Peer};
 use tokio::sync::watch;
 
+use crate::post::Posted;
 use crate::state::{Answer, Ask, Books, Facts, Setup};
 
 /// Longest that a request waits for its answer.
@@ -21,12 +22,17 @@ pub(crate) struct Shared {
     pub(crate) leaders: Vec<Peer>,
     present: AtomicUsize,
     facts: watch::Receiver<Facts>,
+    /// What became of heads that were to be posted to the ledger of names.
+    pub(crate) posted: Posted,
+    /// The network's maintainers, if this node posts heads there.
+    pub(crate) maintainers: Option<Maintainers>,
 }
 
 impl Shared {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         setup: Arc<Setup>,
         leaders: Vec<Peer>,
+        maintainers: Option<Maintainers>,
         facts: watch::Receiver<Facts>,
     ) -> Self {
         Self {
@@ -35,6 +41,8 @@ impl Shared {
             leaders,
             present: AtomicUsize::new(0),
             facts,
+            posted: Posted::default(),
+            maintainers,
         }
     }
 

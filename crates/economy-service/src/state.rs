@@ -1,6 +1,7 @@
 //! The state behind the journal: the machine after all records, the machine under the final head, the log, and the head that is
 //! being signed.
 
+mod anchors;
 mod back;
 mod heads;
 mod journaled;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use betanet_durable::{Now, State, Unreadable};
 use betanet_journal::Record as Journaled;
 use betanet_keys::{Identity, hash};
-use betanet_log::{Log, Memory, Signature, SignedHead, Signers};
+use betanet_log::{Hash, Log, Memory, Signature, SignedHead, Signers};
 use betanet_machine::Time;
 use betanet_tokenomics::journal::{AnswerBody, Record};
 use betanet_tokenomics::{Code, Economy, Envelope, Genesis};
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use crate::body::{ANSWER_MAX, LIST_MAX, RecordBody, StateBody, hashes};
 use crate::view::View;
 
+pub(crate) use anchors::AnchorFault;
 pub(crate) use back::Standing;
 pub(crate) use heads::{Fault, Taken};
 
@@ -100,6 +102,16 @@ pub(crate) enum Ask {
     State(u8, Vec<u8>),
     Journal(u64, u64),
     Supply,
+    /// The registry record of an epoch's head, for maintainers whose list has this hash: the last one, or, if that is over, one of this
+    /// epoch.
+    Anchor {
+        list: Hash,
+        over: bool,
+    },
+    /// The leader's registry record of an epoch's head, which maintainers here would sign.
+    Countersign(Vec<u8>),
+    /// Compare a head that stands in the ledger of names with the records here.
+    Agrees(SignedHead),
     /// Something that this process reads of the state.
     Look(Look),
     /// The same, also while another process leads the journal.
@@ -119,6 +131,8 @@ pub(crate) enum Answer {
     Final(Result<bool, Fault>),
     /// Signatures of the head that waits.
     Taken(Result<Taken, Fault>),
+    /// Whether a head of the ledger of names is this ledger's.
+    Anchored(Result<(), AnchorFault>),
     /// The last record is too far ahead of this node's clock.
     Ahead,
     Supply(Box<Supply>),
@@ -159,6 +173,8 @@ pub(crate) struct Books {
     anchored: bool,
     /// When a follower had all records of its leader, in UNIX ms.
     synced: Option<u64>,
+    /// The newest registry record of a head that maintainers here have signed, or would.
+    anchor: Option<Vec<u8>>,
 }
 
 impl Books {
@@ -175,6 +191,7 @@ impl Books {
             waiting: 0,
             anchored: false,
             synced: None,
+            anchor: None,
             economy,
             setup,
         };
@@ -387,6 +404,9 @@ impl State for Books {
                 Answer::Body(proof.map(|proof| cbor::to_vec(&StateBody(proof))))
             }
             Ask::Journal(after, n) => Answer::Body(Some(self.list(after, n))),
+            Ask::Anchor { list, over } => Answer::Body(self.anchor(list, over, out)),
+            Ask::Countersign(record) => Answer::Anchored(self.countersign(record, out)),
+            Ask::Agrees(head) => Answer::Anchored(self.agrees(&head)),
             Ask::Supply => Answer::Supply(Box::new(self.supply())),
             Ask::Look(Look(look)) | Ask::Peek(Look(look)) => {
                 look(&mut self.view());

@@ -9,6 +9,7 @@
 
 mod all {
     mod failures;
+    mod posting;
     mod remote;
     mod restart;
     mod serving;

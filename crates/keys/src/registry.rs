@@ -222,6 +222,39 @@ impl Envelope {
         Ok(())
     }
 
+    /// Drops all signatures but one valid one of each of these maintainers, and returns how many are left. A record under another list
+    /// keeps none.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError::TooMany`], before any is verified.
+    pub fn clean(&mut self, maintainers: &Maintainers) -> Result<usize, RegistryError> {
+        let common: Common<'_> = cbor::from_slice(&self.rec)?;
+        let ours = *common.list == maintainers.hash();
+        let theirs = self.theirs(maintainers)?;
+        let valid = |key: &PublicKey| {
+            let mut own = theirs.iter().filter(|s| s.signer == *key.as_bytes());
+            let valid = own.find(|s| key.verify(LABEL, &[&self.rec], &s.sig).is_ok());
+            valid.map(|s| **s)
+        };
+        let keys = maintainers.keys.iter().filter(|_| ours);
+        let valid: Vec<Signed> = keys.filter_map(valid).collect();
+        self.sigs = valid;
+        Ok(self.sigs.len())
+    }
+
+    /// Different signatures in these maintainers' names, valid or not.
+    fn theirs(&self, maintainers: &Maintainers) -> Result<BTreeSet<&Signed>, RegistryError> {
+        let keys: BTreeSet<&[u8; 32]> = maintainers.keys.iter().map(PublicKey::as_bytes).collect();
+        let theirs = self.sigs.iter().filter(|s| keys.contains(&s.signer));
+        let theirs: BTreeSet<&Signed> = theirs.collect();
+        let most = keys.len() + SPARE_MAX;
+        if theirs.len() > most {
+            return Err(RegistryError::TooMany(theirs.len(), most));
+        }
+        Ok(theirs)
+    }
+
     /// Checks that enough of these maintainers signed the record under this list. Unlisted or wrong signatures are skipped, in
     /// whatever order they stand. A repeated signature costs one verification.
     ///
@@ -233,13 +266,7 @@ impl Envelope {
         if *common.list != maintainers.hash() {
             return Err(RegistryError::List);
         }
-        let keys: BTreeSet<&[u8; 32]> = maintainers.keys.iter().map(PublicKey::as_bytes).collect();
-        let theirs = self.sigs.iter().filter(|s| keys.contains(&s.signer));
-        let theirs: BTreeSet<&Signed> = theirs.collect();
-        let most = keys.len() + SPARE_MAX;
-        if theirs.len() > most {
-            return Err(RegistryError::TooMany(theirs.len(), most));
-        }
+        let theirs = self.theirs(maintainers)?;
         let has = |key: &&PublicKey| {
             let mut own = theirs.iter().filter(|s| s.signer == *key.as_bytes());
             own.any(|s| key.verify(LABEL, &[&self.rec], &s.sig).is_ok())
@@ -314,6 +341,15 @@ mod tests {
             let joined = Envelope::from_bytes(&joined.to_bytes()).unwrap();
             assert_eq!(joined.check(&list), Ok(()));
         }
+        // Valid ones of listed maintainers stay, one of each.
+        let mut cleaned = envelope.clone();
+        let mut changed = envelope.sigs[1];
+        changed.sig[0] ^= 1;
+        cleaned.sigs.insert(0, changed);
+        cleaned.sign(&ids[7]);
+        assert_eq!(cleaned.clean(&list), Ok(5));
+        assert_eq!((cleaned.signatures(), cleaned.check(&list)), (5, Ok(())));
+        assert_eq!(cleaned.clean(&Maintainers::new(&keys[..6])), Ok(0));
         // A signature that was changed counts for nobody.
         envelope.sigs[0].sig[3] ^= 1;
         assert_eq!(envelope.check(&list), Err(few));

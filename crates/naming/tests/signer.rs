@@ -1,12 +1,12 @@
 //! A signer contradicts neither itself nor its clock, whatever it is asked to sign.
 #![allow(clippy::unwrap_used, reason = "a test stops where it is surprised")]
 
-use betanet_log::Head;
+use betanet_log::{Head, SignedHead};
 use betanet_naming::signer::{Memory, Refusal, Signer};
 use betanet_naming::testkit::{Network, T0, identity, owner};
 use betanet_naming::{
-    Alias, AliasRecord, CLOCK_MS, Effect, Finalized, LIFE_MS, LabelError, Ledger, Reject,
-    RotateMaintainers,
+    Accepted, Alias, AliasRecord, CLOCK_MS, Effect, Entry, Finalized, LIFE_MS, LabelError, Ledger,
+    Reject, RotateMaintainers,
 };
 use betanet_wire::cbor;
 use proptest::prelude::*;
@@ -149,6 +149,38 @@ fn two_signatures_make_a_record_final() {
     }
     let applied = ledger.apply(T0, record.to_bytes().into());
     assert_eq!(applied, Ok((0, Effect::Bound)));
+}
+
+#[test]
+fn a_registry_record_is_final_once_two_of_three_signers_signed_its_head() {
+    let network = Network::new(3, 6);
+    let mut ledgers = [network.ledger(), network.ledger(), network.ledger()];
+    let mut signers = [signer(1), signer(2), signer(3)];
+    for seq in 0..3_u64 {
+        let (now, size) = (T0 + seq, seq);
+        // Maintainers sign the record, and nobody else's signature makes it count.
+        let record = network.registered("EconomyHead", &[7; 32], seq);
+        for ledger in &mut ledgers {
+            let applied = ledger.apply(now, record.clone());
+            assert_eq!(applied, Ok((size, Effect::Registered)));
+            let before = ledger.standing("EconomyHead", &[7; 32]);
+            assert_eq!(before.map(|s| s.seq), seq.checked_sub(1));
+        }
+        let mut head = SignedHead::new(ledgers[0].next_head(now).unwrap());
+        for (signer, ledger) in signers.iter_mut().zip(&ledgers).skip(1) {
+            assert!(ledgers[0].clone().accept(head.clone()).is_err());
+            let signed = signer.sign_head(now, ledger, head.head()).unwrap();
+            head.add(signed.stored());
+        }
+        for ledger in &mut ledgers {
+            assert_eq!(ledger.accept(head.clone()), Ok(Accepted::Extends));
+            let standing = ledger.standing("EconomyHead", &[7; 32]).unwrap();
+            assert_eq!((standing.seq, ledger.final_size()), (seq, size + 1));
+            let proof = ledger.prove_at(standing.index, |_| Some(record.clone()));
+            let proven = proof.unwrap().verify(&[network.genesis().signers]);
+            assert!(matches!(proven, Ok(Entry::Registry(_))));
+        }
+    }
 }
 
 #[test]

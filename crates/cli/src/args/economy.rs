@@ -25,6 +25,14 @@ pub(crate) struct EconomyFlags {
     /// it signs. Only needed where the keys here are too few.
     #[arg(long, value_name = "PEER")]
     pub(crate) economy_cosigner: Vec<String>,
+    /// Node of the network's ledger of names, to which the leader posts one head of each epoch; may be repeated. Whoever verifies the
+    /// ledger finds it there. Needs --network.
+    #[arg(long, value_name = "PEER")]
+    pub(crate) economy_names: Vec<String>,
+    /// Key file of a maintainer of the network, who signs these posts; may be repeated. Nodes with --economy-leader sign too. Together
+    /// it takes two thirds of the maintainers, and at least five. Needs --network.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) economy_maintainer: Vec<PathBuf>,
     /// Longest time between two heads, in seconds [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
     pub(crate) economy_head: Option<u64>,
@@ -453,6 +461,10 @@ pub(crate) struct VerifyLedgerArgs {
     /// Head that you kept: the journal must contain what it covers; may be repeated. A journal's file needs one.
     #[arg(long, value_name = "FILE")]
     pub(crate) head: Vec<PathBuf>,
+    /// Node of the network's ledger of names, whose newest head of this ledger the journal must contain; may be repeated. A node can
+    /// hide a newer head. Needs --network
+    #[arg(long, value_name = "PEER")]
+    pub(crate) names: Vec<String>,
     #[command(flatten)]
     pub(crate) dial: DialArgs,
     /// Print one line of JSON.

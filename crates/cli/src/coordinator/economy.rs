@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use betanet_economy_service::{EconomyService, Settings};
+use betanet_economy_service::{Anchoring, EconomyService, Settings};
 use betanet_escrow_service::{Check, LedgerEscrow, Settings as EscrowSettings, When};
 use betanet_keys::{Identity, Peer};
-use betanet_runtime::{Error, load_identity};
+use betanet_runtime::{Error, Network, load_identity};
 use betanet_store::disk;
 use betanet_tokenomics::{GENESIS_MAX, Genesis, Role};
 use serde::Deserialize;
@@ -22,6 +22,9 @@ use crate::listen::problems;
 pub(super) struct Wanted {
     settings: Settings,
     cosigners: Vec<Peer>,
+    /// Nodes of the ledger of names, and keys of maintainers, for heads that are posted there.
+    names: Vec<Peer>,
+    maintainers: Vec<Identity>,
     when: When,
 }
 
@@ -63,6 +66,8 @@ struct Table {
     leader: OneOrMore,
     signers: Vec<PathBuf>,
     cosigners: Vec<String>,
+    names: Vec<String>,
+    maintainers: Vec<PathBuf>,
     head_seconds: Option<u64>,
     settle: Option<String>,
 }
@@ -86,8 +91,10 @@ pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option
         let heads = flags.economy_head.or(table.head_seconds).is_some();
         let heads = heads || flags.economy_settle.is_some() || table.settle.is_some();
         let asked = flags.economy_cosigner.len() + table.cosigners.len();
+        let asked = asked + flags.economy_names.len() + table.names.len();
+        let asked = asked + flags.economy_maintainer.len() + table.maintainers.len();
         if others + table.signers.len() + asked > 0 || heads {
-            let why = "a leader, signers, cosigners, times of heads and settlements need the ledger's genesis: --economy GENESIS";
+            let why = "a leader, signers, cosigners, names, maintainers, times of heads and settlements need the ledger's genesis: --economy GENESIS";
             return Err(Fail::Usage(format!("economy: {why}")));
         }
         return Ok(None);
@@ -107,9 +114,22 @@ pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option
         settings.leaders.push(peer);
     }
     let cosigners = peers("cosigner", &flags.economy_cosigner, &table.cosigners)?;
+    let names = peers("names", &flags.economy_names, &table.names)?;
     if cosigners.len() > COSIGNERS_MAX {
         let why = format!("economy cosigners: at most {COSIGNERS_MAX}");
         return Err(Fail::Usage(why));
+    }
+    let mut maintainers = Vec::new();
+    for file in flags.economy_maintainer.iter().chain(&table.maintainers) {
+        maintainers.push(load_identity(file).map_err(Error::from)?);
+    }
+    if settings.leaders.is_empty() && names.is_empty() && !maintainers.is_empty() {
+        let why = "the keys of maintainers sign posts to the ledger of names, whose nodes are missing: --economy-names PEER";
+        return Err(Fail::Usage(format!("economy: {why}")));
+    }
+    if !settings.leaders.is_empty() && !names.is_empty() {
+        let why = "the leader posts to the ledger of names: leave --economy-names out with --economy-leader";
+        return Err(Fail::Usage(format!("economy: {why}")));
     }
     for file in flags.economy_signer.iter().chain(&table.signers) {
         settings
@@ -136,6 +156,8 @@ pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option
     Ok(Some(Wanted {
         settings,
         cosigners,
+        names,
+        maintainers,
         when,
     }))
 }
@@ -158,9 +180,25 @@ pub(super) struct Made {
 impl Wanted {
     /// The ledger's service on the node of this identity, which signs too if the ledger lists it. `shared`: the fog's journal is
     /// that of the coordinators who ask for signatures.
-    pub(super) fn service(mut self, identity: &Identity, shared: bool) -> Result<Made, Fail> {
+    /// `network` is its file, which names the maintainers.
+    pub(super) fn service(
+        mut self,
+        identity: &Identity,
+        shared: bool,
+        network: Option<&Path>,
+    ) -> Result<Made, Fail> {
         self.settings.signers.push(identity.clone());
         let keys = self.settings.signers.clone();
+        if !self.names.is_empty() || !self.maintainers.is_empty() {
+            let Some(file) = network else {
+                let why = "--economy-names and --economy-maintainer need the network's maintainers: --network NETWORK.toml";
+                return Err(Fail::Usage(why.to_owned()));
+            };
+            let read = Network::read(file).map_err(Error::from)?;
+            let mut anchoring = Anchoring::new(crate::name::genesis_of(&read, file)?);
+            (anchoring.nodes, anchoring.maintainers) = (self.names, self.maintainers);
+            self.settings.anchoring = Some(anchoring);
+        }
         let service = EconomyService::new(identity.clone(), self.settings);
         let service = service.map_err(|e| Fail::Usage(format!("economy: {}", chain(&e))))?;
         // Without coordinators, nobody could ever settle what is held.

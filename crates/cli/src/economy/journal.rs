@@ -12,6 +12,7 @@ use betanet_tokenomics::{Code, Economy, Role};
 use betanet_wire::text::hex;
 use serde_json::json;
 
+use super::anchors;
 use super::net::{Ledger, genesis, trust, with_ledger};
 use crate::Fail;
 use crate::args::{BooksArgs, SaveLedgerArgs, VerifyLedgerArgs};
@@ -176,6 +177,8 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
     let genesis = genesis(&args.genesis)?;
     let (trust, _) = trust(&genesis, &args.dial)?;
     let mut heads = kept(&args.head)?;
+    let posted = anchors::newest(&args.names, trust.genesis().id(), &args.dial).await?;
+    heads.extend(posted.iter().map(|posted| posted.head.clone()));
     let path = Path::new(&args.what);
     let verified = if path.is_dir() {
         let (journal, head) = (path.join(JOURNAL), path.join(HEAD));
@@ -217,6 +220,8 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
                 "state": hex(&verified.state),
                 "ts_ms": verified.economy.time(),
                 "epoch": verified.economy.epoch(),
+                "posted_epoch": posted.as_ref().map(|p| p.epoch),
+                "posted_records": posted.as_ref().map(|p| p.head.head().size),
             })
         );
         return Ok(());
@@ -224,6 +229,10 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
     say!("verified  {records} records: signatures, log, state and sums");
     say!("log       {}", hex(&verified.root));
     say!("state     {}", hex(&verified.state));
+    if let Some(posted) = posted {
+        let (size, epoch) = (posted.head.head().size, posted.epoch);
+        say!("posted    the ledger of names has the same first {size} records, in epoch {epoch}");
+    }
     Ok(())
 }
 

@@ -12,6 +12,7 @@ const RECORD: &str = "eco.record";
 const SIGNED: &str = "eco.signed";
 const HEAD: &str = "eco.head";
 const DROP: &str = "eco.drop";
+const ANCHOR: &str = "eco.anchor";
 
 fn of(kind: &str, body: impl Into<Vec<u8>>) -> Option<Journaled> {
     Kind::new(kind).map(|kind| Journaled::new(kind, body))
@@ -42,6 +43,11 @@ pub(super) fn dropped(size: u64) -> Option<Journaled> {
     of(DROP, size.to_be_bytes())
 }
 
+/// The registry record of a head.
+pub(super) fn anchor(record: &[u8]) -> Option<Journaled> {
+    of(ANCHOR, record)
+}
+
 impl Books {
     pub(super) fn apply_journaled(&mut self, record: &Journaled) -> Result<(), Unreadable> {
         let body = &record.body;
@@ -64,6 +70,7 @@ impl Books {
                 checked.map_err(|_| Unreadable)?;
                 self.advance(head).map_err(|_| Unreadable)?;
             }
+            ANCHOR => self.anchor = Some(body.clone()),
             DROP => {
                 let size = body[..].try_into().map_err(|_| Unreadable)?;
                 let dropped = self.take_back(u64::from_be_bytes(size));

@@ -40,6 +40,7 @@ message! {
         req "v" version: u64,
         opt "head" head: &'a [u8],
         req "rows" rows: Vec<Row<'a>>,
+        opt "anchor" anchor: &'a [u8],
         req "genesis" genesis: [u8; 32],
         req "records" records: Vec<&'a [u8]>,
         opt "signers" signers: &'a [u8],
@@ -67,6 +68,7 @@ impl Books {
                 .iter()
                 .map(|(table, key, value)| Row(u64::from(*table), key, value))
                 .collect(),
+            anchor: self.anchor.as_deref(),
             genesis: *self.setup.genesis.id(),
             records: self.records.iter().map(AsRef::as_ref).collect(),
             signers: signers.as_deref(),
@@ -118,6 +120,7 @@ impl Books {
             return None;
         }
         (self.head, self.proposed, self.anchored) = (head, proposed, true);
+        self.anchor = form.anchor.map(<[u8]>::to_vec);
         self.waiting = self.first_open();
         Some(())
     }

@@ -12,7 +12,9 @@ use betanet_journal::Journal;
 use betanet_journal_sqlite::{Settings as SqliteSettings, SqliteJournal};
 use betanet_keys::{Identity, Peer};
 use betanet_log::SignedHead;
-use betanet_runtime::{Clock, Gateway, GatewayConfig, Headers, Method, Node, SessionHandle};
+use betanet_runtime::{
+    Clock, Extension, Gateway, GatewayConfig, Headers, Method, Node, SessionHandle,
+};
 use betanet_store::State;
 use betanet_tokenomics::account::{MICRO, USER, address};
 use betanet_tokenomics::journal::AnswerBody;
@@ -62,6 +64,7 @@ pub(crate) struct Books {
     pub(crate) gateway: Gateway,
     pub(crate) running: Running,
     pub(crate) peer: Peer,
+    extension: Arc<dyn Extension>,
 }
 
 impl Books {
@@ -89,9 +92,15 @@ impl Books {
         let running = service.start(journal).await.unwrap();
         Self {
             peer: gateway.listening().peer(),
+            extension: service.extension(),
             gateway,
             running,
         }
+    }
+
+    pub(crate) fn measure(&self, name: &str) -> u64 {
+        let all = self.extension.measures();
+        all.iter().find(|m| m.name == name).unwrap().values[0].1
     }
 
     /// A leader that signs with these keys.
