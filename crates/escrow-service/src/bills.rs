@@ -57,7 +57,7 @@ pub(crate) struct Work {
     pub(crate) tier: Tier,
     /// Price factor at which it was placed last, in ppm.
     pub(crate) factor: u64,
-    /// Fences of copies that ended with a receipt, and the indexes of these records.
+    /// Fences of copies that ended with a receipt or have one that came too late, and the indexes of these records.
     pub(crate) returned: Vec<(u64, u64)>,
     pub(crate) end: Option<End>,
 }
@@ -191,7 +191,8 @@ impl Bills {
                 }
                 Vec::new()
             }
-            Change::Returned { task, fence, .. } => {
+            // A receipt that came too late is paid for nothing, and may still be wrong.
+            Change::Returned { task, fence, .. } | Change::Evidence { task, fence, .. } => {
                 if let Some(work) = self.tasks.get_mut(task) {
                     work.returned.push((*fence, index));
                 }

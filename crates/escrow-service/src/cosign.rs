@@ -15,6 +15,7 @@ use betanet_fog::TaskId;
 use betanet_fog_service::Claim;
 use betanet_journal::Journal;
 use betanet_session::Service;
+use betanet_tokenomics::request::Op;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -54,10 +55,18 @@ pub(crate) enum Of {
     Bid(BidKey),
 }
 
-/// A question to the reader of the journal: who is paid for this.
-pub(crate) struct Question {
-    pub(crate) of: Of,
-    pub(crate) answer: oneshot::Sender<Result<(Claim, Payout), Reason>>,
+/// A question to the reader of the journal.
+pub(crate) enum Question {
+    /// Who is paid for this.
+    Pays {
+        of: Of,
+        answer: oneshot::Sender<Result<(Claim, Payout), Reason>>,
+    },
+    /// Evidence of wrong results of a task.
+    Accuses {
+        task: TaskId,
+        answer: oneshot::Sender<Result<Vec<Op>, Reason>>,
+    },
 }
 
 /// The part of an escrow that signs for others.
@@ -91,9 +100,22 @@ impl Cosigner {
 
     /// What the journal here says is paid.
     pub(crate) async fn looked_up(&self, of: Of) -> Result<(Claim, Payout), Reason> {
+        self.asked(|answer| Question::Pays { of, answer }).await
+    }
+
+    /// The evidence of a task that the journal here gives.
+    pub(crate) async fn accusations(&self, task: TaskId) -> Result<Vec<Op>, Reason> {
+        self.asked(|answer| Question::Accuses { task, answer })
+            .await
+    }
+
+    async fn asked<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<Result<T, Reason>>) -> Question,
+    ) -> Result<T, Reason> {
         let reader = self.reader().clone().ok_or(Reason::Unavailable)?;
         let (answer, answered) = oneshot::channel();
-        let asked = reader.try_send(Question { of, answer });
+        let asked = reader.try_send(question(answer));
         asked.map_err(|_| Reason::Unavailable)?;
         match tokio::time::timeout(LOOKED, answered).await {
             Ok(Ok(found)) => found,

@@ -63,6 +63,16 @@ impl Extension for Face {
                 &tally.expired,
             ),
             counter(
+                "escrow_evidence_sent",
+                "Evidence of wrong results that was sent to the ledger",
+                &tally.accused,
+            ),
+            counter(
+                "escrow_evidence_failed",
+                "Evidence of wrong results that the ledger refused, or that too few coordinators signed",
+                &tally.unaccused,
+            ),
+            counter(
                 "escrow_unsigned",
                 "Tries to settle for which too few coordinators signed",
                 &tally.unsigned,

@@ -11,13 +11,15 @@
 //! - The ID of a reservation follows from the task, or from the commitment with its round and tier. No other reservation is looked at.
 //! - What was paid is read from the ledger, so any process may go on where another stopped. A hold that ended unpaid is logged and counted.
 //! - Nothing is stored here. All that is owed is a fold of the coordinator's journal, which keeps its records until they are settled.
+//! - Before a task is settled, nodes whose receipts contradict the result that decided it are accused: the evidence goes to the ledger,
+//!   signed by a quorum too. Coordinators in other processes sign it if their own journal of the fog gives the same (`Check::Journal`).
 //! - A task is settled after the UTC day in which it ended, because credits of missed service levels are per day. One that pays
 //!   nobody is given back at once.
 //! - A quorum of the ledger's coordinators signs each settlement. This process signs with the keys that it has, and asks coordinators in
 //!   other processes for the rest (`Settings::cosigners`). Each of these computes the settlement anew before it signs, and signs no second
 //!   one of a task. Without a quorum, it is tried again with growing pauses, counted, and told as a fault.
 //!
-//! Not built: receipts of copies that were cancelled or expired after their start, so these pay nothing; evidence of wrong results. A node without an account of the ledger is not paid.
+//! Not built: receipts of copies that were cancelled or expired after their start, so these pay nothing. A node without an account of the ledger is not paid.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -50,6 +52,7 @@ mod pay;
 mod reason;
 mod run;
 mod tally;
+mod wrong;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use betanet_economy_service::{Unavailable, View};
+use betanet_fog::TaskId;
 use betanet_fog_service::{Claim, Purpose};
 use betanet_keys::Identity;
 use betanet_tokenomics::account::address;
@@ -218,6 +219,52 @@ impl LedgerEscrow {
         }
         // The next try goes on where the ledger stands.
         Ok(Outcome::Refused(Code::BadNonce))
+    }
+
+    /// Sends evidence about a task to the ledger, with the signatures of others where the keys here are too few. `None`: it would not
+    /// count there.
+    pub(crate) async fn accuse(
+        &self,
+        op: &Op,
+        task: &TaskId,
+        now_ms: u64,
+    ) -> Result<Option<Outcome>, Unavailable> {
+        let Op::Evidence { list, .. } = op else {
+            return Ok(None);
+        };
+        let Some(wrong) = list.first().map(|proof| proof.record.clone()) else {
+            return Ok(None);
+        };
+        let counts = self
+            .ledger
+            .look(move |view| view.latest.is_open_offence(&wrong));
+        if !counts.await? {
+            return Ok(None);
+        }
+        if !self.ledger.leads() {
+            return Ok(Some(Outcome::NotHere));
+        }
+        let of = first(&[&task.0]);
+        let mut outcome = Outcome::NotHere;
+        for _ in 0..TRIES {
+            let Some(by) = self.signers().await? else {
+                return Ok(Some(Outcome::NotHere));
+            };
+            outcome = match by.lacking {
+                0 => {
+                    let _one = self.requests.lock().await;
+                    self.send((op, &of), &by.own, now_ms).await?
+                }
+                _ => {
+                    let proof = Proof::default();
+                    self.send_together((op, &of), by, now_ms, &proof).await?
+                }
+            };
+            if outcome != Outcome::Refused(Code::BadNonce) {
+                break;
+            }
+        }
+        Ok(Some(outcome))
     }
 
     /// Pays the next part. Returns whether it ends the reservation.

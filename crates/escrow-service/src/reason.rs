@@ -51,6 +51,10 @@ pub(crate) enum Reason {
     Pay,
     #[error("without the fog's own journal, no lots are settled here")]
     Lots,
+    #[error("without the fog's own journal, no evidence is signed here")]
+    Assignments,
+    #[error("the journal here does not give this evidence")]
+    Evidence,
     #[error("the journal here does not have the end of this task or bid")]
     Unknown,
     #[error("the journal here has another end of this task or bid")]

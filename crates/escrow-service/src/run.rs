@@ -1,5 +1,6 @@
 //! The loop: follows the fog's journal, and settles what has ended.
 
+mod accuse;
 mod gone;
 mod owed;
 mod together;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use betanet_coordinator::Record;
 use betanet_economy_service::Unavailable;
-use betanet_fog::DAY_MS;
+use betanet_fog::{DAY_MS, TaskId};
 use betanet_fog_service::{Claim, Handle};
 use betanet_journal::{Batch, Entry, Error as JournalError, Journal};
 use betanet_session::Clock;
@@ -63,6 +64,7 @@ impl LedgerEscrow {
             due: BTreeSet::new(),
             sent: BTreeMap::new(),
             ended: BTreeSet::new(),
+            accused: BTreeSet::new(),
             resting: BTreeMap::new(),
             compared: None,
             lacking: BTreeMap::new(),
@@ -114,6 +116,8 @@ struct Payer {
     sent: BTreeMap<Bill, u64>,
     /// What this process has ended with a settlement that was not dropped since.
     ended: BTreeSet<Bill>,
+    /// Tasks whose evidence was sent, or was refused.
+    accused: BTreeSet<TaskId>,
     /// What was refused, until it is tried again.
     resting: BTreeMap<Bill, Instant>,
     /// When what is held was last compared with the journal's first record.
@@ -167,6 +171,7 @@ impl Payer {
         self.due.clear();
         self.sent.clear();
         self.ended.clear();
+        self.accused.clear();
         self.resting.clear();
         self.lacking.clear();
         self.escrow.tally.clear();
@@ -321,11 +326,14 @@ impl Payer {
             (covered, view.latest.records())
         });
         let (covered, here) = looked.await?;
-        let ended = &mut self.ended;
+        let (ended, accused) = (&mut self.ended, &mut self.accused);
         self.sent.retain(|bill, records| {
             let dropped = *records > here;
             if dropped {
                 ended.remove(bill);
+                if let Bill::Task(id) = bill {
+                    accused.remove(id);
+                }
             }
             // The next look tells whether it is settled.
             *records > covered && !dropped
@@ -343,7 +351,10 @@ impl Payer {
             self.tell_lacking();
         }
         match bill {
-            Bill::Task(id) => drop(self.bills.tasks.remove(&id)),
+            Bill::Task(id) => {
+                self.accused.remove(&id);
+                self.bills.tasks.remove(&id);
+            }
             Bill::Bid(key) => drop(self.bills.bids.remove(&key)),
         }
     }
@@ -357,7 +368,7 @@ impl Payer {
     }
 
     /// Settles one.
-    async fn settle(&self, bill: Bill, now_ms: u64) -> Result<Step, Unavailable> {
+    async fn settle(&mut self, bill: Bill, now_ms: u64) -> Result<Step, Unavailable> {
         let Some((claim, since_ms)) = self.claim(&bill) else {
             return Ok(Step::Settled);
         };
@@ -367,6 +378,9 @@ impl Payer {
             Standing::Gone => false,
             Standing::Held => true,
         };
+        if let (true, Bill::Task(id)) = (held, &bill) {
+            self.accuse(id, now_ms).await?;
+        }
         let others = !self.escrow.cosigners.is_empty();
         let Some((payout, proof)) = self.due(&bill, others).await else {
             return Ok(Step::Untold);

@@ -27,6 +27,9 @@ pub(crate) struct Tally {
     pub(crate) sent: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) expired: AtomicU64,
+    /// Evidence of wrong results that was sent, and that did not reach the ledger.
+    pub(crate) accused: AtomicU64,
+    pub(crate) unaccused: AtomicU64,
     /// Tries for which too few coordinators signed, and settlements that wait for signatures now.
     pub(crate) unsigned: AtomicU64,
     pub(crate) lacking: AtomicU64,

@@ -56,7 +56,7 @@ impl Economy {
             _ => self.double_sign(list),
         };
         // The mark is known as soon as the first record reads, proven or not.
-        let mark = offence_mark(kind, &id, first);
+        let mark = offence_mark(kind, &id, &first.record);
         let used = mark.is_some_and(|mark| self.t.once.has(&(mark,)));
         lowest.when(used, Code::Once);
         lowest.when(!proven, Code::BadEvidence);
@@ -189,14 +189,14 @@ impl Economy {
 }
 
 /// Mark of an offence, which counts once.
-fn offence_mark(kind: u8, id: &NodeId, first: &Proof) -> Option<Hash> {
+pub(crate) fn offence_mark(kind: u8, id: &NodeId, first: &[u8]) -> Option<Hash> {
     let kinds = [kind];
     if kind == DOUBLE_SIGN {
-        let head = LogHead::from_bytes(&first.record)?;
+        let head = LogHead::from_bytes(first)?;
         let size = head.size.to_be_bytes();
         return Some(Economy::once_key(ONCE, &[&kinds, &id.0, &size]));
     }
-    let receipt = Receipt::from_bytes(&first.record)?;
+    let receipt = Receipt::from_bytes(first)?;
     let (copy, fence) = (receipt.copy.to_be_bytes(), receipt.fence.to_be_bytes());
     Some(match kind {
         WRONG => Economy::once_key(ONCE, &[&kinds, &id.0, &receipt.task]),

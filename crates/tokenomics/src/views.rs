@@ -8,6 +8,7 @@ use crate::account::{CLOSED, NODE};
 use crate::govern::effects;
 use crate::records::Receipt;
 use crate::request::Effect;
+use crate::slash::{WRONG, offence_mark};
 use crate::state::Economy;
 use crate::work::receipt_mark;
 use crate::{Code, Hash, Id};
@@ -56,6 +57,18 @@ impl Economy {
     pub fn is_paid_receipt(&self, record: &[u8]) -> bool {
         let receipt = Receipt::from_bytes(record);
         receipt.is_some_and(|r| self.t.once.has(&(receipt_mark(&r),)))
+    }
+
+    /// Whether evidence that this receipt is wrong would count: its node has bonded, and was not punished for the task before.
+    #[must_use]
+    pub fn is_open_offence(&self, receipt: &[u8]) -> bool {
+        let open = || {
+            let key = Receipt::from_bytes(receipt)?.key;
+            let (id, _) = self.node_of(&key)?;
+            let mark = offence_mark(WRONG, &id, receipt)?;
+            Some(!self.t.once.has(&(mark,)))
+        };
+        open().unwrap_or(false)
     }
 
     /// What would come of a proposal's effects if they were executed at this time. The state stays as it is.

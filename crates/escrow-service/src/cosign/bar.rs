@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use betanet_bar::{Client, Method, status};
+use betanet_fog::TaskId;
 use betanet_fog_service::Claim;
 use betanet_session::{Call, CallBody, Clock, Part as Place, Reply, Room, Service, ServiceFuture};
 use betanet_tokenomics::account::address;
@@ -100,9 +101,15 @@ impl Service for BarService {
 /// A proposal that was read and checked by itself.
 struct Read {
     request: Request,
-    of: Of,
-    /// What is held and paid; a bid's is in the journal alone.
-    task: Option<(Claim, Payout)>,
+    of: About,
+}
+
+/// What a request is about.
+enum About {
+    /// A settlement; what is held and paid, where the proposal tells. A bid's is in the journal alone.
+    Pays(Of, Option<Box<(Claim, Payout)>>),
+    /// Evidence of a task's wrong result.
+    Accuses(TaskId),
 }
 
 impl LedgerEscrow {
@@ -165,7 +172,7 @@ impl LedgerEscrow {
         };
         // Signatures are verified: no executor's thread waits for that.
         let reading = tokio::task::spawn_blocking(move || examine(&body, (when, now_ms)));
-        let Read { request, of, task } = reading.await.unwrap_or(Err(Reason::Unavailable))?;
+        let Read { request, of } = reading.await.unwrap_or(Err(Reason::Unavailable))?;
         let me = address(self.settings.own.public().as_bytes());
         let mut others = request.by.iter().map(|(id, _)| *id);
         if !request.by.iter().any(|(id, _)| *id == me) {
@@ -176,6 +183,10 @@ impl LedgerEscrow {
                 return Err(Reason::Signers);
             }
         }
+        let (of, task) = match of {
+            About::Pays(of, task) => (of, task.map(|paid| *paid)),
+            About::Accuses(task) => return self.accuses(&request, task).await,
+        };
         let (claim, payout) = match (self.settings.check, task) {
             (Check::Proposal, Some(paid)) => paid,
             (Check::Proposal, None) => return Err(Reason::Lots),
@@ -190,6 +201,19 @@ impl LedgerEscrow {
             }
         };
         self.approve(&request, (claim, payout), now_ms).await
+    }
+
+    /// Signs evidence of listed coordinators if the fog's journal here gives the same. It needs no memory: the ledger punishes once.
+    async fn accuses(&self, request: &Request, task: TaskId) -> Result<[u8; 64], Reason> {
+        if self.settings.check != Check::Journal {
+            return Err(Reason::Assignments);
+        }
+        let here = self.cosigner.accusations(task).await?;
+        if !here.contains(&request.op) {
+            return Err(Reason::Evidence);
+        }
+        let (genesis, own) = (self.ledger.genesis().id(), &self.settings.own);
+        Ok(own.sign(REQUEST_LABEL, &[genesis, request.body()]))
     }
 
     /// Signs a settlement of listed coordinators if it pays this, and no other settlement was signed.
@@ -277,21 +301,22 @@ impl LedgerEscrow {
 fn examine(body: &[u8], at: (When, u64)) -> Result<Read, Reason> {
     let proposal: Proposal<'_> = cbor::from_slice(body).map_err(|_| Reason::Form)?;
     let request = Request::from_bytes(proposal.request).ok_or(Reason::Form)?;
+    if let Some(task) = check::accused(&request, at.1)? {
+        let of = About::Accuses(task);
+        return Ok(Read { request, of });
+    }
     check::settlement(&request, at.1)?;
     if let Some(bid) = proposal.bid {
         return Ok(Read {
             request,
-            of: Of::Bid(bid),
-            task: None,
+            of: About::Pays(Of::Bid(bid), None),
         });
     }
     let task = check::task(proposal.task)?;
     let payout = check::payout(&proposal, &task, at)?;
-    Ok(Read {
-        request,
-        of: Of::Task(task.id()),
-        task: Some((check::claim(&task), payout)),
-    })
+    let paid = Some(Box::new((check::claim(&task), payout)));
+    let of = About::Pays(Of::Task(task.id()), paid);
+    Ok(Read { request, of })
 }
 
 /// Reads a body of bounded length.

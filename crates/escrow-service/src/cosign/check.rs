@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use betanet_fog::{DAY_MS, Envelope, Fate, Receipt, Received, Signed, Task, Verify};
+use betanet_fog::{DAY_MS, Envelope, Fate, Receipt, Received, Signed, Task, TaskId, Verify};
 use betanet_fog_service::Claim;
 use betanet_scheduler::money::Bill;
+use betanet_tokenomics::records::task_verification;
 use betanet_tokenomics::request::{Item, Op};
 use betanet_tokenomics::{Hash, Id, Request};
 use betanet_wire::NodeId;
@@ -50,6 +51,19 @@ pub(crate) fn settlement(request: &Request, now_ms: u64) -> Result<Settlement<'_
             res,
         }),
         _ => Err(Reason::Request),
+    }
+}
+
+/// The task of a request with evidence of a wrong result, which is valid for a bounded time. `None`: it is none.
+pub(crate) fn accused(request: &Request, now_ms: u64) -> Result<Option<TaskId>, Reason> {
+    let most = now_ms.saturating_add(VALID_MS).saturating_add(CLOCKS_MS);
+    match &request.op {
+        Op::Evidence { task, .. } => {
+            let read = task_verification(task).filter(|_| request.exp <= most);
+            let (id, _) = read.ok_or(Reason::Request)?;
+            Ok(Some(TaskId(id)))
+        }
+        _ => Ok(None),
     }
 }
 

@@ -69,15 +69,17 @@ impl Payer {
     }
 
     /// A task as its owner signed it.
-    async fn task(&self, work: &Work) -> Option<Vec<u8>> {
+    pub(super) async fn task(&self, work: &Work) -> Option<Vec<u8>> {
         match self.record(work.first).await? {
             Change::Accepted { task, .. } => Some(task.into()),
             _ => None,
         }
     }
 
-    async fn receipt(&self, index: u64) -> Option<Signed<Receipt>> {
-        let Change::Returned { receipt, .. } = self.record(index).await? else {
+    pub(super) async fn receipt(&self, index: u64) -> Option<Signed<Receipt>> {
+        let (Change::Returned { receipt, .. } | Change::Evidence { receipt, .. }) =
+            self.record(index).await?
+        else {
             return None;
         };
         let receipt = Signed::<Receipt>::restore(&receipt).ok()?;

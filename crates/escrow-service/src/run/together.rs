@@ -48,12 +48,19 @@ pub(super) fn pick(
 impl Payer {
     /// Answers another coordinator's question with what the journal here says.
     pub(super) async fn answer(&mut self, question: Question) {
-        let found = match self.read().await {
-            Ok(()) => self.found(&question.of).await,
-            Err(_) => Err(Reason::Unavailable),
-        };
         // Whoever asked may have left.
-        let _ = question.answer.send(found);
+        match question {
+            Question::Pays { of, answer } => {
+                let found = match self.read().await {
+                    Ok(()) => self.found(&of).await,
+                    Err(_) => Err(Reason::Unavailable),
+                };
+                let _ = answer.send(found);
+            }
+            Question::Accuses { task, answer } => {
+                let _ = answer.send(self.accuses(&task).await);
+            }
+        }
     }
 
     async fn found(&self, of: &Of) -> Result<(Claim, Payout), Reason> {

@@ -10,3 +10,4 @@ mod holds;
 mod kills;
 mod several;
 mod world;
+mod wrong;

@@ -27,11 +27,11 @@ use crate::world::{
 };
 
 /// Coordinators in other processes; with the leader, they are three.
-const SECOND: u8 = 12;
+pub(crate) const SECOND: u8 = 12;
 const THIRD: u8 = 13;
 
 /// Another coordinator's process.
-struct Second {
+pub(crate) struct Second {
     escrow: Arc<LedgerEscrow>,
     ledger: Ledger,
     books: Running,
@@ -41,15 +41,15 @@ struct Second {
 }
 
 /// Where it keeps what it signed, and where it is reached.
-struct Place {
+pub(crate) struct Place {
     n: u8,
     signed: MemoryStore,
     books: MemoryStore,
-    peer: Peer,
+    pub(crate) peer: Peer,
 }
 
 impl Place {
-    async fn new(disk: &Disk, n: u8) -> Self {
+    pub(crate) async fn new(disk: &Disk, n: u8) -> Self {
         // Its address and certificate stay.
         let gateway = disk.gateway(n, "", NONE, NONE).await;
         let peer = gateway.listening().peer();
@@ -63,7 +63,7 @@ impl Place {
     }
 
     /// Starts it. It follows the leader's ledger, or shares both of the leader's journals.
-    async fn start(&self, disk: &Disk, leader: Option<&Peer>) -> Second {
+    pub(crate) async fn start(&self, disk: &Disk, leader: Option<&Peer>) -> Second {
         let mut settings = LedgerSettings::new(disk.genesis.clone());
         settings.leaders = leader.into_iter().cloned().collect();
         settings.look_every = Duration::from_millis(20);
@@ -109,7 +109,7 @@ impl Place {
 }
 
 impl Second {
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.cosigning.stop().await;
         self.gateway.shutdown().await;
         self.books.stop().await;
@@ -140,14 +140,14 @@ impl Second {
     }
 }
 
-fn three() -> Disk {
+pub(crate) fn three() -> Disk {
     Disk {
         genesis: genesis_of(&[ME, SECOND, THIRD]),
         ..Disk::new()
     }
 }
 
-async fn leader(disk: &Disk, pays: bool, cosigners: Vec<Peer>) -> Process {
+pub(crate) async fn leader(disk: &Disk, pays: bool, cosigners: Vec<Peer>) -> Process {
     let how = How {
         pays,
         keys: vec![ME],

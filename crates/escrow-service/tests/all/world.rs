@@ -22,7 +22,7 @@ use betanet_store::State;
 use betanet_tokenomics::account::{MICRO, NODE, USER, address};
 use betanet_tokenomics::request::Op;
 use betanet_tokenomics::{
-    Asset, Code, Envelope, GenesisDraft, Id, Request as Asked, Role as TokenRole,
+    Asset, Code, Envelope, GenesisDraft, Id, Param, Request as Asked, Role as TokenRole,
 };
 
 /// The coordinator, which is a client of its own fog; a second key of the ledger's coordinators; a worker.
@@ -31,6 +31,8 @@ pub(crate) const OTHER: u8 = 11;
 pub(crate) const WORKER: u8 = 30;
 /// A node that works for nobody.
 pub(crate) const SPARE: u8 = 31;
+/// A node that can bond.
+pub(crate) const LIAR: u8 = 32;
 pub(crate) const BUDGET: u64 = 5 * MICRO;
 
 pub(crate) fn identity(n: u8) -> Identity {
@@ -66,6 +68,7 @@ fn genesis_made(coordinators: &[u8], purse: u64) -> Vec<u8> {
     let mut alloc: Vec<_> = users.iter().map(|n| (key(*n), USER, fog(*n))).collect();
     alloc.push((key(WORKER), NODE, MICRO));
     alloc.push((key(SPARE), NODE, MICRO));
+    alloc.push((key(LIAR), NODE, 3 * MICRO));
     let accounts = coordinators.iter().map(|n| address(&key(*n)).0.to_vec());
     let mut accounts: Vec<Vec<u8>> = accounts.collect();
     accounts.sort_unstable();
@@ -78,6 +81,7 @@ fn genesis_made(coordinators: &[u8], purse: u64) -> Vec<u8> {
         cap: 100_000_000 * MICRO,
         halving: 365,
         alloc: &alloc,
+        params: &[(Param::MinBond, MICRO)],
         roles: &[
             (TokenRole::Coordinators, accounts.clone()),
             (TokenRole::Guardians, accounts[..2].to_vec()),
@@ -495,11 +499,16 @@ pub(crate) fn own(purpose: Purpose, of: u8, amount: u64) -> Claim {
 
 /// The worker's receipt of a copy that went well.
 fn receipt(work: &Assignment) -> Signed<Receipt> {
+    receipt_of(work, WORKER, [8; 32])
+}
+
+/// A node's receipt of a copy with this output.
+pub(crate) fn receipt_of(work: &Assignment, node: u8, out: [u8; 32]) -> Signed<Receipt> {
     let receipt = Receipt {
         inputs: work.inputs_digest(),
-        key: key(WORKER),
+        key: key(node),
         end: now_ms(),
-        out: Some([8; 32]),
+        out: Some(out),
         copy: work.copy,
         fuel: 1_000_000,
         task: work.task,
@@ -510,5 +519,5 @@ fn receipt(work: &Assignment) -> Signed<Receipt> {
         module: betanet_keys::hash(&[testkit::MODULE]),
         status: Outcome::Ok,
     };
-    Signed::sign(receipt, &identity(WORKER)).unwrap()
+    Signed::sign(receipt, &identity(node)).unwrap()
 }
