@@ -6,6 +6,8 @@
     reason = "a test stops where it is surprised, and may look at the clock"
 )]
 
+#[path = "commands/anchors.rs"]
+mod anchors;
 #[path = "commands/bridge.rs"]
 mod bridge;
 #[path = "commands/disk.rs"]

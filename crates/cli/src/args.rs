@@ -58,8 +58,8 @@ pub(crate) use parse::parse;
 pub(crate) use pay::{
     AccountFlags, AccountsArgs, AmountArgs, BackupArgs, BuyArgs, CouponArgs, EvidenceArgs,
     IssueArgs, LearnMintArgs, MintFlags, MintInitArgs, MintRefreshArgs, MintRoundArgs, NewArgs,
-    OnlineArgs, PayArgs, PayCommand, ReceiveArgs, RedeemArgs, RestoreWalletArgs, ResumeArgs,
-    SpendArgs, WalletArgs,
+    OnlineArgs, PayArgs, PayCommand, PublishKeysetArgs, ReceiveArgs, RedeemArgs, RestoreWalletArgs,
+    ResumeArgs, SpendArgs, WalletArgs,
 };
 pub(crate) use seed::SeedArgs;
 pub(crate) use settings::{All, Choice, FLAGS, Mixing, Serving, SettingArgs, Working};

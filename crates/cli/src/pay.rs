@@ -10,6 +10,7 @@ mod named;
 mod net;
 mod payer;
 mod purse;
+mod registry;
 mod restore;
 mod resume;
 
@@ -47,6 +48,7 @@ pub(crate) async fn pay(mut args: PayArgs) -> Result<(), Fail> {
         PayCommand::MintRefresh(args) => keygen::refresh(&args),
         PayCommand::MintRound(args) => keygen::round(&args),
         PayCommand::Coupon(args) => mint::coupon(&args),
+        PayCommand::Publish(args) => interruptible(registry::publish(&args)).await,
         PayCommand::New(args) => new(&args),
         PayCommand::Mint(args) => learn(args).await,
         PayCommand::Issue(args) => issue(args).await,
@@ -123,6 +125,7 @@ async fn learn(args: LearnMintArgs) -> Result<(), Fail> {
     let LearnMintArgs {
         mints,
         keyset,
+        registered,
         online,
     } = args;
     let mut purse = Purse::open(&online.wallet)?;
@@ -131,7 +134,21 @@ async fn learn(args: LearnMintArgs) -> Result<(), Fail> {
         .map(|t| purse::mint(t))
         .collect::<Result<Vec<_>, _>>()?;
     let mut net = Net::new(&named, &online.dial)?;
-    let learned = interruptible(fetch(&mut purse, &mut net, &mints, keyset.as_slice())).await;
+    let work = async {
+        let mut only: Vec<String> = keyset.into_iter().collect();
+        if registered {
+            let mut offered = registry::offered(&mut net, &mints, &mut purse.rng).await?;
+            let id = only.pop();
+            let named = |k: &Keyset| {
+                let id = id.as_ref();
+                id.is_none_or(|id| k.id().to_string().eq_ignore_ascii_case(id.trim()))
+            };
+            offered.retain(named);
+            only = registry::proven(&offered, &online.dial).await?;
+        }
+        fetch(&mut purse, &mut net, &mints, &only).await
+    };
+    let learned = interruptible(work).await;
     net.close().await;
     let (learned, left) = learned?;
     for keyset in learned {

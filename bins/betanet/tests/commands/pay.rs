@@ -3,13 +3,13 @@
 use super::*;
 
 /// A served folder with a mint whose requests cost two units, and wallets beside it.
-struct Shop {
+pub(crate) struct Shop {
     s: Serving,
     mint: tempfile::TempDir,
 }
 
 impl Shop {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mint = tempfile::tempdir().unwrap();
         let at = |name: &str| mint.path().join(name).display().to_string();
         let password = mint.path().join("password");
@@ -35,19 +35,23 @@ impl Shop {
         Self { s, mint }
     }
 
-    fn at(&self, name: &str) -> String {
+    pub(crate) fn at(&self, name: &str) -> String {
         self.mint.path().join(name).display().to_string()
     }
 
+    pub(crate) fn peer(&self) -> &str {
+        self.s.fact("peer")
+    }
+
     /// Runs `betanet pay` with a wallet.
-    fn pay(&self, wallet: &str, args: &[&str], input: &str) -> Output {
+    pub(crate) fn pay(&self, wallet: &str, args: &[&str], input: &str) -> Output {
         let (wallet, password) = (self.at(wallet), self.at("password"));
         let flags = ["--wallet", &wallet, "--password-file", &password];
         let all = [&["pay"], args, &flags].concat();
         run(&all, &self.s.path("client"), input.as_bytes())
     }
 
-    fn paid(&self, wallet: &str, args: &[&str]) -> String {
+    pub(crate) fn paid(&self, wallet: &str, args: &[&str]) -> String {
         let out = self.pay(wallet, args, "");
         assert_eq!(code(&out), 0, "{args:?}: {}", text(&out.stderr));
         text(&out.stdout).to_owned()

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use super::*;
 
 /// A coordinator's process.
-struct Coordinating {
+pub(crate) struct Coordinating {
     child: Child,
-    facts: Value,
+    pub(crate) facts: Value,
 }
 
 impl Drop for Coordinating {
@@ -18,11 +18,15 @@ impl Drop for Coordinating {
 }
 
 /// Keys, a genesis with epochs of two seconds, and a place for everything.
-struct Town(tempfile::TempDir);
+pub(crate) struct Town(tempfile::TempDir);
 
 impl Town {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with("", "")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
     }
 
     /// A town whose ledger pays for tasks.
@@ -80,7 +84,7 @@ impl Town {
         facts[fact].as_str().unwrap().to_owned()
     }
 
-    fn coordinate(&self, name: &str, listen: &str, more: &[&str]) -> Coordinating {
+    pub(crate) fn coordinate(&self, name: &str, listen: &str, more: &[&str]) -> Coordinating {
         let (key, state) = (format!("{name}.pem"), format!("state-{name}"));
         let operator = self.fact("alice", "public_key");
         let args = ["coordinator", "--json", "--key", &key, "--state", &state];
@@ -101,7 +105,7 @@ impl Town {
     }
 
     /// Runs a command with a key until it succeeds, and returns its facts.
-    fn until(&self, args: &[&str]) -> Value {
+    pub(crate) fn until(&self, args: &[&str]) -> Value {
         let begun = Instant::now();
         loop {
             let out = self.run(&[args, &["--json"]].concat());
@@ -117,7 +121,7 @@ impl Town {
         }
     }
 
-    fn refused(&self, args: &[&str], want: i32) -> String {
+    pub(crate) fn refused(&self, args: &[&str], want: i32) -> String {
         let out = self.run(args);
         let said = text(&out.stderr);
         assert_eq!(code(&out), want, "{args:?}: {said}");

@@ -39,6 +39,13 @@ pub(crate) enum PayCommand {
     /// Sign a coupon: whoever has it can have vouchers of its value issued, once.
     #[command(after_help = "Example: betanet pay coupon 10 --mint ./mint")]
     Coupon(CouponArgs),
+    /// Publish a keyset in the network's ledger of names, signed by its maintainers.
+    #[command(
+        after_help = "FILE keeps the record with the signatures so far. Give it from one maintainer to the next: the command publishes it once enough\n\
+                      have signed, two thirds of them and at least five. pay mint --registered takes only keysets that stand there.\n\n\
+                      Example: betanet pay publish ./keyset.record --keyset ./mint/keyset.cbor --maintainer ./me.pem --network NETWORK.toml"
+    )]
+    Publish(PublishKeysetArgs),
     /// Make an empty wallet, and print the phrase from which it can be rebuilt.
     #[command(
         after_help = "Write the phrase down: it is shown once, and whoever reads it owns the wallet. --password-file names the file of the\n\
@@ -376,8 +383,35 @@ pub(crate) struct LearnMintArgs {
     /// Refuse other keysets than this one.
     #[arg(long, value_name = "HEX")]
     pub(crate) keyset: Option<String>,
+    /// Take only keysets that the network's ledger of names proves. Needs --network.
+    #[arg(long)]
+    pub(crate) registered: bool,
     #[command(flatten)]
     pub(crate) online: OnlineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PublishKeysetArgs {
+    /// File of the record: made, or signed further.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The keyset, keyset.cbor of its mint's folder; needed where FILE is to be made.
+    #[arg(long, value_name = "KEYSET")]
+    pub(crate) keyset: Option<PathBuf>,
+    /// Key file of a maintainer who signs; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) maintainer: Vec<PathBuf>,
+    /// Ledger node to give it to; may be repeated. By default, those that the network file names.
+    #[arg(long, value_name = "PEER")]
+    pub(crate) to: Vec<String>,
+    /// Seconds to wait until the record is final.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) wait: u64,
+    #[command(flatten)]
+    pub(crate) dial: DialArgs,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
