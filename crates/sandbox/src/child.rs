@@ -67,6 +67,8 @@ enum Gone {
     Engine(#[from] wasmtime::Error),
     #[error("the parent sent no order")]
     Order,
+    #[error("the kernel did not take the ports of the policy")]
+    Ports,
     #[error("the process that runs has its own end")]
     Relayed,
 }
@@ -137,7 +139,10 @@ fn main() -> Result<(), Gone> {
     let code = code.map_err(std::io::Error::from)?;
     let code = code.map_or(0, |code| code.st_size.unsigned_abs());
     let limits = match &order {
-        Order::Run(run) => cage::Bounds::of_run(&run.limits, code),
+        Order::Run(run) => {
+            let inputs = run.hosts.is_some().then_some(run.inputs.len());
+            cage::Bounds::of_run(&run.limits, code, inputs)
+        }
         Order::Compile | Order::SelfTest => cage::Bounds::of_compile(),
     };
     before.look();
@@ -161,6 +166,11 @@ fn main() -> Result<(), Gone> {
         )?),
         Order::Compile | Order::SelfTest => None,
     };
+    if let Order::Run(run) = &order
+        && let Some(hosts) = &run.hosts
+    {
+        cage::ports(hosts.iter().map(|host| host.port)).map_err(|_| Gone::Ports)?;
+    }
     filter::apply(filter, network)?;
     match (order, code) {
         (Order::Run(run), Some(code)) => {

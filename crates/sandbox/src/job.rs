@@ -92,8 +92,11 @@ pub struct Grants {
 /// Where a program with the network's grant may connect to, over TCP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkPolicy {
-    /// Names or addresses, each with its port. The engine refuses private ones, whatever a name resolves to.
+    /// Names or addresses, each with its port. Private addresses and those of this machine are refused, whatever a name resolves to.
     pub hosts: Vec<(String, u16)>,
+    /// Addresses that are not refused for being private or this machine's own. They are for whoever runs the sandbox to name, not
+    /// for the owner of a job.
+    pub private: Vec<IpAddr>,
 }
 
 /// A fault of a job, found before anything runs.
@@ -226,14 +229,20 @@ fn public_v4(ip: Ipv4Addr) -> bool {
     let shared = a == 100 && (64..128).contains(&b);
     let protocol = (a, b, c) == (192, 0, 0);
     let benchmark = a == 198 && (b == 18 || b == 19);
+    let relays = (a, b, c) == (192, 88, 99);
+    // A cloud's service for its own machines, which hands out their secrets.
+    let host = ip == Ipv4Addr::new(168, 63, 129, 16);
     let other = ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_documentation();
-    !(other || shared || protocol || benchmark || a == 0 || a >= 224)
+    !(other || shared || protocol || benchmark || relays || host || a == 0 || a >= 224)
 }
 
 fn public_v6(ip: Ipv6Addr) -> bool {
     let [a, b, ..] = ip.segments();
-    // Global unicast is 2000::/3; of it, documentation, 6to4 and Teredo lead elsewhere.
-    a & 0xe000 == 0x2000 && !(a == 0x2001 && (b == 0x0db8 || b == 0)) && a != 0x2002
+    // Global unicast is 2000::/3; of it, documentation and 6to4 lead elsewhere, and protocols as Teredo and the control of ports of a
+    // router, which have 2001::/23.
+    let protocol = a == 0x2001 && b < 0x0200;
+    let documentation = (a == 0x2001 && b == 0x0db8) || (a == 0x3fff && b < 0x1000);
+    a & 0xe000 == 0x2000 && !protocol && !documentation && a != 0x2002
 }
 
 #[cfg(test)]
@@ -286,6 +295,20 @@ mod tests {
             "fe80::1",
             "::ffff:10.0.0.1",
             "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "192.88.99.1",
+            "168.63.129.16",
+            "::",
+            "::127.0.0.1",
+            "64:ff9b::127.0.0.1",
+            "2001::7f00:1",
+            "2001:1::1",
+            "2001:db8::1",
+            "2002:7f00:1::1",
+            "3fff::1",
+            "fec0::1",
+            "ff02::1",
         ] {
             assert!(!public(ip.parse().unwrap()), "{ip}");
         }

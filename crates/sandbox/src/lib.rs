@@ -14,9 +14,11 @@
 //!   writes. Files are left after ok and exit only; standard output is the file `stdout`, always there. Names are sorted, and times
 //!   are the job's start.
 //! - **Clocks** are virtual. Each reading moves them on by 10 µs, each sleep by its length. **Randomness** comes from the job's seed.
-//! - **Network**: components only, TCP only, to the hosts and ports of the policy. The parent looks names up before the start.
-//!   The engine refuses private addresses, and this machine's own. It alone does: with the grant, a guest that breaks out of the engine
-//!   reaches every address that this machine reaches over TCP, those two kinds included. The grant brings the machine's clocks with it.
+//! - **Network**: components only, TCP only, to the hosts and ports of the policy. The parent looks each name up once before the start,
+//!   and the program gets the addresses that it found. The engine refuses private ones and this machine's own, unless whoever runs the
+//!   sandbox names them. It alone does: a guest that breaks out of the engine reaches every address that this machine reaches over TCP,
+//!   from Linux 6.7 on at the ports of the policy. Sockets and their buffers are bounded, and none of them listens. The grant brings the
+//!   machine's clocks with it.
 //! - **Time** has no code of its own in the program: a guest hands control back after each slice of fuel, and the parent ends the
 //!   process at the limit. The deterministic limit is fuel, so instructions for epochs would cost speed and add nothing.
 //! - **Layers** around a process: user nobody, namespaces (user, mount, pid, network, ipc), an empty read-only root, landlock, a list

@@ -20,7 +20,7 @@ use crate::{
         nursery::Nursery,
         pool::Pool,
         refused::Refused,
-        resolve,
+        resolve::Resolver,
     },
     wire::{Frame, Frames, Order, Run},
 };
@@ -55,6 +55,7 @@ struct Inner {
     /// One program is compiled at a time.
     compiling: Semaphore,
     refused: Refused,
+    resolver: Resolver,
 }
 
 /// One attempt of the self-test.
@@ -88,6 +89,7 @@ impl Sandbox {
                 layers,
                 compiling: Semaphore::new(1),
                 refused: Refused::default(),
+                resolver: Resolver::default(),
             }),
         })
     }
@@ -154,7 +156,7 @@ impl Sandbox {
             .await
             .map_err(|_| broken("a thread"))??;
         let hosts = match &job.grants.network {
-            Some(policy) => Some(resolve::hosts(policy).await),
+            Some(policy) => Some(self.inner.resolver.hosts(policy).await),
             None => None,
         };
         let share = *self.inner.pool.share.borrow();

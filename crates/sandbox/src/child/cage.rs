@@ -8,8 +8,8 @@ use std::{
 };
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, Compatible as _, Ruleset, RulesetAttr as _,
-    RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, Compatible as _, NetPort, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
 use rustix::{
     fs::{CWD, Mode},
@@ -28,6 +28,13 @@ const BASE: u64 = 96 << 20;
 /// The same for the compiler, and seconds of processor time that it may take.
 const COMPILER: u64 = 1 << 30;
 const COMPILER_TIME: u64 = 120;
+
+/// Descriptors of a guest's process.
+const DESCRIPTORS: u64 = 256;
+/// Sockets that a guest with the network's grant has at one time: the kernel's memory behind each is not counted as the process's.
+const SOCKETS_MAX: u64 = 32;
+/// Descriptors that its process needs beside these and its inputs. What it does not need are a few more sockets.
+const OWN: u64 = 16;
 
 /// Bytes of its stack.
 const STACK: u64 = 8 << 20;
@@ -271,6 +278,19 @@ fn landlock(network: bool) -> bool {
     rules.is_ok_and(|status| status.ruleset != RulesetStatus::NotEnforced)
 }
 
+/// Keeps connections of this process to these ports, and lets it bind to none of its choice. The kernel knows how from Linux 6.7 on.
+pub(super) fn ports(ports: impl IntoIterator<Item = u16>) -> Result<(), RulesetError> {
+    let connect = |port| Ok::<_, RulesetError>(NetPort::new(port, AccessNet::ConnectTcp));
+    Ruleset::default()
+        .set_compatibility(landlock::CompatLevel::BestEffort)
+        .handle_access(AccessNet::from_all(ABI::V6))?
+        .create()?
+        .add_rule(NetPort::new(0, AccessNet::BindTcp))?
+        .add_rules(ports.into_iter().map(connect))?
+        .restrict_self()
+        .map(drop)
+}
+
 /// Bounds that the kernel keeps.
 pub(super) struct Bounds {
     data: u64,
@@ -279,8 +299,8 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// The guest's memory, its files, its code and room for what holds them.
-    pub(super) fn of_run(limits: &Limits, code: u64) -> Self {
+    /// The guest's memory, its files, its code and room for what holds them; with the network's grant, its sockets beside its inputs.
+    pub(super) fn of_run(limits: &Limits, code: u64, inputs: Option<usize>) -> Self {
         let data = limits
             .memory
             .saturating_add(limits.output.saturating_mul(2))
@@ -289,7 +309,7 @@ impl Bounds {
         Self {
             data,
             time: None,
-            files: 256,
+            files: inputs.map_or(DESCRIPTORS, |inputs| OWN + inputs as u64 + SOCKETS_MAX),
         }
     }
 
@@ -329,7 +349,34 @@ fn limit(resource: Resource, most: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
+
+    #[test]
+    fn connections_go_to_the_ports_of_the_policy_only() {
+        let [named, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let (to, not) = (named.local_addr().unwrap(), other.local_addr().unwrap());
+        let known = Ruleset::default()
+            .set_compatibility(landlock::CompatLevel::HardRequirement)
+            .handle_access(AccessNet::ConnectTcp)
+            .is_ok();
+        // The rules close around one thread only.
+        let thread = std::thread::spawn(move || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            ports([to.port()]).unwrap();
+            TcpStream::connect(to).unwrap();
+            // Any free port, as a connection that is bound first.
+            TcpListener::bind("127.0.0.1:0").unwrap();
+            // A kernel older than these rules closes nothing.
+            let denied = known.then_some(io::ErrorKind::PermissionDenied);
+            let kind = |answer: io::Result<()>| answer.err().map(|error| error.kind());
+            assert_eq!(kind(TcpStream::connect(not).map(drop)), denied);
+            let bound = kind(TcpListener::bind(not).map(drop));
+            assert_eq!(bound, denied.or(Some(io::ErrorKind::AddrInUse)));
+        });
+        thread.join().unwrap();
+    }
 
     #[test]
     fn a_layer_that_is_lacking_is_named() {

@@ -43,8 +43,6 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_yield,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
     libc::SYS_sigaltstack,
     libc::SYS_write,
     libc::SYS_writev,
@@ -61,10 +59,26 @@ const NETWORK: &[libc::c_long] = &[
     libc::SYS_connect,
     libc::SYS_getpeername,
     libc::SYS_getsockname,
-    libc::SYS_getsockopt,
-    libc::SYS_setsockopt,
     libc::SYS_shutdown,
 ];
+
+/// Options of a socket that it may set and read, by level and name: those of WASI, and what a library sets with them. Others reach much
+/// more of the kernel: filters of packets, routes, other protocols in a connection.
+const OPTIONS: &[(libc::c_int, libc::c_int)] = &[
+    (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
+    (libc::SOL_SOCKET, libc::SO_RCVBUF),
+    (libc::SOL_SOCKET, libc::SO_REUSEADDR),
+    (libc::SOL_SOCKET, libc::SO_SNDBUF),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),
+    (libc::IPPROTO_IP, libc::IP_TTL),
+    (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
+    (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+];
+
+/// Options that it may only read.
+const READ: &[(libc::c_int, libc::c_int)] = &[(libc::SOL_SOCKET, libc::SO_ERROR)];
 
 /// What `fcntl` may be asked: flags of a descriptor, and for another one of the same file. Flags of a file are not to be changed.
 const ASKED: &[libc::c_int] = &[
@@ -93,9 +107,13 @@ pub(super) struct Filters {
 pub(super) fn build() -> Option<Filters> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).ok()?;
     let plain = || CALLS.iter().chain(OLDER).copied();
-    let network = plain().chain(NETWORK.iter().copied());
     let mut sockets = asked()?;
-    sockets.insert(libc::SYS_socket, tcp()?);
+    sockets.extend([
+        (libc::SYS_socket, tcp()?),
+        (libc::SYS_setsockopt, options(OPTIONS.iter())?),
+        (libc::SYS_getsockopt, options(OPTIONS.iter().chain(READ))?),
+    ]);
+    let network = plain().chain(NETWORK.iter().copied());
     Some(Filters {
         plain: program(plain(), asked()?, arch)?,
         network: program(network, sockets, arch)?,
@@ -133,6 +151,8 @@ fn asked() -> Option<Rules> {
             vec![SeccompRule::new(vec![written]).ok()?],
         ),
         (libc::SYS_setpriority, vec![SeccompRule::new(nicer).ok()?]),
+        (libc::SYS_sendto, connected(3)?),
+        (libc::SYS_sendmsg, connected(2)?),
     ]))
 }
 
@@ -152,12 +172,30 @@ fn tcp() -> Option<Vec<SeccompRule>> {
     Some(rules)
 }
 
+/// Options by level and name.
+fn options<'a>(
+    named: impl Iterator<Item = &'a (libc::c_int, libc::c_int)>,
+) -> Option<Vec<SeccompRule>> {
+    let equal = |argument, value| condition(argument, SeccompCmpOp::Eq, value);
+    let rule = |&(level, name)| SeccompRule::new(vec![equal(1, level)?, equal(2, name)?]).ok();
+    named.map(rule).collect()
+}
+
+/// Sending over what is connected: with this flag, sending would connect, and no rule about connections would see it.
+fn connected(flags: u8) -> Option<Vec<SeccompRule>> {
+    let connects = u64::from(libc::MSG_FASTOPEN.cast_unsigned());
+    let none = condition(flags, SeccompCmpOp::MaskedEq(connects), 0)?;
+    Some(vec![SeccompRule::new(vec![none]).ok()?])
+}
+
 fn program(
     calls: impl Iterator<Item = libc::c_long>,
     mut rules: Rules,
     arch: TargetArch,
 ) -> Option<BpfProgram> {
-    rules.extend(calls.map(|call| (call, Vec::new())));
+    for call in calls {
+        rules.entry(call).or_default();
+    }
     let refuse = SeccompAction::Errno(REFUSED.cast_unsigned());
     SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)
         .ok()?
@@ -234,5 +272,27 @@ mod tests {
         assert_eq!(udp.unwrap_err().raw_os_error(), Some(REFUSED));
         let plain = under(false, move || TcpStream::connect(at).map(drop));
         assert_eq!(plain.unwrap_err().raw_os_error(), Some(REFUSED));
+    }
+
+    #[test]
+    fn options_that_wasi_lacks_and_sending_that_connects_are_refused() {
+        let here = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = here.local_addr().unwrap();
+        under(true, move || {
+            let stream = TcpStream::connect(at).unwrap();
+            rustix::net::sockopt::set_socket_keepalive(&stream, true).unwrap();
+            rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 4096).unwrap();
+            assert_eq!(rustix::net::sockopt::socket_error(&stream), Ok(Ok(())));
+            let refused = rustix::io::Errno::from_raw_os_error(REFUSED);
+            let delay = rustix::net::sockopt::set_tcp_nodelay(&stream, true);
+            assert_eq!(delay, Err(refused));
+            let linger = rustix::net::sockopt::socket_linger(&stream);
+            assert_eq!(linger, Err(refused));
+            let send = |flags| rustix::net::send(&stream, b"x", flags);
+            assert_eq!(send(rustix::net::SendFlags::NOSIGNAL), Ok(1));
+            let connects =
+                rustix::net::SendFlags::from_bits_retain(libc::MSG_FASTOPEN.cast_unsigned());
+            assert_eq!(send(connects), Err(refused));
+        });
     }
 }

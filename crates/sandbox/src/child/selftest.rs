@@ -147,6 +147,28 @@ fn sockets() -> Vec<(&'static str, bool)> {
             socket(libc::AF_NETLINK, libc::SOCK_RAW, 0),
         ),
         ("a pair of sockets", tried(libc::SYS_socketpair, 0, 0, 0)),
+        (
+            "a filter of packets",
+            tried(
+                libc::SYS_setsockopt,
+                -1,
+                libc::SOL_SOCKET.into(),
+                libc::SO_ATTACH_FILTER.into(),
+            ),
+        ),
+        (
+            "another protocol in a connection",
+            tried(
+                libc::SYS_setsockopt,
+                -1,
+                libc::IPPROTO_TCP.into(),
+                libc::TCP_ULP.into(),
+            ),
+        ),
+        (
+            "connect while sending",
+            tried(libc::SYS_sendmsg, -1, 0, libc::MSG_FASTOPEN.into()),
+        ),
         ("listen", tried(libc::SYS_listen, -1, 0, 0)),
     ]
 }

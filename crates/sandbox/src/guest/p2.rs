@@ -10,7 +10,7 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::{
     WasiCtx,
     cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView as _},
-    p2::bindings::{cli, clocks, filesystem, random, sockets},
+    p2::bindings::{cli, clocks, filesystem, random, sockets as wasi_sockets},
     sockets::{SocketAddrUse, WasiSockets, WasiSocketsView as _},
 };
 use wasmtime_wasi_io::IoView;
@@ -21,6 +21,7 @@ mod clock;
 mod convert;
 mod files;
 mod names;
+mod sockets;
 mod streams;
 
 pub(super) use clock::Waiting;
@@ -91,14 +92,15 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     cli::terminal_stdin::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::terminal_stdout::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
     cli::terminal_stderr::add_to_linker::<Guest, WasiCli>(linker, Guest::cli)?;
-    sockets::instance_network::add_to_linker::<Guest, WasiSockets>(linker, Guest::sockets)?;
-    let network = sockets::network::LinkOptions::default();
-    sockets::network::add_to_linker::<Guest, WasiSockets>(linker, &network, Guest::sockets)?;
-    sockets::tcp::add_to_linker::<Guest, WasiSockets>(linker, Guest::sockets)?;
-    sockets::tcp_create_socket::add_to_linker::<Guest, WasiSockets>(linker, Guest::sockets)?;
-    sockets::udp::add_to_linker::<Guest, WasiSockets>(linker, Guest::sockets)?;
-    sockets::udp_create_socket::add_to_linker::<Guest, WasiSockets>(linker, Guest::sockets)?;
-    sockets::ip_name_lookup::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    wasi_sockets::instance_network::add_to_linker::<Guest, WasiSockets>(linker, Guest::sockets)?;
+    let network = wasi_sockets::network::LinkOptions::default();
+    wasi_sockets::network::add_to_linker::<Guest, WasiSockets>(linker, &network, Guest::sockets)?;
+    wasi_sockets::tcp::add_to_linker::<Guest, WasiSockets>(linker, Guest::sockets)?;
+    wasi_sockets::tcp_create_socket::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    sockets::bound(linker)?;
+    wasi_sockets::udp::add_to_linker::<Guest, WasiSockets>(linker, Guest::sockets)?;
+    wasi_sockets::udp_create_socket::add_to_linker::<Guest, WasiSockets>(linker, Guest::sockets)?;
+    wasi_sockets::ip_name_lookup::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
     clocks::wall_clock::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
     clocks::monotonic_clock::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
     random::random::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;

@@ -262,7 +262,10 @@ fn odd() -> Vec<Case> {
             "a host's name without end",
             |j| {
                 let hosts = vec![("x".repeat(256), 1)];
-                j.grants.network = Some(NetworkPolicy { hosts });
+                j.grants.network = Some(NetworkPolicy {
+                    hosts,
+                    private: Vec::new(),
+                });
             },
             "host's name",
         ),

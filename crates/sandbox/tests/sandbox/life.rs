@@ -98,6 +98,8 @@ async fn the_cage_holds_against_what_a_guest_that_broke_out_would_try() {
         "memory that grows downwards, with the network's grant",
         "keep memory that cannot be written to",
         "open a socket of UDP, with the network's grant",
+        "a filter of packets, with the network's grant",
+        "connect while sending, with the network's grant",
     ] {
         assert!(attempts.iter().any(|a| a.name == name), "{name}");
     }

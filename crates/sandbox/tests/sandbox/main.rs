@@ -10,4 +10,5 @@ mod cache;
 mod escape;
 mod known;
 mod life;
+mod network;
 mod support;

@@ -55,13 +55,17 @@ impl Host for Guest {
         name: String,
     ) -> Result<Resource<ResolveAddressStream>, SocketError> {
         self.table.get(&network)?;
-        let mut addresses: Vec<_> = self
+        let mut addresses = Vec::new();
+        // Names have no case. A name with several ports stands there several times.
+        let named = self
             .hosts
             .iter()
-            .filter(|host| host.name == name)
-            .flat_map(|host| host.addresses.clone())
-            .collect();
-        addresses.dedup();
+            .filter(|host| host.name.eq_ignore_ascii_case(&name));
+        for address in named.flat_map(|host| &host.addresses) {
+            if !addresses.contains(address) {
+                addresses.push(*address);
+            }
+        }
         if addresses.is_empty() {
             return Err(ErrorCode::NameUnresolvable.into());
         }
