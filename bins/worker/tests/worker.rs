@@ -19,12 +19,16 @@ mod coordinators;
 mod drains;
 #[path = "worker/faults.rs"]
 mod faults;
+#[path = "worker/idle.rs"]
+mod idle;
 #[path = "worker/levels.rs"]
 mod levels;
 #[path = "worker/lies.rs"]
 mod lies;
 #[path = "worker/line.rs"]
 mod line;
+#[path = "worker/network.rs"]
+mod network;
 #[path = "worker/process.rs"]
 mod process;
 #[path = "worker/rate.rs"]

@@ -141,6 +141,7 @@ async fn run(args: &WorkerSettings, as_json: bool) -> Result<(), Fail> {
         compiled_max: node.compiled_max,
         blobs: node.blobs,
         network: node.network,
+        network_private: node.network_private.clone(),
         harvest: node.harvest.clone(),
         drain: node.drain,
         mix: part.as_ref().and_then(part::Part::mix),

@@ -1,5 +1,6 @@
 //! Runs copies: fetches what they need, runs them in the sandbox, stores what they leave.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +81,7 @@ struct Inner {
     clock: Clock,
     /// Whether programs whose tasks have the grant get the network.
     network: bool,
+    private: Vec<IpAddr>,
 }
 
 /// Parts that an engine works with.
@@ -94,6 +96,7 @@ pub(crate) struct Parts {
     pub(crate) usage: Arc<Usage>,
     pub(crate) secret: Arc<SecretFences>,
     pub(crate) network: bool,
+    pub(crate) private: Vec<IpAddr>,
 }
 
 impl SandboxEngine {
@@ -109,6 +112,7 @@ impl SandboxEngine {
             usage: parts.usage,
             secret: parts.secret,
             network: parts.network,
+            private: parts.private,
         }))
     }
 }
@@ -294,7 +298,10 @@ impl Inner {
             digest: module.0.0,
             file,
         };
-        let job = job(&run.task, &run.id, inputs, &folder.output());
+        let mut job = job(&run.task, &run.id, inputs, &folder.output());
+        if let Some(policy) = &mut job.grants.network {
+            policy.private.clone_from(&self.private);
+        }
         let sink = {
             let log = log.clone();
             move |bytes: &[u8]| log.add(bytes)

@@ -19,12 +19,20 @@ const FILES_MAX: u32 = 64;
 fn hosts(task: &Task) -> Vec<(String, u16)> {
     let named = task.env.iter().find(|(name, _)| name.as_str() == HOSTS);
     let named = named.map_or("", |(_, hosts)| hosts.as_str());
-    let host = |text: &str| {
-        let (host, port) = text.rsplit_once(':')?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        Some((host.to_owned(), port.parse().ok()?))
-    };
     named.split_whitespace().filter_map(host).collect()
+}
+
+/// Reads a host and a port as a task names them: `HOST:PORT`, with brackets around an IPv6 address.
+#[must_use]
+pub fn host(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').filter(|ip| ip.contains(':'))?,
+        None => Some(host).filter(|name| !name.contains([':', ']']))?,
+    };
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let named = !host.is_empty() && !host.contains(char::is_whitespace);
+    named.then(|| (host.to_owned(), port))
 }
 
 /// The job of a task. It is the same on every node: the seed is that of the task, and the virtual clock starts with it.
@@ -33,7 +41,10 @@ fn hosts(task: &Task) -> Vec<(String, u16)> {
 #[must_use]
 pub fn job(task: &Task, id: &TaskId, files: Vec<(String, PathBuf)>, output: &Path) -> Job {
     let has = |grant| task.grants.contains(&grant);
-    let network = has(Grant::Network).then(|| NetworkPolicy { hosts: hosts(task) });
+    let network = has(Grant::Network).then(|| NetworkPolicy {
+        hosts: hosts(task),
+        private: Vec::new(),
+    });
     Job {
         args: task.args.iter().map(|a| a.as_str().to_owned()).collect(),
         env: task

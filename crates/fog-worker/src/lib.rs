@@ -35,6 +35,7 @@
 //!     compiled_max: 1 << 30,
 //!     blobs: Default::default(),
 //!     network: false,
+//!     network_private: Vec::new(),
 //!     harvest: None,
 //!     drain: Duration::from_secs(30),
 //!     mix: None, // and of the level public
@@ -67,6 +68,6 @@ pub use counters::{Counters, Counts};
 pub use error::Error;
 #[doc(hidden)]
 pub use fuzz::fuzz;
-pub use job::{HOSTS, NoOutput, job, outcome, output, output_blob};
+pub use job::{HOSTS, NoOutput, host, job, outcome, output, output_blob};
 pub use receipts::StoredReceipts;
 pub use service::{Handle, Service, Settings};

@@ -1,5 +1,6 @@
 //! A node at work: joins, runs copies, lends its processor as its rules say, drains, and tells what it does.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub blobs: BlobSettings,
     /// Whether programs whose tasks have the grant get the network.
     pub network: bool,
+    /// Addresses that they reach although these are private or this machine's own.
+    pub network_private: Vec<IpAddr>,
     /// Rules by which the node lends its processor; `None` lends it always.
     pub harvest: Option<Rules>,
     /// Time in which copies may end before the node stops.
@@ -185,6 +188,7 @@ impl Service {
             usage: Arc::clone(&usage),
             secret: receipts.secret(),
             network: settings.network,
+            private: settings.network_private.clone(),
         });
         let membership = Membership::new(storage, client.clone());
         let answers = Answers::new(client.me().clone());

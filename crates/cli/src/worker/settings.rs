@@ -1,7 +1,7 @@
 //! Settings of a worker: the tables `worker` and `harvest` of a file, and flags over them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ pub(super) struct Node {
     pub(super) drain: Duration,
     pub(super) described: Described,
     pub(super) network: bool,
+    pub(super) network_private: Vec<IpAddr>,
     pub(super) harvest: Option<Rules>,
     pub(super) blobs: BlobSettings,
     pub(super) spare: usize,
@@ -75,6 +76,7 @@ struct Table {
     relay: Option<u64>,
     level: Option<String>,
     network: bool,
+    network_private: Vec<IpAddr>,
     blob_quota: Option<String>,
     blob_floor: Option<String>,
     compiled_max: Option<String>,
@@ -270,6 +272,7 @@ fn of_file(file: File, folder: &Path, faults: &mut Faults<'_>) -> Node {
             .unwrap_or(Duration::from_millis(DRAIN.0)),
         described,
         network: t.network,
+        network_private: t.network_private,
         harvest,
         blobs: BlobSettings {
             quota: faults

@@ -21,6 +21,7 @@ pub(crate) enum TaskCommand {
                       Exit codes: 0 the task succeeded, the program's own if it ended with one, 1 it failed otherwise, 4 it was cancelled, \
                       5 it expired. Others are those of every command.\n\n\
                       Example: betanet task run ./hello.wasm --ns acme --cpu 500m --memory '64 MiB' --coordinator bnp1… -- arg1 arg2\n\
+                      Example: betanet task run ./fetch.wasm --ns acme --host api.example:443 --coordinator bnp1…\n\
                       Example: betanet task run ./count.wasm --local --input ./book.txt -- count book.txt"
     )]
     Run(Box<RunArgs>),
@@ -81,6 +82,10 @@ pub(crate) struct TaskSpecArgs {
     /// Environment variable of the program as NAME=VALUE. May be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) env: Vec<String>,
+    /// Host and port that the program may connect to over TCP, with brackets around an IPv6 address. May be repeated. It adds the
+    /// grant network, which a component can use, on workers that allow it; the host needs a public address.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) host: Vec<String>,
     /// Any other condition as KEY=VALUE, with the keys of a task in dist/job.toml: tier=gold, resources.gpu=1. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,

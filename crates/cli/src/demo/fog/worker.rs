@@ -53,6 +53,7 @@ impl Worker {
             compiled_max: 64 << 20,
             blobs: Default::default(),
             network: false,
+            network_private: Vec::new(),
             harvest: None,
             drain: Duration::from_secs(5),
             mix: None,

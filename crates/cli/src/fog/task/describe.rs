@@ -2,6 +2,7 @@
 
 use betanet_fog::{Refusal, Word};
 use betanet_fog_client::{allowed, meaning};
+use betanet_fog_worker::{HOSTS, host};
 use serde_json::{Map, Value};
 
 use crate::Fail;
@@ -60,7 +61,36 @@ pub(super) fn task(args: &TaskSpecArgs) -> Result<(Word, TaskSpec), Fail> {
         let (name, given) = pair("--env", text)?;
         entry(&mut map, "env", name, Value::String(given.to_owned()))?;
     }
+    hosts(&mut map, &args.host)?;
     spec::alone(args.file.as_deref(), map)
+}
+
+/// Adds the grant of the network, and the variable in which a task names hosts.
+fn hosts(map: &mut Map<String, Value>, given: &[String]) -> Result<(), Fail> {
+    if given.is_empty() {
+        return Ok(());
+    }
+    if let Some(wrong) = given.iter().find(|text| host(text).is_none()) {
+        let allowed = "HOST:PORT, such as api.example:443 or [2001:db8::1]:443";
+        return Err(Fail::Usage(format!("--host {wrong}: {allowed}")));
+    }
+    let named = map.get("env").and_then(|env| env.get(HOSTS));
+    if named.is_some() {
+        return Err(Fail::Usage(format!(
+            "--host: --env {HOSTS} names hosts too; use one of them"
+        )));
+    }
+    entry(map, "env", HOSTS, Value::String(given.join(" ")))?;
+    let grants = map
+        .entry("grants")
+        .or_insert_with(|| Value::Array(Vec::new()));
+    let wrong = || Fail::Usage("--set grants: it is a list".to_owned());
+    let grants = grants.as_array_mut().ok_or_else(wrong)?;
+    let network = Value::from(betanet_fog::Grant::Network.as_str());
+    if !grants.contains(&network) {
+        grants.push(network);
+    }
+    Ok(())
 }
 
 /// The name of a file, under which the program finds it.
@@ -105,6 +135,7 @@ mod tests {
             memory: None,
             input: Vec::new(),
             env: vec!["A.B=1=2".into()],
+            host: Vec::new(),
             set: vec!["tier=gold".into(), "resources.gpu=0.5".into()],
         }
     }
@@ -127,6 +158,47 @@ mod tests {
         let env: Vec<_> = spec.env.iter().map(|(k, v)| (&**k, &**v)).collect();
         assert_eq!(env, [("A.B", "1=2")]);
         assert_eq!(&*spec.args[0], "--fast");
+    }
+
+    #[test]
+    fn hosts_of_a_program_are_a_grant_and_a_variable() {
+        let folder = tempfile::tempdir().unwrap();
+        let module = folder.path().join("m.wasm");
+        std::fs::write(&module, b"\0asm").unwrap();
+        let with = |hosts: &[&str], set: &str| TaskSpecArgs {
+            module: Some(module.clone()),
+            host: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            set: vec![set.into()],
+            ..args()
+        };
+        let hosts = ["api.example:443", "[2001:db8::1]:80"];
+        let (_, spec) = task(&with(&hosts, "grants=[\"clock\"]")).unwrap();
+        let grants = [betanet_fog::Grant::Clock, betanet_fog::Grant::Network];
+        assert_eq!(spec.grants, grants);
+        let env: Vec<_> = spec.env.iter().map(|(k, v)| (&**k, &**v)).collect();
+        let named = ("BETANET_HOSTS", "api.example:443 [2001:db8::1]:80");
+        assert_eq!(env, [("A.B", "1=2"), named]);
+        for wrong in [
+            "api.example",
+            "api.example:0",
+            ":80",
+            "a b:80",
+            "::1:80",
+            "[::1:80",
+            "[a]:80",
+            "a:65536",
+        ] {
+            let Err(Fail::Usage(why)) = task(&with(&[wrong], "tier=gold")) else {
+                panic!("{wrong}");
+            };
+            assert!(
+                why.starts_with("--host") && why.contains("HOST:PORT"),
+                "{why}"
+            );
+        }
+        let mut twice = with(&hosts, "tier=gold");
+        twice.env.push("BETANET_HOSTS=a:1".into());
+        assert!(matches!(task(&twice), Err(Fail::Usage(_))));
     }
 
     #[test]
