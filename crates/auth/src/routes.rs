@@ -243,6 +243,8 @@ pub const ROUTES: &[Route] = &[
     get("listNames", "/api/v1/names", P::Look),
     get("getName", "/api/v1/names/{id}", P::Look),
     get("listKeysets", "/api/v1/keysets", P::ReadTreasury),
+    get("readTokens", "/api/v1/tokens", P::ReadTreasury),
+    get("readGovernance", "/api/v1/governance", P::Look),
     get("readAudit", "/api/v1/audit", P::ReadAudit),
     get("auditHead", "/api/v1/audit/head", P::ReadAudit),
     get("listAccounts", "/api/v1/accounts", P::Manage),

@@ -114,13 +114,18 @@ const connect = () => {
       retry = setTimeout(connect, 3000);
     }
   });
-  // The server drops a stream whose page does not say, every 30 s, that it reads.
-  let stream = "";
-  source.addEventListener("stream", (event) => { stream = JSON.parse(event.data).stream; });
-  const seen = () => { fetch("/events/seen?stream=" + stream, { cache: "no-store" }).catch(() => {}); };
+  // The server drops a stream whose page does not say, every 30 s, that it reads, and up to which page.
+  let stream = "", number = 0;
+  source.addEventListener("stream", (event) => { stream = JSON.parse(event.data).stream; number = 0; });
+  const seen = () => { fetch("/events/seen?stream=" + stream + "&page=" + number, { cache: "no-store" }).catch(() => {}); };
   source.addEventListener("beat", seen);
-  // The server draws the page after changes, once the one before is seen; where it cannot, it says that something changed.
-  source.addEventListener("page", (event) => { seen(); if (replace(JSON.parse(event.data).html)) fresh(); });
+  // The server draws the page after changes, once the one before is shown; where it cannot, it says that something changed.
+  source.addEventListener("page", (event) => {
+    const page = JSON.parse(event.data);
+    if (replace(page.html)) fresh();
+    number = page.number;
+    seen();
+  });
   source.addEventListener("reset", refresh);
   for (const topic of topics) source.addEventListener(topic, refresh);
 };

@@ -6,7 +6,7 @@
 //! | `chromium NODES TASKS` | bytes, first paint, movement, connections, and the time from an event to the page, in Chromium |
 //! | `streams CLIENTS` | memory of each client of the events, and the time until one that reads nothing is dropped; by default 500 |
 //! | `logins TRIES` | times of wrong passwords for known and for unknown names, and whether they differ; by default 2 000 of each |
-//! | `flood SECONDS` | times of other requests, and memory, while 200 wrong logins a second come; by default for 20 s |
+//! | `flood SECONDS` | times of other requests, and memory, while 200 wrong logins a second come from another process; by default for 20 s |
 //! | `audit RECORDS` | records of the audit log that are made and committed to SQLite a second; by default 50 000 |
 #![allow(
     clippy::unwrap_used,
@@ -62,7 +62,18 @@ const FACTOR: u64 = 10_000;
 async fn main() {
     let mut args = std::env::args().skip(1);
     let what = args.next().unwrap_or_default();
-    let numbers: Vec<usize> = args.map(|n| n.parse().unwrap()).collect();
+    let args: Vec<String> = args.collect();
+    // The other processes of `flood`.
+    match (what.as_str(), &args[..]) {
+        ("asker", [at, cookie, tries]) => {
+            return asker(at.parse().unwrap(), cookie, tries.parse().unwrap()).await;
+        }
+        ("flooder", [at, seconds]) => {
+            return flooder(at.parse().unwrap(), seconds.parse().unwrap()).await;
+        }
+        _ => {}
+    }
+    let numbers: Vec<usize> = args.iter().map(|n| n.parse().unwrap()).collect();
     let number = |at: usize, default| numbers.get(at).copied().unwrap_or(default);
     match what.as_str() {
         "pages" => pages(number(0, 10_000), number(1, 100_000)).await,
@@ -384,57 +395,86 @@ async fn logins(tries: usize) {
     println!("Kolmogorov-Smirnov distance {distance:.4}, bound at 0.01 {bound:.4}: {told}");
 }
 
-/// Wrong logins at 200 a second, beside other requests.
+/// Wrong logins a second.
+const RATE: usize = 200;
+
+/// Runs this program as another process, with an address and more arguments, until it ends.
+fn other(what: &str, at: SocketAddr, args: &[&str]) -> tokio::task::JoinHandle<()> {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.arg(what).arg(at.to_string()).args(args);
+    tokio::task::spawn_blocking(move || assert!(command.status().unwrap().success()))
+}
+
+/// The process of `flood` that asks for other pages, and prints their times.
+async fn asker(at: SocketAddr, cookie: &str, tries: usize) {
+    for path in ["/control-panel", "/tasks", "/settings", "/healthz"] {
+        let mut all = Vec::new();
+        for _ in 0..tries {
+            let text = format!(
+                "GET {path} HTTP/1.1\r\nhost: {at}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n"
+            );
+            let began = Instant::now();
+            let mut tcp = tokio::net::TcpStream::connect(at).await.unwrap();
+            tcp.write_all(text.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            tcp.read_to_string(&mut answer).await.unwrap();
+            all.push(began.elapsed().as_secs_f64() * 1000.0);
+            assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let all = sorted(all);
+        println!(
+            "{path:20} p50 {:6.1} ms, p99 {:6.1} ms, most {:6.1} ms",
+            percent(&all, 50),
+            percent(&all, 99),
+            all[all.len() - 1]
+        );
+    }
+}
+
+/// The process of `flood` that sends wrong logins, and counts the answers by status.
+async fn flooder(at: SocketAddr, seconds: usize) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(1_000 / RATE as u64));
+    let began = Instant::now();
+    let mut logins = tokio::task::JoinSet::new();
+    for n in 0..RATE * seconds {
+        ticks.tick().await;
+        let from = Ipv4Addr::new(127, 2, (n / 250 % 250) as u8, 1 + (n % 250) as u8);
+        logins.spawn(async move {
+            let body = json!({"name": format!("n{n}"), "password": "not the password"});
+            let body = body.to_string();
+            let (_, answer) = login(at, from, ("/api/v1/login", "json", &body)).await;
+            answer[9..12].to_owned()
+        });
+    }
+    let rate = (RATE * seconds) as f64 / began.elapsed().as_secs_f64();
+    let mut statuses = std::collections::BTreeMap::<String, usize>::new();
+    while let Some(status) = logins.join_next().await {
+        *statuses.entry(status.unwrap()).or_default() += 1;
+    }
+    println!("{rate:.0} wrong logins a second were sent; answers by status: {statuses:?}");
+}
+
+/// Wrong logins at 200 a second, beside other requests. Both come from processes of their own.
 async fn flood(seconds: usize) {
-    const RATE: usize = 200;
     let world = over(&MemoryStore::new(), NO_LIMIT, FACTOR).await;
     let (cookie, _) = world.admin().await;
-    let paths = ["/control-panel", "/tasks", "/settings", "/healthz"];
-    let pause = Duration::from_millis(5);
-    let ask = async |tries: usize| {
-        for path in paths {
-            let all = times(&world, &cookie, path, tries, pause).await;
-            println!(
-                "{path:20} p50 {:6.1} ms, p99 {:6.1} ms",
-                percent(&all, 50),
-                percent(&all, 99)
-            );
-        }
-    };
     println!("without wrong logins");
-    ask(200).await;
+    other("asker", world.at, &[&cookie, "300"]).await.unwrap();
     let before = resident();
-    let at = world.at;
-    let flooding = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_millis(1_000 / RATE as u64));
-        let (mut logins, mut most) = (tokio::task::JoinSet::new(), before);
-        for n in 0..RATE * seconds {
-            ticks.tick().await;
-            let from = Ipv4Addr::new(127, 2, (n / 250 % 250) as u8, 1 + (n % 250) as u8);
-            logins.spawn(async move {
-                let body = json!({"name": format!("n{n}"), "password": "not the password"});
-                let body = body.to_string();
-                let (_, answer) = login(at, from, ("/api/v1/login", "json", &body)).await;
-                answer[9..12].to_owned()
-            });
-            most = most.max(resident());
-        }
-        let mut statuses = std::collections::BTreeMap::<String, usize>::new();
-        while let Some(status) = logins.join_next().await {
-            *statuses.entry(status.unwrap()).or_default() += 1;
-        }
-        (statuses, most)
-    });
     println!("with {RATE} wrong logins a second");
-    let mut asked = 0;
-    while !flooding.is_finished() && asked < seconds.div_ceil(8) {
-        ask(200).await;
-        asked += 1;
+    let flooding = other("flooder", world.at, &[&seconds.to_string()]);
+    let asking = other("asker", world.at, &[&cookie, "300"]);
+    let mut most = before;
+    while !flooding.is_finished() || !asking.is_finished() {
+        most = most.max(resident());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let (statuses, most) = flooding.await.unwrap();
-    println!("answers to the logins by status: {statuses:?}");
+    flooding.await.unwrap();
+    asking.await.unwrap();
     println!(
-        "memory grew by {:.1} MiB at most, with the clients in the same process",
+        "memory grew from {:.1} MiB by {:.1} MiB at most",
+        before as f64 / f64::from(1 << 20),
         most.saturating_sub(before) as f64 / f64::from(1 << 20)
     );
 }

@@ -61,12 +61,9 @@ pub(crate) fn is_upload(route: &Route, parts: &Parts) -> bool {
     route.id == "submitTaskForm" && content_type(parts) == "multipart/form-data"
 }
 
-/// Bound of a form that is read before its sender is known.
-fn most_of(route: &Route, has_session: bool) -> usize {
-    match has_session {
-        true => most(route),
-        false => BODY_MAX,
-    }
+/// Whether forms of a route may be longer than those of others.
+pub(crate) fn is_long(route: &Route) -> bool {
+    most(route) > BODY_MAX
 }
 
 /// Bound of a form or a JSON request of a route.
@@ -77,17 +74,18 @@ fn most(route: &Route) -> usize {
     }
 }
 
-/// Reads a form without a file, and takes its form token out.
+/// Reads a form without a file, and takes its form token out. One that may be long is so only if its session is known to count.
 pub(crate) async fn form(
     route: &Route,
     parts: &Parts,
-    (body, has_session): (Body, bool),
+    (body, known): (Body, bool),
     form_token: &mut Option<String>,
 ) -> Result<Input, Fault> {
     if content_type(parts) != "application/x-www-form-urlencoded" {
         return Err(Fault::Type);
     }
-    let all = Fields::read(&read(body, most_of(route, has_session)).await?)?;
+    let most = if known { most(route) } else { BODY_MAX };
+    let all = Fields::read(&read(body, most).await?)?;
     let token = all.raw("form_token");
     *form_token = Some(token.to_owned()).filter(|t| !t.is_empty());
     Ok(Input::Fields(all.without("form_token")))

@@ -47,15 +47,17 @@ pub(crate) struct Service {
     pub(crate) health: Health,
     /// A sentence without its full stop.
     pub(crate) text: String,
+    /// When it was looked at, in UNIX ms.
+    pub(crate) at: u64,
     /// Page with more about it.
     pub(crate) page: Option<&'static str>,
 }
 
-/// The results of all checks, made at one time.
+/// The results of all checks.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
+    /// Time and index of the journal of what this process knows. Services that are asked have a time of their own.
     pub(crate) at: u64,
-    /// Index of the last record of the journal.
     pub(crate) position: u64,
     pub(crate) services: Vec<Service>,
     pub(crate) sessions: usize,
@@ -79,12 +81,21 @@ pub(crate) const CATEGORIES: [(&str, &str); 4] = [
     ("governance", "Governance"),
 ];
 
+/// What those said that have to be asked, and when.
+struct Asked {
+    at: u64,
+    scheduler: Result3,
+    betanet: Result3,
+    p2p: Result3,
+    votes: Result3,
+}
+
 /// The last results.
 pub(crate) struct Checks {
     local: Local,
     gateway: Arc<Gateway>,
     ledger: Option<Ledger>,
-    last: Mutex<Option<Arc<Checked>>>,
+    last: Mutex<Option<Arc<Asked>>>,
 }
 
 type Result3 = (Health, String, Option<&'static str>);
@@ -107,59 +118,73 @@ impl Checks {
         }
     }
 
-    /// Checks all services, or returns the results of the last second. `nodes` are those of the cluster, if it answers.
-    pub(crate) async fn all(&self, now_ms: u64, nodes: Option<&Snapshot>) -> Arc<Checked> {
+    /// Asks those that have to be asked, or returns what they said in the last second.
+    async fn asked(&self, now_ms: u64) -> Arc<Asked> {
         let mut last = self.last.lock().await;
-        if let Some(checked) = &*last
-            && now_ms.saturating_sub(checked.at) < FRESH
+        if let Some(asked) = &*last
+            && now_ms.saturating_sub(asked.at) < FRESH
         {
-            return Arc::clone(checked);
+            return Arc::clone(asked);
         }
-        let checked = Arc::new(self.look(now_ms, nodes).await);
-        *last = Some(Arc::clone(&checked));
-        checked
-    }
-
-    async fn look(&self, now_ms: u64, nodes: Option<&Snapshot>) -> Checked {
         let (scheduler, betanet, p2p, votes) =
             tokio::join!(self.scheduler(), self.node(), self.network(), self.votes());
+        let asked = Arc::new(Asked {
+            at: now_ms,
+            scheduler,
+            betanet,
+            p2p,
+            votes,
+        });
+        *last = Some(Arc::clone(&asked));
+        asked
+    }
+
+    /// Checks all services. `nodes` are those of the cluster, if it answers: what follows from them is of their position of the journal.
+    pub(crate) async fn all(&self, now_ms: u64, nodes: Option<&Snapshot>) -> Checked {
+        let asked = self.asked(now_ms).await;
+        let (position, at) = match nodes {
+            Some(nodes) => (nodes.position, nodes.at),
+            None => (self.local.position(), now_ms),
+        };
+        let ask = |result: &Result3| (asked.at, result.clone());
         let all = [
-            ("scheduler", "Scheduler", "compute", scheduler),
-            ("edge", "Edge devices", "compute", edge(nodes)),
-            ("harvest", "Idle computing", "compute", harvest()),
+            ("scheduler", "Scheduler", "compute", ask(&asked.scheduler)),
+            ("edge", "Edge devices", "compute", (at, edge(nodes))),
+            ("harvest", "Idle computing", "compute", (at, harvest())),
             (
                 "onion",
                 "Circuits",
                 "privacy",
-                absent("circuits over onion routes are not built"),
+                (at, absent("circuits over onion routes are not built")),
             ),
             (
                 "vpn_coordinator",
                 "VPN coordinator",
                 "privacy",
-                absent("tunnels are not built"),
+                (at, absent("tunnels are not built")),
             ),
-            ("betanet", "Betanet node", "privacy", betanet),
+            ("betanet", "Betanet node", "privacy", ask(&asked.betanet)),
             (
                 "fog_coordinator",
                 "Fog coordinator",
                 "network",
-                self.coordinator(),
+                (at, self.coordinator(position)),
             ),
-            ("p2p", "Peers", "network", p2p),
-            ("dao", "Stake and votes", "governance", votes),
+            ("p2p", "Peers", "network", ask(&asked.p2p)),
+            ("dao", "Stake and votes", "governance", ask(&asked.votes)),
         ];
-        let services = all.map(|(id, name, category, (health, text, page))| Service {
+        let services = all.map(|(id, name, category, (at, (health, text, page)))| Service {
             id,
             name,
             category,
             health,
             text,
+            at,
             page,
         });
         Checked {
-            at: now_ms,
-            position: self.local.position(),
+            at,
+            position,
             services: services.into(),
             sessions: self.gateway.sessions(),
             role: match self.local.handle().role() {
@@ -250,8 +275,7 @@ impl Checks {
         }
     }
 
-    fn coordinator(&self) -> Result3 {
-        let at = self.local.position();
+    fn coordinator(&self, at: u64) -> Result3 {
         let page = Some("/nodes");
         match self.local.handle().role() {
             Role::Leads(epoch) => {

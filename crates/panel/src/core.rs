@@ -200,21 +200,23 @@ impl Core {
         self.trail.head(now_ms)
     }
 
-    /// Decides whether a request is let through, and notes the use of its session or token.
+    /// Decides whether a request is let through, and notes the use of its session or token. A request may be `paid`: one that was
+    /// allowed for by an earlier one is not charged.
     pub(crate) fn admit(
         &mut self,
         now: Now,
         route: &Route,
-        fields: &Fields<'_>,
+        (fields, paid): (&Fields<'_>, bool),
         tx: &mut Tx<'_>,
     ) -> Result<Option<Caller>, Error> {
+        let mut none = Limits::default();
         let mut admission = Admission {
             site: &self.site,
             accounts: &self.accounts,
             sessions: &self.sessions,
             tokens: &self.tokens,
             keyring: &mut self.keyring,
-            limits: &mut self.limits,
+            limits: if paid { &mut none } else { &mut self.limits },
         };
         let caller = admission.admit(now, route, fields)?;
         match caller.map(|c| c.means) {
@@ -229,6 +231,12 @@ impl Core {
             Some(Means::Access) | None => {}
         }
         Ok(caller)
+    }
+
+    /// Whether a session counts, asked before its request is admitted.
+    pub(crate) fn knows(&self, now_ms: u64, token: &SessionToken) -> bool {
+        let session = self.sessions.get(now_ms, token);
+        session.is_ok_and(|s| self.accounts.live(s.account, s.generation).is_ok())
     }
 
     /// The account that credentials name, for the audit record of a request that was refused.

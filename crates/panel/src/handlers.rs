@@ -104,6 +104,8 @@ handlers! {
     "listNames" => names::listed,
     "getName" => name::get,
     "listKeysets" => vouchers::listed,
+    "readTokens" => tokens::read,
+    "readGovernance" => governance::read,
     "readAudit" => log::read_audit,
     "auditHead" => log::audit_head,
     "listAccounts" => accounts::list,

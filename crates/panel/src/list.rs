@@ -133,16 +133,31 @@ fn sent(text: String, place: OwnedSemaphorePermit) -> Body {
     Body::from_stream(pieces)
 }
 
-/// The page of a list that the query asks for, as JSON.
+/// The page of a list that the query asks for, as JSON, with the number of rows of all pages.
 pub(crate) fn answer<T>(
     cx: &Cx,
     as_of: (u64, u64),
     rows: Vec<T>,
     record: impl FnMut(&T) -> Value,
 ) -> Result<Done, Fault> {
-    let rows = paged(cx, rows)?.rows;
-    let items = rows.iter().map(record).collect();
-    Ok(listed(as_of, items).into())
+    with(cx, as_of, rows, record, Value::Null)
+}
+
+/// The same, with the figures of the page's cards.
+pub(crate) fn with<T>(
+    cx: &Cx,
+    (position, at): (u64, u64),
+    rows: Vec<T>,
+    record: impl FnMut(&T) -> Value,
+    cards: Value,
+) -> Result<Done, Fault> {
+    let paged = paged(cx, rows)?;
+    let items: Vec<Value> = paged.rows.iter().map(record).collect();
+    let mut body = json!({"position": position, "at_ms": at, "total": paged.all, "items": items});
+    if !cards.is_null() {
+        body["cards"] = cards;
+    }
+    Ok(reply::json(200, &body).into())
 }
 
 /// A list as JSON, with the position of the journal and the time that it is of.

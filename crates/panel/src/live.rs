@@ -25,6 +25,8 @@ pub(crate) const STREAMS_AN_ACCOUNT: usize = 16;
 pub(crate) const UNSEEN: Duration = Duration::from_secs(30);
 /// Shortest time between two looks at the journal.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Confirmations of a stream's client that cost no read and were not given yet, at most: of a page, and of a beat.
+pub(crate) const CREDITS_MAX: u8 = 2;
 /// Topics that a client may ask for.
 pub(crate) const TOPICS: [&str; 3] = ["nodes", "tasks", "overview"];
 
@@ -60,8 +62,14 @@ pub(crate) type StreamId = [u8; 16];
 struct Open {
     id: StreamId,
     lease: Lease,
-    seen: watch::Sender<()>,
+    /// The last page that the client has confirmed, and when.
+    seen: watch::Sender<Seen>,
+    /// Confirmations that it may give without a charge.
+    credits: u8,
 }
+
+/// The last page that a client has confirmed, and when.
+pub(crate) type Seen = (u64, Instant);
 
 /// The events.
 pub(crate) struct Live {
@@ -147,10 +155,16 @@ impl Live {
         if all >= STREAMS_MAX || own >= STREAMS_AN_ACCOUNT {
             return None;
         }
-        lease.renew(Instant::now() + UNSEEN);
-        let seen = watch::Sender::new(());
+        let now = Instant::now();
+        lease.renew(now + UNSEEN);
+        let seen = watch::Sender::new((0, now));
         let told = seen.subscribe();
-        let open = Open { id, lease, seen };
+        let open = Open {
+            id,
+            lease,
+            seen,
+            credits: 0,
+        };
         places.entry(account).or_default().push(open);
         Some(Place {
             of: Arc::clone(self),
@@ -160,16 +174,45 @@ impl Live {
         })
     }
 
-    /// Keeps a stream on, whose client says that it reads. Returns whether the account has such a stream.
-    pub(crate) fn seen(&self, account: AccountId, id: &StreamId) -> bool {
+    /// Keeps a stream on, whose client says that it reads, and up to which page. Returns whether the account has such a stream.
+    pub(crate) fn seen(&self, account: AccountId, id: &StreamId, page: u64) -> bool {
         let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let mut own = places.get(&account).into_iter().flatten();
         let open = own.find(|open| open.id == *id);
         if let Some(open) = open {
-            open.lease.renew(Instant::now() + UNSEEN);
-            open.seen.send_replace(());
+            let now = Instant::now();
+            open.lease.renew(now + UNSEEN);
+            // The same word again does not move its time.
+            open.seen.send_if_modified(|seen| {
+                let new = page > seen.0;
+                if new {
+                    *seen = (page, now);
+                }
+                new
+            });
         }
         open.is_some()
+    }
+
+    /// Takes a confirmation without a charge, if something was sent for which it was not given yet. Its sender is not known yet, but has
+    /// the ID, which the client of the stream alone was told.
+    pub(crate) fn redeem(&self, id: &StreamId) -> bool {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = places.values_mut().flatten().find(|open| open.id == *id);
+        open.is_some_and(|open| {
+            let left = open.credits.checked_sub(1);
+            open.credits = left.unwrap_or(0);
+            left.is_some()
+        })
+    }
+
+    /// Gives a stream a confirmation without a charge.
+    fn credit(&self, account: AccountId, id: &StreamId) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = places.get_mut(&account).into_iter().flatten();
+        if let Some(open) = own.find(|open| open.id == *id) {
+            open.credits = (open.credits + 1).min(CREDITS_MAX);
+        }
     }
 }
 
@@ -178,13 +221,18 @@ pub(crate) struct Place {
     of: Arc<Live>,
     account: AccountId,
     id: StreamId,
-    seen: watch::Receiver<()>,
+    seen: watch::Receiver<Seen>,
 }
 
 impl Place {
-    /// A receiver that learns each time that the client says that it reads.
-    pub(crate) fn seen(&self) -> watch::Receiver<()> {
+    /// A receiver that learns each page that the client has confirmed.
+    pub(crate) fn seen(&self) -> watch::Receiver<Seen> {
         self.seen.clone()
+    }
+
+    /// Something is sent that the client is to confirm, without a charge.
+    pub(crate) fn credit(&self) {
+        self.of.credit(self.account, &self.id);
     }
 
     /// ID of the stream.
@@ -301,11 +349,59 @@ mod tests {
             .collect();
         assert_eq!(own.len() + others.len(), STREAMS_MAX);
         // A stream is its account's.
-        assert!(live.seen(of(1), own[0].id()) && !live.seen(of(1), &[255; 16]));
-        assert!(!live.seen(of(254), own[0].id()));
+        assert!(live.seen(of(1), own[0].id(), 0) && !live.seen(of(1), &[255; 16], 0));
+        assert!(!live.seen(of(254), own[0].id(), 0));
         let id = *own[0].id();
         drop(own);
-        assert!(!live.seen(of(1), &id));
+        assert!(!live.seen(of(1), &id, 0));
         assert!(place(1, 0).is_some());
+    }
+
+    #[test]
+    fn what_is_sent_is_confirmed_once_without_a_charge() {
+        let live = Arc::new(Live::new(1));
+        let account = AccountId([1; 16]);
+        let lease = Lease::default;
+        let place = live.place(account, [1; 16], lease()).unwrap();
+        let other = live.place(account, [2; 16], lease()).unwrap();
+        assert!(!live.redeem(place.id()), "nothing was sent yet");
+        place.credit();
+        assert!(!live.redeem(other.id()) && !live.redeem(&[3; 16]));
+        assert!(live.redeem(place.id()) && !live.redeem(place.id()));
+        // Credits that are not taken do not add up.
+        (0..100).for_each(|_| place.credit());
+        let free = (0..100).filter(|_| live.redeem(place.id())).count();
+        assert_eq!(free, usize::from(CREDITS_MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_has_the_lease_of_its_connection() {
+        let live = Arc::new(Live::new(1));
+        let account = AccountId([1; 16]);
+        let lease = Lease::default();
+        let began = Instant::now();
+        let place = live.place(account, [1; 16], lease.clone()).unwrap();
+        let over = async {
+            lease.over().await;
+            began.elapsed()
+        };
+        let confirmed = async {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            assert!(live.seen(account, &[1; 16], 7));
+            assert!(!live.seen(account, &[2; 16], 7));
+        };
+        let (over, ()) = tokio::join!(over, confirmed);
+        assert_eq!(over, Duration::from_secs(20) + UNSEEN);
+        // The same word again, or an older one, tells nothing new.
+        let seen = place.seen();
+        let (page, at) = *seen.borrow();
+        assert_eq!((page, at), (7, began + Duration::from_secs(20)));
+        live.seen(account, &[1; 16], 7);
+        live.seen(account, &[1; 16], 3);
+        assert_eq!(*seen.borrow(), (7, at));
+        // A connection whose stream has ended has no bound any more.
+        drop(place);
+        let later = tokio::time::timeout(UNSEEN * 10, lease.over()).await;
+        assert!(later.is_err());
     }
 }

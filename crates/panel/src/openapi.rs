@@ -40,6 +40,7 @@ fn query(id: &str) -> &'static [&'static str] {
         "listNames" => &["q", "status", "source", "sort", "page"],
         "getName" => &["source"],
         "listKeysets" => &["phase", "unit", "alarm", "source", "sort", "page"],
+        "readGovernance" => &["after"],
         "readAudit" => &["from", "n"],
         _ => &[],
     }
@@ -131,6 +132,7 @@ fn kind(id: &str, field: &str) -> Value {
         (_, "tier") => words(Tier::WORDS),
         (_, "level") => words(Level::WORDS),
         (_, "strategy") => words(Strategy::WORDS),
+        (_, "after") => text("^([0-9a-f]{2})*$"),
         (_, "module") => text("^[0-9a-f]{64}$"),
         ("makeToken", "scope") => several(&format!("({})", permissions.join("|"))),
         (_, "scope") => json!({"type": "string"}),

@@ -142,7 +142,8 @@ pub(crate) fn draw(
     }
 }
 
-/// The hidden field of each form.
+/// The hidden field of each form. It is empty in what a stream sends, which several readers share: forms stand outside of the parts that
+/// change.
 pub(crate) fn token(cx: &Cx) -> Markup {
     let form = cx.who.as_ref().map_or("", |w| w.form.as_str());
     html! { input type="hidden" name="form_token" value=(form); }

@@ -20,6 +20,7 @@ use betanet_auth::session::SessionToken;
 use betanet_auth::{Error as AuthError, Kind};
 use betanet_wire::ChargeTo;
 
+use crate::api::log;
 use crate::body;
 use crate::cx::{Cx, Handler, Input, Who, request_id, variables};
 use crate::fault::Fault;
@@ -136,13 +137,13 @@ impl Head {
 async fn admit(
     shared: &Shared,
     route: &'static Route,
-    head: &Head,
+    (head, paid): (&Head, bool),
     address: ChargeTo,
 ) -> Result<Option<Who>, (Fault, Option<String>)> {
     let owned = head.clone();
     let admitted = shared.desk.with(move |core, now, tx| {
         let shown = owned.shown(address);
-        let caller: Option<Caller> = match core.admit(now, route, &shown, tx) {
+        let caller: Option<Caller> = match core.admit(now, route, (&shown, paid), tx) {
             Ok(caller) => caller,
             Err(error) => return Err((error, core.refused(now.unix_ms, &shown))),
         };
@@ -186,6 +187,15 @@ fn refused(cx: Cx, fault: Fault) -> Box<Refused> {
         actor: None,
         anonymous: false,
     })
+}
+
+/// Whether a session counts, before its request is admitted.
+async fn known(shared: &Shared, session: Option<SessionToken>) -> bool {
+    let Some(token) = session else { return false };
+    let asked = shared
+        .desk
+        .with(move |core, now, _| core.knows(now.unix_ms, &token));
+    asked.await.unwrap_or(false)
 }
 
 /// A request until it is admitted.
@@ -243,10 +253,15 @@ async fn begun(
         && !route.is_api()
         && let Some(body) = body.take()
     {
-        let body = (body, head.session().is_some());
-        early = body::form(route, parts, body, &mut head.form_token).await;
+        let known = body::is_long(route) && known(shared, head.session()).await;
+        early = body::form(route, parts, (body, known), &mut head.form_token).await;
     }
-    match admit(shared, route, &head, address).await {
+    let paid = route.id == "eventsSeen"
+        && read_query.as_ref().is_ok_and(|query| {
+            let stream = log::stream(query);
+            stream.is_some_and(|id| shared.live.redeem(&id))
+        });
+    match admit(shared, route, (&head, paid), address).await {
         Ok(who) => cx.who = who,
         Err((fault, actor)) => {
             cx.input = early.unwrap_or(Input::None);

@@ -26,6 +26,7 @@ use crate::fault::Fault;
 use crate::hashes::Hashes;
 use crate::kept::JobFiles;
 use crate::live::Live;
+use crate::pushed::Pages;
 use crate::reading::ReadJobs;
 use crate::source::{History, Sources};
 use crate::view::{Snapshot, View};
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) downloads: Downloads,
     /// Held by the stream of events that draws its page.
     pub(crate) drawing: Arc<Semaphore>,
+    /// The pages that streams drew last.
+    pub(crate) pages: Pages,
     pub(crate) hashes: Hashes,
     /// Actions under way, which end with their audit record whether their client waits or not.
     pub(crate) actions: TaskTracker,

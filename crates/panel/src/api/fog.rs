@@ -46,7 +46,10 @@ pub(crate) async fn overview(cx: Cx) -> Result<Done, Fault> {
     if let Ok(s) = snapshot {
         body["nodes"] = json!(s.nodes.len());
         body["nodes_by_state"] = json!(s.node_states());
-        body["tasks"] = json!(tasks::visible(&cx, &s.tasks).len());
+        let seen = tasks::visible(&cx, &s.tasks);
+        body["tasks"] = json!(seen.len());
+        body["node_cards"] = nodes::figures(&s.nodes);
+        body["task_cards"] = tasks::figures(&seen);
     }
     if cx.everywhere() {
         let refused = cx.shared.anonymous.load(Ordering::Relaxed);
@@ -62,7 +65,8 @@ pub(crate) async fn list_nodes(cx: Cx) -> Result<Done, Fault> {
     let snapshot = cx.shared.snapshot().await?;
     let rows = nodes::filtered(&cx, &snapshot.nodes)?;
     let as_of = (snapshot.position, snapshot.at);
-    list::answer(&cx, as_of, rows, |n| record::node(n))
+    let cards = nodes::figures(&snapshot.nodes);
+    list::with(&cx, as_of, rows, |n| record::node(n), cards)
 }
 
 /// `GET /api/v1/nodes/{id}`
@@ -129,7 +133,8 @@ pub(crate) async fn list_tasks(cx: Cx) -> Result<Done, Fault> {
     let seen = tasks::visible(&cx, &snapshot.tasks);
     let rows = tasks::filtered(&cx, &seen)?;
     let as_of = (snapshot.position, snapshot.at);
-    list::answer(&cx, as_of, rows, |t| record::task(t))
+    let cards = tasks::figures(&seen);
+    list::with(&cx, as_of, rows, |t| record::task(t), cards)
 }
 
 /// `POST /api/v1/tasks`

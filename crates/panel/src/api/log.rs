@@ -17,19 +17,18 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::core::AUDIT;
 use crate::cx::Cx;
 use crate::fault::Fault;
+use crate::form::Fields;
 use crate::list::RECORDS_MAX;
-use crate::live::{Missed, Place, TOPICS, UNSEEN};
+use crate::live::{Missed, Place, Seen, StreamId, TOPICS, UNSEEN};
+use crate::pace::Pace;
 use crate::pages::audit;
 use crate::place::Place as Where;
-use crate::pushed::Pushed;
+use crate::pushed::{Drawn, Pushed};
 use crate::record;
 use crate::reply::{self, Done};
 
 /// Time after which a stream says that it lives, and its client is to say the same.
 const BEAT: Duration = Duration::from_secs(15);
-/// Shortest time between two pages of a stream. A page is sent only once the client has confirmed the one before it, so that a slow
-/// link carries no more than it takes.
-const PAGE_PAUSE: Duration = Duration::from_secs(1);
 /// Longest life of a stream.
 const STREAM_TIME: Duration = Duration::from_secs(3600);
 /// The topic that needs a right to read tasks.
@@ -127,13 +126,11 @@ struct Stream {
     next_beat: Instant,
     /// The page that the client shows.
     page: Option<Pushed>,
-    /// When it may be drawn again.
-    next_page: Instant,
-    /// Whether a page was sent that the client has not confirmed.
-    unread: bool,
-    /// Learns that the client reads.
-    seen: watch::Receiver<()>,
-    _place: Place,
+    /// When it may be sent again.
+    pace: Pace,
+    /// Learns which pages the client has confirmed.
+    seen: watch::Receiver<Seen>,
+    place: Place,
 }
 
 impl Stream {
@@ -144,6 +141,7 @@ impl Stream {
                 self.next_beat = Instant::now() + BEAT;
                 let data = json!({"position": self.cx.shared.local.position()});
                 let text = format!("event: beat\ndata: {data}\n\n");
+                self.place.credit();
                 return self.counts().await.then(|| Bytes::from(text));
             }
             let live = Arc::clone(&self.cx.shared.live);
@@ -175,10 +173,8 @@ impl Stream {
                     // The client is told that the stream lives, however long others draw.
                     () = sleep_until(beat) => continue,
                 };
-                // More may have happened meanwhile, which the same page shows.
-                let now = live.last();
-                if let Some(page) = self.pushed(now, turn).await {
-                    self.last = Some(now);
+                if let Some((until, page)) = self.pushed(turn).await {
+                    self.last = Some(until);
                     return Some(page);
                 }
             }
@@ -187,32 +183,42 @@ impl Stream {
         }
     }
 
-    /// Waits until the page may be drawn: some time after the last one, which the client has confirmed, and in turn with other streams.
+    /// Waits until the page may be drawn: once the client has confirmed the last one, after a pause, and in turn with other streams.
     /// `None` at the end of the panel.
     async fn turn(&mut self) -> Option<OwnedSemaphorePermit> {
-        sleep_until(self.next_page).await;
-        if self.unread {
-            self.seen.changed().await.ok()?;
-            self.unread = false;
+        while self.pace.waits() {
+            let (page, at) = *self.seen.borrow_and_update();
+            self.pace.confirm(page, at);
+            if self.pace.waits() {
+                self.seen.changed().await.ok()?;
+            }
         }
+        sleep_until(self.pace.next()).await;
         let drawing = Arc::clone(&self.cx.shared.drawing);
         drawing.acquire_owned().await.ok()
     }
 
-    /// The page as it is now, at the number of the last event. `None` if it cannot be drawn: then the client asks for it itself.
-    async fn pushed(&mut self, last: u64, turn: OwnedSemaphorePermit) -> Option<Bytes> {
+    /// The page as it is now, and the number of the event up to which it has all. `None` if it cannot be drawn: then the client asks for
+    /// it itself.
+    async fn pushed(&mut self, turn: OwnedSemaphorePermit) -> Option<(u64, Bytes)> {
         let page = self.page.as_ref()?;
         let boot = self.cx.shared.live.boot;
-        let data = page.draw(&self.cx, turn).await;
-        self.next_page = Instant::now() + PAGE_PAUSE;
-        let data = data?;
-        self.seen.mark_unchanged();
-        self.unread = true;
-        let mut text = BytesMut::with_capacity(data.len() + 64);
-        text.extend_from_slice(format!("id: {boot}-{last}\nevent: page\ndata: ").as_bytes());
-        text.extend_from_slice(&data);
-        text.extend_from_slice(b"\n\n");
-        Some(text.freeze())
+        let began = Instant::now();
+        let drawn = page.draw(&self.cx, turn).await;
+        let now = Instant::now();
+        let Some(Drawn { until, html }) = drawn else {
+            self.pace.fail(now, now - began);
+            return None;
+        };
+        let number = self.pace.send(now, now - began);
+        self.place.credit();
+        let mut text = BytesMut::with_capacity(html.len() + 96);
+        let head =
+            format!("id: {boot}-{until}\nevent: page\ndata: {{\"number\":{number},\"html\":");
+        text.extend_from_slice(head.as_bytes());
+        text.extend_from_slice(&html);
+        text.extend_from_slice(b"}\n\n");
+        Some((until, text.freeze()))
     }
 
     /// Whether the credentials count and the rights hold now, asked before anything is sent.
@@ -268,10 +274,9 @@ pub(crate) async fn events(cx: Cx) -> Result<Done, Fault> {
         told: live.told(),
         next_beat: Instant::now() + BEAT,
         page,
-        next_page: Instant::now(),
-        unread: false,
+        pace: Pace::new(Instant::now()),
         seen: place.seen(),
-        _place: place,
+        place,
         cx,
     };
     let pieces = unfold(
@@ -291,11 +296,18 @@ pub(crate) async fn events(cx: Cx) -> Result<Done, Fault> {
     Ok(response.into())
 }
 
-/// `GET /events/seen`: the client of a stream says that it reads.
+/// The stream that a confirmation names.
+pub(crate) fn stream(query: &Fields) -> Option<StreamId> {
+    unhex_array(query.get("stream"))
+}
+
+/// `GET /events/seen`: the client of a stream says that it reads, and up to which page. What was sent to it is confirmed once without a
+/// charge.
 pub(crate) async fn seen(cx: Cx) -> Result<Done, Fault> {
-    cx.query.only(&["stream"])?;
-    let id = unhex_array(cx.query.get("stream")).ok_or(Fault::Field("stream"))?;
-    match cx.shared.live.seen(cx.who()?.caller.account, &id) {
+    cx.query.only(&["stream", "page"])?;
+    let id = stream(&cx.query).ok_or(Fault::Field("stream"))?;
+    let page = cx.query.number("page", 0)?;
+    match cx.shared.live.seen(cx.who()?.caller.account, &id, page) {
         true => Ok(reply::empty(204).into()),
         false => Err(Fault::Missing),
     }

@@ -17,7 +17,7 @@ use crate::text;
 use crate::view::Snapshot;
 
 /// The results of all checks, and the lists if the coordinator answers.
-pub(crate) async fn looked(cx: &Cx) -> (Arc<Checked>, Result<Arc<Snapshot>, Fault>) {
+pub(crate) async fn looked(cx: &Cx) -> (Checked, Result<Arc<Snapshot>, Fault>) {
     let snapshot = cx.shared.snapshot().await;
     let nodes = snapshot.as_deref().ok();
     let checked = cx.shared.checks.all(cx.shared.now_ms(), nodes).await;
@@ -35,13 +35,13 @@ pub(crate) fn told<'a>(cx: &Cx, service: &'a Service) -> &'a str {
     }
 }
 
-fn card(cx: &Cx, service: &Service, at: u64, now_ms: u64) -> Markup {
+fn card(cx: &Cx, service: &Service, now_ms: u64) -> Markup {
     html! {
         li.card data-testid={ "service-status-" (service.id) } data-status=(service.health.word()) {
             h3 { (service.name) }
             p { (page::health(service.health)) }
             p { (told(cx, service)) "." }
-            p.soft { "Checked " (text::ago(now_ms, at)) "." }
+            p.soft { "Checked " (text::ago(now_ms, service.at)) "." }
             @if let Some(page) = service.page.filter(|page| page::opens(cx, page)) {
                 a.button.plain href=(page) data-testid={ "view-details-" (service.id) } { "Details of " (service.name) }
             } @else {
@@ -149,15 +149,18 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
                     h2 { (name) }
                     ul.grid {
                         @for service in checked.services.iter().filter(|s| s.category == category) {
-                            (card(&cx, service, checked.at, now_ms))
+                            (card(&cx, service, now_ms))
                         }
                     }
                 }
             }
         }
-        (actions(&cx))
-        (metrics(&cx))
-        (page::command("betanet status --admin HOST:PORT\nbetanet top --coordinator PEER"))
+        // A stream sends what changes.
+        @if !cx.part {
+            (actions(&cx))
+            (metrics(&cx))
+            (page::command("betanet status --admin HOST:PORT\nbetanet top --coordinator PEER"))
+        }
     };
     let as_of = Some((checked.position, checked.at));
     Ok(page::answer(&cx, ("Control panel", "control-panel-page"), as_of, body).into())

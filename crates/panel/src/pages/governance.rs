@@ -4,16 +4,16 @@ use betanet_economy_service::words::{account, fog};
 use betanet_tokenomics::Code;
 use betanet_wire::text::hex;
 use maud::{Markup, html};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::tokens::{after, heads, next, not_installed};
+use super::tokens::{after, figures_of, heads, next, not_installed};
 use super::vouchers::whole;
 use crate::books::{self, Governance, Shown};
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::list;
 use crate::page;
-use crate::reply::Done;
+use crate::reply::{self, Done};
 use crate::text;
 
 /// What comes next for a proposal, and when.
@@ -108,6 +108,29 @@ fn parameters(g: &Governance) -> Markup {
             } } }
         }
     }
+}
+
+/// `GET /api/v1/governance`: the proposals and the parameters of the page.
+pub(crate) async fn read(cx: Cx) -> Result<Done, Fault> {
+    whole(&cx)?;
+    cx.query.only(&["after"])?;
+    let ledger = cx.shared.ledger.as_ref().ok_or(Fault::Missing)?;
+    let g = books::governance(ledger, after(&cx)?, cx.now_ms).await?;
+    let parameters = g.parameters.iter();
+    let parameters = parameters.map(|(name, [value, ..])| ((*name).to_owned(), json!(value)));
+    let roles = g.roles.iter();
+    let roles = roles.map(|(name, members)| ((*name).to_owned(), json!(members)));
+    let body = json!({
+        "position": g.head.size,
+        "at_ms": g.head.at,
+        "total": g.count,
+        "items": g.proposals.iter().map(record).collect::<Vec<_>>(),
+        "next": g.next,
+        "parameters": parameters.collect::<Map<_, _>>(),
+        "roles": roles.collect::<Map<_, _>>(),
+        "ledger": figures_of(&g.head),
+    });
+    Ok(reply::json(200, &body).into())
 }
 
 /// `GET /governance`

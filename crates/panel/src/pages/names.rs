@@ -80,6 +80,20 @@ fn filtered<'a>(cx: &Cx, all: &'a Read<'_, Ledger>) -> Result<Vec<Row<'a>>, Faul
     Ok(rows)
 }
 
+/// The figures of a source's card.
+fn figures(ledger: &Ledger) -> Value {
+    let head = &ledger.head;
+    json!({
+        "final_records": head.size,
+        "waiting_records": head.waiting,
+        "head_ms": head.ts_ms,
+        "root": head.root,
+        "signed_by": head.signed_by.as_ref().map_or(0, Vec::len),
+        "signers": head.signers.len(),
+        "split": head.split,
+    })
+}
+
 fn facts(ledger: &Ledger) -> Markup {
     let head = &ledger.head;
     html! {
@@ -167,5 +181,6 @@ pub(crate) async fn listed(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&["q", "status", "source", "sort", "page"])?;
     let all = cx.shared.sources.ledgers().await;
     let as_of = (cx.shared.local.position(), cx.now_ms);
-    list::answer(&cx, as_of, filtered(&cx, &all)?, record)
+    let cards = sources::figures(&all, figures);
+    list::with(&cx, as_of, filtered(&cx, &all)?, record, cards)
 }

@@ -1,5 +1,7 @@
 //! `/network`: peers, mix relays, paths and traffic, from the metrics of this process and of the sources.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
@@ -168,22 +170,55 @@ fn metrics((name, net): &(String, Net)) -> Markup {
     }
 }
 
+/// The figures of all that the programs know, each peer once.
+struct Figures {
+    peers: usize,
+    linked: usize,
+    mix: usize,
+    programs: usize,
+    in_networks: usize,
+    banned: usize,
+}
+
+impl Figures {
+    fn of(all: &[(String, Net)]) -> Self {
+        let views = || all.iter().filter_map(|(_, net)| net.view.as_ref());
+        let distinct = |keep: fn(&Peer) -> bool| {
+            let peers = views().flat_map(|v| &v.peers).filter(|p| keep(p));
+            peers.map(|p| &p.name).collect::<BTreeSet<_>>().len()
+        };
+        let banned = views().flat_map(|v| v.banned.iter().chain(&v.excluded));
+        Self {
+            peers: distinct(|_| true),
+            linked: distinct(|p| p.linked),
+            mix: distinct(|p| p.roles.iter().any(|r| r == MIX)),
+            programs: all.len(),
+            in_networks: views().count(),
+            banned: banned.collect::<BTreeSet<_>>().len(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "peers": self.peers,
+            "linked": self.linked,
+            "mix_relays": self.mix,
+            "programs": self.programs,
+            "in_networks": self.in_networks,
+            "banned": self.banned,
+        })
+    }
+}
+
 fn cards(all: &[(String, Net)]) -> Markup {
-    let views = || all.iter().filter_map(|(_, net)| net.view.as_ref());
-    let distinct = |keep: fn(&Peer) -> bool| {
-        let peers = views().flat_map(|v| &v.peers).filter(|p| keep(p));
-        let names: std::collections::BTreeSet<&str> = peers.map(|p| p.name.as_str()).collect();
-        text::number(names.len() as u64)
-    };
-    let banned: std::collections::BTreeSet<&String> = views()
-        .flat_map(|v| v.banned.iter().chain(&v.excluded))
-        .collect();
+    let f = Figures::of(all);
+    let n = |n: usize| text::number(n as u64);
     html! {
         ul.grid {
-            li.card data-testid="total-peers-card" { h2 { "Peers" } p.big { (distinct(|_| true)) } p.soft { (distinct(|p| p.linked)) " with a gossip link." } }
-            li.card data-testid="mix-relays-card" { h2 { "Mix relays" } p.big { (distinct(|p| p.roles.iter().any(|r| r == MIX))) } p { a href={ "/network?role=" (MIX) } { "Show them" } } }
-            li.card data-testid="networks-card" { h2 { "Programs" } p.big { (all.len()) } p.soft { (views().count()) " of them are part of a network." } }
-            li.card data-testid="banned-card" { h2 { "Banned or excluded" } p.big { (banned.len()) } }
+            li.card data-testid="total-peers-card" { h2 { "Peers" } p.big { (n(f.peers)) } p.soft { (n(f.linked)) " with a gossip link." } }
+            li.card data-testid="mix-relays-card" { h2 { "Mix relays" } p.big { (n(f.mix)) } p { a href={ "/network?role=" (MIX) } { "Show them" } } }
+            li.card data-testid="networks-card" { h2 { "Programs" } p.big { (f.programs) } p.soft { (f.in_networks) " of them are part of a network." } }
+            li.card data-testid="banned-card" { h2 { "Banned or excluded" } p.big { (f.banned) } }
         }
     }
 }
@@ -258,5 +293,6 @@ pub(crate) async fn listed(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&["q", "role", "source", "sort", "page"])?;
     let (all, _) = read(&cx).await;
     let as_of = (cx.shared.local.position(), cx.now_ms);
-    list::answer(&cx, as_of, filtered(&cx, &all)?, record)
+    let cards = Figures::of(&all).json();
+    list::with(&cx, as_of, filtered(&cx, &all)?, record, cards)
 }

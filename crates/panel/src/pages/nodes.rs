@@ -6,6 +6,7 @@ use betanet_fog::bodies::{NodeSummary, StateRequest, TokenRequest};
 use betanet_fog::{Amounts, DAY_MS, Kind, List, NodeState, Resource};
 use betanet_wire::text::hex;
 use maud::{Markup, html};
+use serde_json::{Value, json};
 
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -68,22 +69,53 @@ fn used_percent(node: &NodeSummary) -> u64 {
     (used * 100).checked_div(node.cap.cpu).unwrap_or(0)
 }
 
-fn cards(all: &Rows<NodeSummary>) -> Markup {
-    let active = all.iter().filter(|n| n.state == NodeState::Active);
-    let (mut n, mut cap, mut free) = (0, Amounts::default(), Amounts::default());
-    for node in active {
-        n += 1;
-        cap.add(&node.cap);
-        free.add(&node.free);
+/// What active nodes have together.
+struct Active {
+    nodes: usize,
+    cap: Amounts,
+    /// Part of the processors that is reserved, in per cent.
+    load: Option<u64>,
+}
+
+impl Active {
+    fn of(all: &Rows<NodeSummary>) -> Self {
+        let active = all.iter().filter(|n| n.state == NodeState::Active);
+        let (mut nodes, mut cap, mut free) = (0, Amounts::default(), Amounts::default());
+        for node in active {
+            nodes += 1;
+            cap.add(&node.cap);
+            free.add(&node.free);
+        }
+        let used = cap.cpu.saturating_sub(free.cpu).saturating_mul(100);
+        Self {
+            nodes,
+            load: used.checked_div(cap.cpu),
+            cap,
+        }
     }
-    let load = (cap.cpu.saturating_sub(free.cpu).saturating_mul(100)).checked_div(cap.cpu);
+}
+
+/// The figures of all nodes.
+pub(crate) fn figures(all: &Rows<NodeSummary>) -> Value {
+    let active = Active::of(all);
+    json!({
+        "nodes": all.len(),
+        "active": active.nodes,
+        "cpu": active.cap.cpu,
+        "memory": active.cap.memory,
+        "load_percent": active.load,
+    })
+}
+
+fn cards(all: &Rows<NodeSummary>) -> Markup {
+    let active = Active::of(all);
     html! {
         div.grid {
             div.card data-testid="total-nodes-card" { div.big { (all.len()) } "nodes known" }
-            div.card data-testid="active-nodes-card" { div.big { (n) } "active" }
-            div.card data-testid="total-resources-card" { div.big { (text::cores(cap.cpu)) " cores" } (text::bytes(cap.memory)) " of memory on active nodes" }
+            div.card data-testid="active-nodes-card" { div.big { (active.nodes) } "active" }
+            div.card data-testid="total-resources-card" { div.big { (text::cores(active.cap.cpu)) " cores" } (text::bytes(active.cap.memory)) " of memory on active nodes" }
             div.card data-testid="avg-load-card" {
-                @match load {
+                @match active.load {
                     Some(load) => { div.big { (load) " %" } "of their processor reserved" }
                     None => { div.big { "–" } "no active node has a processor to offer" }
                 }
@@ -164,7 +196,8 @@ pub(crate) async fn show(cx: Cx) -> Result<Done, Fault> {
     let body = html! {
         h1 data-testid="nodes-header" { "Nodes" }
         div #node-cards data-live="nodes" { (cards(&snapshot.nodes)) }
-        (filters(&cx))
+        // A stream sends what changes.
+        @if !cx.part { (filters(&cx)) }
         div #node-list .card data-live="nodes" {
             @if paged.all == 0 { (page::empty("No node fits. Make a token below, and start a worker with it.")) }
             @else {

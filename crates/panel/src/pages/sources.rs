@@ -1,6 +1,7 @@
 //! The sources of a page: where each is, how old its answer is, and why it cannot be read.
 
 use maud::{Markup, html};
+use serde_json::{Value, json};
 
 use crate::cx::Cx;
 use crate::page::{self, failure};
@@ -53,6 +54,16 @@ pub(crate) fn cards<T>(
             }
         }
     }
+}
+
+/// The figures of each source's card, by its name: those that it told last.
+pub(crate) fn figures<T>(all: &Read<'_, T>, of: impl Fn(&T) -> Value) -> Value {
+    let each = all.iter().map(|(source, kept)| {
+        let value = kept.value.as_deref().map(&of);
+        let card = json!({"status": kept.word(), "figures": value});
+        (source.name().to_owned(), card)
+    });
+    Value::Object(each.collect())
 }
 
 /// A list to choose a source from, for filters.

@@ -5,6 +5,7 @@ use betanet_fog::bodies::TaskSummary;
 use betanet_fog::{Strategy, TaskState, Tier};
 use betanet_wire::text::hex;
 use maud::{Markup, html};
+use serde_json::{Map, Value, json};
 
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -70,8 +71,8 @@ pub(crate) fn filtered<'a>(
     Ok(rows)
 }
 
-fn tabs(cx: &Cx, seen: &[&TaskSummary]) -> Markup {
-    let now = cx.query.get("state");
+/// Tasks of each state, in the order of the states.
+fn counts(seen: &[&TaskSummary]) -> [usize; TaskState::ALL.len()] {
     // One look at all of them.
     let mut counts = [(); TaskState::ALL.len()].map(|()| 0_usize);
     for task in seen {
@@ -80,6 +81,24 @@ fn tabs(cx: &Cx, seen: &[&TaskSummary]) -> Markup {
             *n += 1;
         }
     }
+    counts
+}
+
+/// The figures of tasks that the caller may see.
+pub(crate) fn figures(seen: &[&TaskSummary]) -> Value {
+    let counts = TaskState::ALL.iter().zip(counts(seen));
+    let states = counts.map(|(state, n)| (state.as_str().to_owned(), json!(n)));
+    let going = seen.iter().filter(|t| !t.state.ended()).count();
+    json!({
+        "tasks": seen.len(),
+        "not_ended": going,
+        "by_state": states.collect::<Map<_, _>>(),
+    })
+}
+
+fn tabs(cx: &Cx, seen: &[&TaskSummary]) -> Markup {
+    let now = cx.query.get("state");
+    let counts = counts(seen);
     let tab = |id: &str, word: &str, n: usize| {
         let link = format!("/tasks{}", cx.query.with("state", word));
         let here = (now == word).then_some("page");
@@ -212,8 +231,11 @@ pub(crate) fn whole(
                 (pager(cx, paged.page, paged.all))
             }
         }
-        (filters(cx))
-        (form(cx, given, extra))
+        // A stream sends what changes.
+        @if !cx.part {
+            (filters(cx))
+            (form(cx, given, extra))
+        }
     };
     let as_of = Some((snapshot.position, snapshot.at));
     Ok(draw(cx, ("Tasks", "tasks-page"), as_of, body))

@@ -5,7 +5,7 @@ use betanet_economy_service::words::{account, fog};
 use betanet_tokenomics::account::{CLOSED, FROZEN};
 use betanet_wire::text::unhex;
 use maud::{Markup, html};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::vouchers::whole;
 use crate::books::{self, Head, Row, Tokens};
@@ -13,7 +13,7 @@ use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::list::Export;
 use crate::page;
-use crate::reply::Done;
+use crate::reply::{self, Done};
 use crate::text;
 
 /// Columns of the accounts as CSV.
@@ -181,6 +181,43 @@ async fn exported(ledger: &Ledger, export: Export) -> Result<Done, Fault> {
     let as_of = (head.size, head.at);
     let response = export.answer(as_of, &COLUMNS, rows.iter().map(record), cut);
     Ok(response.into())
+}
+
+/// Position and age of the ledger, as JSON: of the final head, or of all records before the first one.
+pub(crate) fn figures_of(head: &Head) -> Value {
+    json!({
+        "records": head.records,
+        "final_records": head.size,
+        "epoch": head.epoch,
+        "epoch_end_ms": head.epoch_end,
+        "root": head.root,
+        "state": head.state,
+        "signed_by": head.signed_by,
+    })
+}
+
+/// `GET /api/v1/tokens`: the figures of the page.
+pub(crate) async fn read(cx: Cx) -> Result<Done, Fault> {
+    whole(&cx)?;
+    cx.query.only(&[])?;
+    let ledger = cx.shared.ledger.as_ref().ok_or(Fault::Missing)?;
+    let t = books::tokens(ledger, None).await?;
+    let system = t.system.iter().map(|(name, [tokens, units, credits])| {
+        let of = json!({"fog": fog(*tokens), "voucher_units": units.to_string(), "credits": fog(*credits)});
+        ((*name).to_owned(), of)
+    });
+    let body = json!({
+        "position": t.head.size,
+        "at_ms": t.head.at,
+        "issued": fog(t.issued),
+        "cap": fog(t.cap.into()),
+        "burned": fog(t.burned),
+        "holds": t.counts[1] + t.counts[2],
+        "accounts": t.counts[0],
+        "system": system.collect::<Map<_, _>>(),
+        "ledger": figures_of(&t.head),
+    });
+    Ok(reply::json(200, &body).into())
 }
 
 /// `GET /tokens`

@@ -102,8 +102,22 @@ fn filtered<'a>(cx: &Cx, all: &'a Read<'_, Mint>) -> Result<Vec<Row<'a>>, Fault>
     Ok(rows)
 }
 
+fn alarms(mint: &Mint) -> usize {
+    mint.keysets.iter().filter(|k| k.alarm).count()
+}
+
+/// The figures of a source's card.
+fn figures(mint: &Mint) -> Value {
+    json!({
+        "node": mint.node,
+        "keysets": mint.keysets.len(),
+        "alarms": alarms(mint),
+        "balances": mint.balances,
+    })
+}
+
 fn facts(mint: &Mint) -> Markup {
-    let alarms = mint.keysets.iter().filter(|k| k.alarm).count();
+    let alarms = alarms(mint);
     html! {
         dl {
             dt { "Node" } dd { code { (mint.node) } }
@@ -208,5 +222,6 @@ pub(crate) async fn listed(cx: Cx) -> Result<Done, Fault> {
         .only(&["phase", "unit", "alarm", "source", "sort", "page"])?;
     let all = cx.shared.sources.mints().await;
     let as_of = (cx.shared.local.position(), cx.now_ms);
-    list::answer(&cx, as_of, filtered(&cx, &all)?, record)
+    let cards = sources::figures(&all, figures);
+    list::with(&cx, as_of, filtered(&cx, &all)?, record, cards)
 }

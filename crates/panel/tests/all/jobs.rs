@@ -7,8 +7,9 @@ use betanet_journal::MemoryStore;
 use betanet_keys::Identity;
 use betanet_wire::text::hex;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
-use crate::world::{PASSWORD, World, over, world};
+use crate::world::{PASSWORD, World, answer, over, world};
 
 const MODULE: &str = "a module that nobody runs";
 
@@ -256,4 +257,32 @@ async fn jobs_that_are_run_at_once_have_a_version_each_with_its_own_file() {
         assert_eq!(kept.unwrap()["file"], file.as_str(), "version {ver}");
     }
     assert_eq!(one["ver"], 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_form_of_an_unknown_session_is_refused_unread() {
+    let world = world().await;
+    let (cookie, _) = world.admin().await;
+    let (before, session) = cookie.split_once('=').unwrap();
+    let turned = if session.starts_with('A') { 'B' } else { 'A' };
+    let invented = format!("{before}={turned}{}", &session[1..]);
+    let origin = world.origin();
+    let length = 100 << 10;
+    let send = async |cookie: &str| {
+        let fields = [
+            ("origin", &*origin),
+            ("cookie", cookie),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ];
+        world.send(("POST", "/jobs"), &fields, "", length).await
+    };
+    // The answer comes though none of the body is sent.
+    let refused = answer(send(&invented).await).await;
+    assert!([303, 401].contains(&refused.status), "{refused:?}");
+    // The same form of a session that counts is read.
+    let mut tcp = send(&cookie).await;
+    let body = format!("file={}", "x".repeat(length - 5));
+    tcp.write_all(body.as_bytes()).await.unwrap();
+    let read = answer(tcp).await;
+    assert!(![413, 401].contains(&read.status), "{read:?}");
 }

@@ -497,7 +497,9 @@ async fn a_stream_draws_its_page_again_with_the_rights_of_its_reader() {
     let made = world.api("POST", "/api/v1/tasks", &root, &task).await;
     let id = made.json()["id"].as_str().unwrap().to_owned();
     let shown = until(&mut eve, &format!("task-card-{id}")).await;
-    assert!(shown.contains("event: page") && shown.contains("\ndata: {\"html\":\"<main"));
+    assert!(
+        shown.contains("event: page") && shown.contains("\ndata: {\"number\":1,\"html\":\"<main")
+    );
     let other = until(&mut tom, "stamp").await;
     assert!(!other.contains(&id), "{other}");
     // Its client says that it reads, and nobody else can.
