@@ -47,6 +47,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 use world::{PASSWORD, World, over};
 
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const NO_LIMIT: Quota = Quota {
     cpu: u64::MAX >> 1,
     memory: u64::MAX >> 1,

@@ -1,5 +1,5 @@
-//! Password checks: two at once, on threads of their own, whose memory is reused and which give way to all others. Others wait in two
-//! short queues, so that strangers who guess keep no known device out.
+//! Password checks: two at once, or one on a machine of fewer than four processors, on threads of their own, which give way to all others.
+//! Others wait in two short queues, so that strangers who guess keep no known device out.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +18,12 @@ pub(crate) const HASHES_WAITING: usize = 32;
 pub(crate) const HASHES_WAITING_KNOWN: usize = 8;
 
 /// Nice value of the threads: requests of people who are logged in come first.
-const NICE: i32 = 10;
+const NICE: i32 = 19;
+
+/// Password checks at once, where there are so many processors: half of them answer requests.
+fn at_once(processors: usize) -> usize {
+    (processors / 2).clamp(1, HASHES_MAX)
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -48,16 +53,21 @@ pub(crate) struct Hashes {
 impl Hashes {
     /// Starts the threads, which end with this.
     pub(crate) fn start() -> io::Result<Self> {
+        let processors = std::thread::available_parallelism();
+        Self::with(at_once(processors.map_or(1, Into::into)))
+    }
+
+    fn with(at_once: usize) -> io::Result<Self> {
         let (jobs, asked) = mpsc::channel();
         let asked = Arc::new(Mutex::new(asked));
-        for _ in 0..HASHES_MAX {
+        for _ in 0..at_once {
             let asked = Arc::clone(&asked);
             let thread = std::thread::Builder::new().name("passwords".to_owned());
             thread.spawn(move || work(&asked))?;
         }
         let of = |n| Arc::new(Semaphore::new(n));
         Ok(Self {
-            running: of(HASHES_MAX),
+            running: of(at_once),
             strangers: of(HASHES_WAITING),
             known: of(HASHES_WAITING_KNOWN),
             jobs,
@@ -101,7 +111,9 @@ mod tests {
 
     #[tokio::test]
     async fn two_checks_run_at_once_and_strangers_keep_no_known_device_out() {
-        let hashes = Arc::new(Hashes::start().unwrap());
+        let processors = [1, 2, 3, 4, 64];
+        assert_eq!(processors.map(at_once), [1, 1, 1, 2, HASHES_MAX]);
+        let hashes = Arc::new(Hashes::with(HASHES_MAX).unwrap());
         let counts = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
         let start = |known| {

@@ -10,7 +10,7 @@ pub(crate) const PAGE_PAUSE: Duration = Duration::from_millis(80);
 /// Longest time that a stream leaves between two pages beyond the wait for its client.
 const PAGE_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// From one page to the next, a stream takes at least so many times as long as the page took to draw.
-const DRAW_PARTS: u32 = 4;
+const DRAW_PARTS: u32 = 2;
 
 /// The pace of a stream.
 #[derive(Debug)]
@@ -63,13 +63,13 @@ impl Pace {
         self.rest(drawn * DRAW_PARTS);
     }
 
-    /// The client confirmed a page at a time. It and what lies between rest for as long as that took.
+    /// The client confirmed a page at a time. It and what lies between rest for half as long as that took.
     pub(crate) fn confirm(&mut self, page: u64, at: Instant) {
         if page != self.sent || !self.waits() {
             return;
         }
         self.confirmed = page;
-        self.rest(at.saturating_duration_since(self.at) * 2);
+        self.rest(at.saturating_duration_since(self.at) * 3 / 2);
     }
 }
 
@@ -97,15 +97,15 @@ mod tests {
         // A slow client.
         pace.send(ms(80), Duration::from_millis(5));
         pace.confirm(2, ms(280));
-        assert_eq!(pace.next(), ms(480));
+        assert_eq!(pace.next(), ms(380));
         // A page that is hard to draw.
-        pace.send(ms(480), Duration::from_millis(100));
-        pace.confirm(3, ms(490));
-        assert_eq!(pace.next(), ms(880));
+        pace.send(ms(380), Duration::from_millis(100));
+        pace.confirm(3, ms(390));
+        assert_eq!(pace.next(), ms(580));
         // A client that took very long waits no longer than the bound.
-        pace.send(ms(880), Duration::ZERO);
-        pace.confirm(4, ms(880) + Duration::from_secs(8));
-        assert_eq!(pace.next(), ms(880) + PAGE_PAUSE_MAX);
+        pace.send(ms(580), Duration::ZERO);
+        pace.confirm(4, ms(580) + Duration::from_secs(8));
+        assert_eq!(pace.next(), ms(580) + PAGE_PAUSE_MAX);
         pace.fail(ms(20_000), Duration::ZERO);
         assert_eq!((pace.next(), pace.sent), (ms(20_080), 4));
     }

@@ -1,10 +1,12 @@
 //! What a person sees in Chromium: bytes, paint, movement, and the time from an event to the page.
 
 use std::io::Write as _;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use betanet_coordinator::Request;
-use betanet_fog::Signed;
+use betanet_fog::bodies::StateRequest;
+use betanet_fog::{NodeState, Signed};
 use betanet_keys::Identity;
 use betanet_sim::fog::{caller, identity, task_of};
 use flate2::Compression;
@@ -24,9 +26,16 @@ const CHANGES: usize = 100;
 const RATE: u64 = 50;
 const SECONDS: u64 = 20;
 
+/// Longest time, in ms, by which a timer of this process came late.
+static LAG: AtomicU64 = AtomicU64::new(0);
+
 /// Counts what the page's rules forbid, sums its movements, and notes when a position of the journal is shown.
 const WATCH: &str = "
-    window.csp = 0; window.moved = 0; window.shown = [];
+    window.csp = 0; window.moved = 0; window.shown = []; window.movers = [];
+    const named = (n) => !n ? 'gone' : n.nodeType === 3 ? '#text of ' + named(n.parentNode)
+        : n.nodeName.toLowerCase() + (n.id ? '#' + n.id : '') + (n.dataset?.testid ? '[' + n.dataset.testid + ']' : '')
+          + (n.className ? '.' + n.className : '');
+    const where = (r) => [r.x, r.y, r.width, r.height].map(Math.round).join(' ');
     addEventListener('securitypolicyviolation', () => { csp += 1; });
     let sum = 0, first = 0, before = 0;
     new PerformanceObserver((list) => {
@@ -36,9 +45,14 @@ const WATCH: &str = "
             if (e.startTime - before > 1000 || e.startTime - first > 5000) { first = e.startTime; sum = 0; }
             before = e.startTime;
             sum += e.value;
+            movers.push(e.value.toFixed(4) + ' at ' + Math.round(e.startTime) + ' ms: '
+                + e.sources.map(s => named(s.node) + ' from ' + where(s.previousRect) + ' to ' + where(s.currentRect)).join(', '));
             moved = Math.max(moved, sum);
         }
     }).observe({ type: 'layout-shift', buffered: true });
+    window.still = 0;
+    let tick = Date.now();
+    setInterval(() => { still = Math.max(still, Date.now() - tick); tick = Date.now(); }, 20);
     new MutationObserver(() => {
         const at = Number(document.getElementById('stamp')?.dataset.position || 0);
         if (shown.length === 0 || shown[shown.length - 1][0] !== at) shown.push([at, Date.now()]);
@@ -81,6 +95,8 @@ fn number(browser: &mut Browser, script: &str) -> f64 {
 struct Looks {
     paint: Vec<f64>,
     moved: f64,
+    /// What moved in the load where most did.
+    movers: String,
     csp: f64,
     foreign: f64,
 }
@@ -90,7 +106,15 @@ fn load(browser: &mut Browser, site: &str, path: &str, looks: &mut Looks) {
     let paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime";
     let paint = browser.until("the first paint", paint);
     looks.paint.push(paint.as_f64().unwrap());
-    looks.moved = looks.moved.max(number(browser, "moved"));
+    let moved = number(browser, "moved");
+    if moved > looks.moved {
+        looks.moved = moved;
+        looks.movers = browser
+            .run("movers.join('; ')")
+            .as_str()
+            .unwrap()
+            .to_owned();
+    }
     looks.csp += number(browser, "csp");
     let foreign = "performance.getEntriesByType('resource').filter(e => !e.name.startsWith(location.origin)).length";
     looks.foreign += number(browser, foreign);
@@ -102,6 +126,7 @@ fn paints(browser: &mut Browser, site: &str, cpu: u32) {
         let mut looks = Looks {
             paint: Vec::new(),
             moved: 0.0,
+            movers: String::new(),
             csp: 0.0,
             foreign: 0.0,
         };
@@ -117,6 +142,9 @@ fn paints(browser: &mut Browser, site: &str, cpu: u32) {
             looks.csp,
             looks.foreign
         );
+        if !looks.movers.is_empty() {
+            println!("  what moved: {}", looks.movers);
+        }
     }
     browser.call("Emulation.setCPUThrottlingRate", json!({"rate": 1}));
 }
@@ -139,8 +167,22 @@ async fn streams(world: &World, cookie: &str) -> usize {
     }
 }
 
-/// Lets tasks come while a page is shown, and prints the time from each one's commit to the page.
-async fn events(world: &World, site: &str, path: &str, from: usize, browser: Browser) -> Browser {
+/// What happens while a page is shown.
+#[derive(Clone, Copy)]
+enum What<'a> {
+    /// Tasks come, from this number on.
+    Tasks(usize),
+    /// These nodes go out of service, one after the other.
+    Nodes(&'a [Identity]),
+}
+
+/// Lets something happen while a page is shown, and prints the time from the commit of each to the page.
+async fn events(
+    world: &World,
+    site: &str,
+    (path, what): (&str, What<'_>),
+    browser: Browser,
+) -> Browser {
     let url = format!("{site}{path}");
     let opened = tokio::task::spawn_blocking(move || {
         let mut browser = browser;
@@ -149,34 +191,57 @@ async fn events(world: &World, site: &str, path: &str, from: usize, browser: Bro
             "the stream",
             "document.querySelector('#ws-status')?.dataset.status === 'connected'",
         );
-        browser.run("moved = 0; shown = []");
+        browser.run("moved = 0; movers = []; shown = []; still = 0");
         browser
     });
     let mut browser = opened.await.unwrap();
     let user = identity(20);
     let mut told = Vec::new();
     let mut ticks = tokio::time::interval(Duration::from_millis(1_000 / RATE));
+    let mut commits = Duration::ZERO;
+    // What holds this process or the coordinator up, besides the panel.
+    let lag = tokio::spawn(async {
+        let mut most = Duration::ZERO;
+        loop {
+            let began = Instant::now();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            most = most.max(began.elapsed());
+            LAG.store(most.as_millis() as u64, Ordering::Relaxed);
+        }
+    });
     for n in 0..RATE * SECONDS {
         ticks.tick().await;
-        let mut task = task_of(&user, from as u64 + n);
-        (task.deadline, task.start, task.run_ms) = (now_ms() + 3_600_000, 0, 3_000_000);
-        let task = Box::new(Signed::sign(task, &user).unwrap());
-        let missing = None;
-        let submit = Request::Submit { task, missing };
-        world
-            .handle()
-            .ask(caller(&user, false), submit)
-            .await
-            .unwrap();
+        let began = Instant::now();
+        match what {
+            What::Tasks(from) => {
+                let mut task = task_of(&user, from as u64 + n);
+                (task.deadline, task.start, task.run_ms) = (now_ms() + 3_600_000, 0, 3_000_000);
+                let task = Box::new(Signed::sign(task, &user).unwrap());
+                let missing = None;
+                let submit = Request::Submit { task, missing };
+                let asked = world.handle().ask(caller(&user, false), submit);
+                asked.await.unwrap();
+            }
+            What::Nodes(nodes) => {
+                let id = nodes[n as usize % nodes.len()].public().node_id();
+                let (to, until) = (NodeState::Maintenance, 0);
+                let request = Request::State(id, StateRequest { to, until });
+                world.local().ask(request).await.unwrap();
+            }
+        }
+        commits = commits.max(began.elapsed());
         told.push((world.local().position(), now_ms()));
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
+    lag.abort();
     let read = tokio::task::spawn_blocking(move || {
         let shown = browser.run("shown");
         let moved = number(&mut browser, "moved");
-        (browser, shown, moved)
+        let still = number(&mut browser, "still");
+        let movers = browser.run("movers.slice(0, 4).join('; ')");
+        (browser, shown, moved, still, movers)
     });
-    let (browser, shown, moved) = read.await.unwrap();
+    let (browser, shown, moved, still, movers) = read.await.unwrap();
     let pair = |v: &Value| (v[0].as_u64().unwrap(), v[1].as_u64().unwrap());
     let shown: Vec<(u64, u64)> = shown.as_array().unwrap().iter().map(pair).collect();
     let late = told.iter().map(|(position, at)| {
@@ -185,13 +250,30 @@ async fn events(world: &World, site: &str, path: &str, from: usize, browser: Bro
     });
     let late = sorted(late.collect());
     println!(
-        "event to page on {path} at {RATE} a second: p50 {:.0} ms, p99 {:.0} ms, most {:.0} ms of {}; shown {} times; layout shift {moved:.4}",
+        "event to page on {path} at {RATE} a second: p50 {:.0} ms, p90 {:.0} ms, p99 {:.0} ms, most {:.0} ms of {}; shown {} times; layout shift {moved:.4}",
         percent(&late, 50),
+        percent(&late, 90),
         percent(&late, 99),
         late[late.len() - 1],
         late.len(),
         shown.len()
     );
+    println!(
+        "  held up at most: a commit {} ms, this process {} ms, the browser {still:.0} ms",
+        commits.as_millis(),
+        LAG.load(Ordering::Relaxed)
+    );
+    if let Some(movers) = movers.as_str().filter(|m| !m.is_empty()) {
+        println!("  what moved: {movers}");
+    }
+    let gaps = shown.windows(2).map(|w| (w[1].1 - w[0].1, w[1].1));
+    let began = told[0].1;
+    for (gap, at) in gaps.filter(|(gap, _)| *gap > 250) {
+        println!(
+            "  nothing was shown for {gap} ms until {:.1} s",
+            (at.saturating_sub(began)) as f64 / 1000.0
+        );
+    }
     browser
 }
 
@@ -249,10 +331,13 @@ pub(crate) async fn run(world: &World, nodes: &[Identity], tasks: usize) {
         "{CHANGES} changes of the page leave {} streams of events",
         streams(world, cookie).await
     );
-    for (n, path) in ["/tasks", "/control-panel", "/nodes"]
-        .into_iter()
-        .enumerate()
-    {
-        browser = events(world, &site, path, tasks + n * 100_000, browser).await;
+    let looks = [
+        ("/tasks", What::Tasks(tasks)),
+        ("/control-panel", What::Tasks(tasks + 100_000)),
+        ("/nodes", What::Nodes(nodes)),
+    ];
+    for look in looks {
+        beat().await;
+        browser = events(world, &site, look, browser).await;
     }
 }

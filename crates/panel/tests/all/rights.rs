@@ -61,6 +61,7 @@ async fn an_action_has_its_records_though_its_client_left() {
     for _ in 0..10 {
         drop(world.send(post, &fields, &body, body.len()).await);
     }
+    let last = std::cell::RefCell::new(String::new());
     let ended = async {
         loop {
             let list = world.api("GET", "/api/v1/tasks", &root, &Value::Null).await;
@@ -76,12 +77,15 @@ async fn an_action_has_its_records_though_its_client_left() {
             if tasks > 0 && begun == done && done.len() == tasks {
                 return;
             }
+            let all = all.iter().map(|r| format!("{} {:?}", r.action, r.verdict));
+            let all = all.collect::<Vec<_>>().join(", ");
+            *last.borrow_mut() = format!("{tasks} tasks; {all}");
             // An account has 600 reads a minute.
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
     };
     let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
-    assert!(ended.is_ok(), "an action has no verdict");
+    assert!(ended.is_ok(), "an action has no verdict: {}", last.borrow());
 }
 
 #[tokio::test(flavor = "multi_thread")]
