@@ -1,4 +1,38 @@
 //! The control panel in Chromium: the first administrator logs in, submits a task, cancels it, and logs out.
+//!
+//! The cases that a browser shows, and the test of each:
+//!
+//! | | case | test |
+//! |---|---|---|
+//! | 1 | the first administrator is made, and sees the control panel | `the_first_administrator_submits_a_task_in_chromium` |
+//! | 2 | the status of services, also of those that are not installed | the same |
+//! | 3 | the stream of events is connected | the same |
+//! | 4 | a plan before a task is submitted | the same |
+//! | 5 | a task is submitted, and a notice says so | the same |
+//! | 6 | a task is cancelled | the same |
+//! | 7 | logout | the same |
+//! | 8 | login with a wrong password is refused | the same |
+//! | 9 | login | the same |
+//! | 10 | a viewport of 320 px | the same; `axe::no_page_breaks_a_rule_of_axe` |
+//! | 11 | a viewport of 768 px | the same two |
+//! | 12 | a viewport of 1 280 px | the same two |
+//! | 13 | a viewport of 1 920 px | the same two |
+//! | 14 | amounts in units that people read | `states::a_panel_whose_coordinator_is_gone_says_so_and_goes_on_by_itself` |
+//! | 15 | details of a node | the same |
+//! | 16 | missing data is said, and is no zero | the same |
+//! | 17 | the coordinator is gone: a banner, and the last state stays | the same |
+//! | 18 | the page connects again by itself, and shows what it missed | the same |
+//! | 19 | a page that fails says why | the same |
+//! | 20 | it is tried again | the same |
+//! | 21 | live updates of a list | `live::a_list_follows_what_happens_and_its_tabs_choose` |
+//! | 22 | a page that is paused stands still | the same |
+//! | 23 | tabs by state, with their counts | the same |
+//! | 24 | roles see and do what is theirs | `states::roles_sessions_and_forged_tokens_are_kept_apart` |
+//! | 25 | sessions end, and the login leads back | the same |
+//! | 26 | tampered form tokens, access tokens and cookies | the same |
+//! | 27 | the limit of logins | the same |
+//!
+//! Beyond these, `keyboard` does five jobs without a mouse, and `passkeys` logs in with an authenticator.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,6 +46,8 @@ mod axe;
 mod browser;
 #[path = "panel/keyboard.rs"]
 mod keyboard;
+#[path = "panel/live.rs"]
+mod live;
 #[path = "panel/passkeys.rs"]
 mod passkeys;
 #[path = "panel/states.rs"]

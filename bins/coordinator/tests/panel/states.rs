@@ -53,7 +53,7 @@ pub(crate) fn join(token: &str) {
 }
 
 /// Asks the panel's API; the answer's status and JSON.
-fn ask(panel: &str, head: &str, token: &str, body: &Value) -> (u16, Value) {
+pub(crate) fn ask(panel: &str, head: &str, token: &str, body: &Value) -> (u16, Value) {
     let authority = panel.strip_prefix("http://").unwrap().trim_end_matches('/');
     let mut tcp = TcpStream::connect(authority).unwrap();
     let bearer = match token {
@@ -86,7 +86,7 @@ impl Browser {
         self.click("login-button");
     }
 
-    fn status(&mut self, word: &str) {
+    pub(crate) fn status(&mut self, word: &str) {
         let script = format!(
             "document.querySelector('#ws-status')?.dataset.status === {}",
             json!(word)
