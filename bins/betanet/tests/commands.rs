@@ -10,6 +10,8 @@
 mod anchors;
 #[path = "commands/bridge.rs"]
 mod bridge;
+#[path = "commands/cards.rs"]
+mod cards;
 #[path = "commands/disk.rs"]
 mod disk;
 #[path = "commands/ends.rs"]

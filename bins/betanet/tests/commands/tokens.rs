@@ -30,7 +30,7 @@ impl Town {
     }
 
     /// A town whose ledger pays for tasks.
-    fn with_a_fog() -> Self {
+    pub(super) fn with_a_fog() -> Self {
         let roles = "coordinators = [\"{lead}\", \"{second}\"]\n";
         let alloc =
             "[[alloc]]\nkey = \"{lead}\"\namount = 1\n[[alloc]]\nkey = \"{second}\"\namount = 1\n";
@@ -63,7 +63,7 @@ impl Town {
         town
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(super) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(BETANET);
         command
             .args(args)

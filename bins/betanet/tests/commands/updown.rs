@@ -31,7 +31,7 @@ impl Net {
         self.home.path().join(name)
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(BETANET);
         command
             .args(args)

@@ -211,11 +211,15 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
     };
     let records = verified.economy.records();
     if args.json {
+        let [accounts, holds, reservations, proposals] = verified.economy.counts();
         say!(
             "{}",
             json!({
                 "records": records,
                 "covered": verified.covered,
+                "accounts": accounts,
+                "holds": holds.saturating_add(reservations),
+                "proposals": proposals,
                 "root": hex(&verified.root),
                 "state": hex(&verified.state),
                 "ts_ms": verified.economy.time(),

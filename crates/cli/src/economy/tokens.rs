@@ -10,7 +10,9 @@ use betanet_wire::text::{hex, unhex_array};
 use serde_json::{Value, json};
 
 use super::amount::{fog, id, key, micro, shown};
-use super::net::{Accepted, Ledger, account, fresh_id, identity, under, with_ledger};
+use super::net::{
+    Accepted, Ledger, account, fresh_id, genesis, identity, trust, under, with_ledger,
+};
 use crate::Fail;
 use crate::args::{AccountArgs, BooksArgs, KeysetArgs, OpenArgs, SendArgs, SwapArgs};
 
@@ -228,6 +230,8 @@ pub(super) async fn supply(args: &BooksArgs) -> Result<(), Fail> {
     keys.extend(system.map(|(_, id)| (table::BALANCES, balance_key(id, Asset::Fog))));
     keys.extend([ISSUANCE, RESERVE].map(|id| (table::BALANCES, balance_key(&id, Asset::Units))));
     let (head, mut rows) = with_ledger!(Ledger::open(args), |ledger| ledger.rows(&keys).await)?;
+    let (trust, _) = trust(&genesis(&args.genesis)?, &args.dial)?;
+    let cap = trust.genesis().cap;
     let reserve = balance_of(rows.pop().flatten().as_deref())?;
     let units = balance_of(rows.pop().flatten().as_deref())?;
     // Units come from issuance, and go back there.
@@ -252,6 +256,7 @@ pub(super) async fn supply(args: &BooksArgs) -> Result<(), Fail> {
             "{}",
             json!({
                 "issued_micro": issued.to_string(),
+                "cap_micro": cap.to_string(),
                 "burned_micro": burned.to_string(),
                 "system_micro": accounts.collect::<serde_json::Map<_, _>>(),
                 "units": in_being.to_string(),
@@ -263,8 +268,9 @@ pub(super) async fn supply(args: &BooksArgs) -> Result<(), Fail> {
         return Ok(());
     }
     say!(
-        "issued     {} FOG, of which {} burned",
+        "issued     {} FOG of at most {}, of which {} burned",
         fog(issued),
+        fog(cap.into()),
         fog(burned)
     );
     for (name, _, b) in all
