@@ -52,6 +52,7 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("ed25519_edges", edges::ed25519),
     ("fog", fog::fog),
     ("frames", base::frames),
+    ("frames_aes", base::frames_aes),
     ("identity", base::identity),
     ("key_schedule", base::key_schedule),
     ("legs", legs::legs),

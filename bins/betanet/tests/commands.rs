@@ -187,10 +187,25 @@ fn a_name_is_enough_after_its_first_use() {
     let facts: Value = serde_json::from_slice(&probe.stdout).unwrap();
     assert_eq!(facts["ids"]["l2"], "betanet/htx/1.2.0");
     assert_eq!(facts["session"]["pq"], "ML-KEM-768");
+    let offered = facts["features"]
+        .as_array()
+        .unwrap()
+        .contains(&"aes".into());
+    let aead = ["ChaCha20-Poly1305", "AES-256-GCM"][usize::from(offered)];
+    assert_eq!(facts["session"]["aead"], aead);
     let outside = s.run(&["probe", s.facts["addresses"][0].as_str().unwrap(), "--json"]);
     let facts: Value = serde_json::from_slice(&outside.stdout).unwrap();
     assert_eq!(facts["get"]["status"], 200);
     assert_eq!(facts["outer"]["pin"].as_str(), Some(s.fact("pin")));
+}
+
+#[test]
+fn a_server_that_may_not_use_aes_does_not() {
+    let s = Serving::start(&["--no-aes"]);
+    let probe = s.run(&["probe", s.fact("peer"), "--json"]);
+    let facts: Value = serde_json::from_slice(&probe.stdout).unwrap();
+    assert_eq!(facts["session"]["aead"], "ChaCha20-Poly1305");
+    assert_eq!(facts["features"], serde_json::json!(["padding", "pq"]));
 }
 
 #[test]

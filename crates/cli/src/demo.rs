@@ -116,7 +116,7 @@ async fn demo(keep: bool) -> Result<(), Fail> {
     let session = node.connect(&peer).await?;
     let agreed = session.facts().await?;
     steps.done(&format!(
-        "opened a session by name: {}, ML-KEM-768 {}",
+        "opened a session by name: {}, {}, ML-KEM-768 {}",
         agreed
             .ids
             .iter()
@@ -124,6 +124,7 @@ async fn demo(keep: bool) -> Result<(), Fail> {
             .filter(|id| !id.is_empty())
             .collect::<Vec<_>>()
             .join(" "),
+        agreed.aead,
         if agreed.pq { "on" } else { "off" }
     ));
     for served in &files {

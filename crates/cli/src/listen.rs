@@ -13,8 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Error, Gateway, GatewayBuilder, GatewayConfig, Given, MixnetError, Network, Problem,
-    ReadSettings, Role, SettingsError, init_logs, load_or_new_identity, serve_admin,
+    Error, Gateway, GatewayBuilder, GatewayConfig, Given, MixnetError, NativeCiphers, Network,
+    Problem, ReadSettings, Role, SettingsError, init_logs, load_or_new_identity, serve_admin,
 };
 use betanet_store::Storage;
 
@@ -138,6 +138,10 @@ pub(crate) fn checked(
     }
     for warning in &faults.warnings {
         note!("warning: {warning}");
+    }
+    if !read.config.node.aes {
+        // The program's other nodes dial too, such as that of the ledger of names.
+        NativeCiphers::forbid_aes();
     }
     Ok(read.config)
 }

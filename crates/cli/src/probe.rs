@@ -117,7 +117,7 @@ async fn inside(args: &ProbeArgs) -> Result<Value, Fail> {
         "session": {
             "noise": "Noise_XK_25519_ChaChaPoly_SHA256",
             "pq": if facts.pq { Value::from("ML-KEM-768") } else { Value::Null },
-            "aead": "ChaCha20-Poly1305",
+            "aead": facts.aead,
             "transcript": hex(&facts.transcript),
         },
         "ids": ids,

@@ -15,7 +15,7 @@ use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_machine::{Rng, Time};
 use betanet_session::{
     Clock, Count, OnSilence, Paths, SessionHandle, Silence, StreamRegistry, StreamType, Streams,
-    seed,
+    native, seed,
 };
 use betanet_stack::{Dial, Dialer, RENEW_AFTER};
 
@@ -107,7 +107,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Creates a node that dials with this identity.
+    /// Creates a node that dials with this identity. Without ciphers in `config`, it uses the fastest of this machine.
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl Node {
         let seed = seed()?;
         Ok(Self {
             identity,
-            config,
+            config: native(config),
             clock: Clock::start(),
             metrics: Arc::new(()),
             trust: Trust::web_pki(),
@@ -250,7 +250,7 @@ impl Node {
             .into_iter()
             .chain(self.registry.kinds())
             .collect();
-        self.config.caps = self.registry.caps(self.config.pq.offered());
+        self.config.caps = self.registry.caps(&self.config);
         self
     }
 
@@ -389,6 +389,7 @@ impl Node {
 /// Returns the configuration of sessions for peers of 1.1: their streams are libp2p streams, and the version says so.
 fn translated(mut config: Config) -> Config {
     let extra = Extra {
+        aes: config.offers_aes(),
         libp2p: true,
         mix: false,
         naming: false,

@@ -5,6 +5,8 @@ use core::time::Duration;
 
 use betanet_wire::{NodeId, caps, cbor};
 
+use crate::cipher::{Ciphers, Ring, Suite};
+
 /// Use of ML-KEM-768 by a session.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Pq {
@@ -25,6 +27,16 @@ impl Pq {
     }
 }
 
+/// Use of AES-256-GCM for the frames of an open session.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Aes {
+    /// Neither offers nor uses AES.
+    Off,
+    /// Offers AES where the processor has instructions for it, and uses it if the peer offers it too.
+    #[default]
+    Offer,
+}
+
 /// The transport that carries the session.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Outer {
@@ -40,7 +52,11 @@ pub enum Outer {
 pub struct Config {
     /// Use of ML-KEM-768.
     pub pq: Pq,
-    /// The encoded `CapMsg` to offer. Its `pq` must agree with the field above.
+    /// Use of AES-256-GCM.
+    pub aes: Aes,
+    /// Implementation of the AEADs. `None` for [`Ring`].
+    pub ciphers: Option<&'static dyn Ciphers>,
+    /// The encoded `CapMsg` to offer. Its `pq` must agree with the field above, and its `aes` with [`Config::offers_aes`].
     pub caps: Vec<u8>,
     /// The client's TemplateID; zeros without a template.
     pub template: [u8; 32],
@@ -70,6 +86,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             pq: Pq::default(),
+            aes: Aes::default(),
+            ciphers: None,
+            // `Ring` does not offer AES, so that these capabilities are the same on every processor.
             caps: offered_caps(true, Extra::default()),
             template: [0; 32],
             outer: Outer::Tls,
@@ -87,10 +106,39 @@ impl Default for Config {
     }
 }
 
+/// The feature with which a side offers AES-256-GCM.
+pub(crate) const AES: &str = "aes";
+
 /// Bytes that sealing adds to the data of a STREAM frame.
 const SEALING: usize = 10 + 11 + 16;
 
 impl Config {
+    /// The implementation of the AEADs.
+    #[must_use]
+    pub fn ciphers(&self) -> &'static dyn Ciphers {
+        self.ciphers.unwrap_or(&Ring)
+    }
+
+    /// Sets the implementation of the AEADs, and adds the feature `aes` to the capabilities if it suits the processor.
+    #[must_use]
+    pub fn with_ciphers(mut self, ciphers: &'static dyn Ciphers) -> Self {
+        self.ciphers = Some(ciphers);
+        if self.offers_aes() {
+            let offer = cbor::from_slice::<caps::CapMsg<'_>>(&self.caps).map(|mut offer| {
+                offer.features.insert(AES, true);
+                cbor::to_vec(&offer)
+            });
+            self.caps = offer.unwrap_or(self.caps);
+        }
+        self
+    }
+
+    /// Whether the capabilities of this configuration name the feature `aes`.
+    #[must_use]
+    pub fn offers_aes(&self) -> bool {
+        self.aes == Aes::Offer && self.ciphers().suits(Suite::Aes256Gcm)
+    }
+
     /// Adapts the configuration to a session over a FORWARD stream through `nodes`, the last of which is the responder.
     #[must_use]
     pub fn over(mut self, nodes: Vec<NodeId>) -> Self {
@@ -105,6 +153,8 @@ impl Config {
 /// Optional features of a node beside sessions and requests.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Extra {
+    /// The node uses AES-256-GCM for frames with peers that offer it too.
+    pub aes: bool,
     /// The node accepts libp2p substreams.
     pub libp2p: bool,
     /// The node accepts mix packets.
@@ -142,6 +192,9 @@ pub fn offered_caps_with<'a>(
 ) -> Vec<u8> {
     let mut features: BTreeMap<&str, bool> = features.map(|name| (name, true)).collect();
     features.extend([("padding", true), ("pq", pq)]);
+    if extra.aes {
+        features.insert(AES, true);
+    }
     if extra.libp2p {
         features.insert("libp2p", true);
     }

@@ -15,6 +15,7 @@
 extern crate alloc;
 
 mod assembler;
+pub mod cipher;
 mod config;
 mod error;
 pub mod frame;
@@ -27,10 +28,10 @@ mod stream;
 mod streams;
 pub mod ticket;
 
-pub use config::{Config, Extra, L2, Outer, Pq, offered_caps, offered_caps_with};
+pub use config::{Aes, Config, Extra, L2, Outer, Pq, offered_caps, offered_caps_with};
 pub use error::Error;
 pub use handshake::{HandshakeError, Secrets};
-pub use seal::{OpenError, Opener, Sealer};
+pub use seal::{Cipher, OpenError, Opener, Sealer};
 pub use session::{By, Command, Event, Input, Session, Stats, Transmit};
 
 /// ID of a stream within its session: odd from the client, even from the server.

@@ -3,12 +3,14 @@
 use alloc::boxed::Box;
 
 use betanet_keys::same;
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use sha2::{Digest as _, Sha256};
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::CryptoResolver;
 use snow::types::{Cipher, Dh, Hash, Random};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::cipher::{FrameKey as _, Wiped};
+use crate::frame::TAG;
 
 /// Provides the primitives; its randomness is one ephemeral key that was drawn beforehand.
 pub(crate) struct Resolver {
@@ -176,13 +178,13 @@ impl Hash for Sha {
     }
 }
 
-/// Holds no key until one is set; ring's keys are wiped by [`crate::seal::Wiped`].
-struct ChaChaPoly(Option<crate::seal::Wiped>);
+/// Holds no key until one is set.
+struct ChaChaPoly(Option<Box<Wiped>>);
 
-fn noise_nonce(n: u64) -> Nonce {
+fn noise_nonce(n: u64) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&n.to_le_bytes());
-    Nonce::assume_unique_for_key(nonce)
+    nonce
 }
 
 impl Cipher for ChaChaPoly {
@@ -191,23 +193,17 @@ impl Cipher for ChaChaPoly {
     }
 
     fn set(&mut self, key: &[u8; 32]) {
-        self.0 = UnboundKey::new(&CHACHA20_POLY1305, key)
-            .ok()
-            .map(|k| crate::seal::Wiped::new(LessSafeKey::new(k)));
+        self.0 = Wiped::chacha(key);
     }
 
     fn encrypt(&self, nonce: u64, authtext: &[u8], plaintext: &[u8], out: &mut [u8]) -> usize {
         let n = plaintext.len();
         let Some(key) = &self.0 else { return 0 };
         out[..n].copy_from_slice(plaintext);
-        let sealed = key.get().seal_in_place_separate_tag(
-            noise_nonce(nonce),
-            Aad::from(authtext),
-            &mut out[..n],
-        );
-        let Ok(tag) = sealed else { return 0 };
-        out[n..n + 16].copy_from_slice(tag.as_ref());
-        n + 16
+        let sealed = key.seal(noise_nonce(nonce), authtext, &mut out[..n]);
+        let Some(tag) = sealed else { return 0 };
+        out[n..n + TAG].copy_from_slice(&tag);
+        n + TAG
     }
 
     fn decrypt(
@@ -218,16 +214,16 @@ impl Cipher for ChaChaPoly {
         out: &mut [u8],
     ) -> Result<usize, snow::Error> {
         let key = self.0.as_ref().ok_or(snow::Error::Decrypt)?;
-        let mut copy = ciphertext.to_vec();
-        let plain = key
-            .get()
-            .open_in_place(noise_nonce(nonce), Aad::from(authtext), &mut copy)
-            .map_err(|_| snow::Error::Decrypt)?;
-        let n = plain.len();
-        out.get_mut(..n)
+        let (sealed, tag) = ciphertext
+            .split_last_chunk::<TAG>()
+            .ok_or(snow::Error::Decrypt)?;
+        let mut copy = Zeroizing::new(sealed.to_vec());
+        if !key.open(noise_nonce(nonce), authtext, &mut copy, tag) {
+            return Err(snow::Error::Decrypt);
+        }
+        out.get_mut(..copy.len())
             .ok_or(snow::Error::Decrypt)?
-            .copy_from_slice(plain);
-        copy.zeroize();
-        Ok(n)
+            .copy_from_slice(&copy);
+        Ok(copy.len())
     }
 }

@@ -6,9 +6,9 @@ use betanet_keys::schedule::{self, TrafficSecret};
 use bytes::{Bytes, BytesMut};
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit as _, StreamCipher as _, StreamCipherSeek as _};
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey};
 use zeroize::Zeroizing;
 
+use crate::cipher::{Ciphers, FrameKey, Ring, Suite};
 use crate::frame::{HEADER, Head, TAG, ty};
 
 /// Number of frames that may still arrive under the old key, and of frames under the new key that retire the old one.
@@ -18,63 +18,53 @@ const TURN_AFTER: u32 = 4;
 /// Number of frames after the old key's end in which an undecryptable frame is attributed to it.
 const OLD_GRACE: u32 = 4;
 
-/// A ring key that is overwritten when dropped, which ring itself does not do.
-pub(crate) struct Wiped(Box<LessSafeKey>);
-
-impl Wiped {
-    pub(crate) fn new(key: LessSafeKey) -> Self {
-        Self(Box::new(key))
-    }
-
-    pub(crate) fn get(&self) -> &LessSafeKey {
-        &self.0
-    }
+/// The AEAD of one direction, and its implementation.
+#[derive(Clone, Copy, Debug)]
+pub struct Cipher {
+    /// The AEAD.
+    pub suite: Suite,
+    /// Its implementation.
+    pub by: &'static dyn Ciphers,
 }
 
-impl Drop for Wiped {
-    fn drop(&mut self) {
-        if let Ok(zero) = UnboundKey::new(&CHACHA20_POLY1305, &[0; 32]) {
-            *self.0 = LessSafeKey::new(zero);
+impl Default for Cipher {
+    fn default() -> Self {
+        Self {
+            suite: Suite::default(),
+            by: &Ring,
         }
-        // Without a reader the store above is dead and may be removed.
-        core::hint::black_box(&*self.0);
     }
 }
 
 /// Key of one direction for one key generation.
 struct Keys {
-    aead: Option<Wiped>,
+    aead: Option<Box<dyn FrameKey>>,
     salt: Zeroizing<[u8; 12]>,
     mask: Option<Zeroizing<[u8; 32]>>,
     counter: u64,
 }
 
 impl Keys {
-    fn new(secret: &TrafficSecret, masked: bool) -> Self {
-        let key = secret.key();
+    fn new(cipher: Cipher, secret: &TrafficSecret, masked: bool) -> Self {
         Self {
-            aead: UnboundKey::new(&CHACHA20_POLY1305, key.as_slice())
-                .ok()
-                .map(|k| Wiped::new(LessSafeKey::new(k))),
+            aead: cipher.by.key(cipher.suite, &secret.key()),
             salt: secret.nonce_salt(),
             mask: masked.then(|| schedule::label(secret.as_bytes(), "hp")),
             counter: 0,
         }
     }
 
-    fn from_parts(key: &[u8; 32], salt: [u8; 12], counter: u64) -> Self {
+    fn from_parts(cipher: Cipher, key: &[u8; 32], salt: [u8; 12], counter: u64) -> Self {
         Self {
-            aead: UnboundKey::new(&CHACHA20_POLY1305, key)
-                .ok()
-                .map(|k| Wiped::new(LessSafeKey::new(k))),
+            aead: cipher.by.key(cipher.suite, key),
             salt: Zeroizing::new(salt),
             mask: None,
             counter,
         }
     }
 
-    fn nonce(&self) -> Nonce {
-        Nonce::assume_unique_for_key(schedule::nonce(&self.salt, self.counter))
+    fn nonce(&self) -> [u8; 12] {
+        schedule::nonce(&self.salt, self.counter)
     }
 
     /// Masks or unmasks the header of a sealed frame (E-31; RFC 9001 §5.4.4 with seven bytes).
@@ -97,19 +87,16 @@ impl Keys {
         let (head, sealed) = frame.split_first_chunk_mut::<HEADER>()?;
         let at = sealed.len().checked_sub(TAG)?;
         let (body, tag) = sealed.split_at_mut(at);
-        let tag = Tag::try_from(&*tag).ok()?;
-        self.aead
-            .as_ref()?
-            .get()
-            .open_in_place_separate_tag(self.nonce(), Aad::from(*head), tag, body, 0..)
-            .ok()?;
-        self.counter += 1;
-        Some(Head::from_bytes(head))
+        let tag = (&*tag).try_into().ok()?;
+        let opens = self.aead.as_ref()?.open(self.nonce(), head, body, tag);
+        self.counter += u64::from(opens);
+        opens.then(|| Head::from_bytes(head))
     }
 }
 
 /// Seals the frames of one direction and replaces its key.
 pub struct Sealer {
+    cipher: Cipher,
     secret: TrafficSecret,
     keys: Keys,
     masked: bool,
@@ -123,6 +110,7 @@ pub struct Sealer {
 impl core::hash::Hash for Sealer {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
         betanet_machine::hash_fields!(self, state, Sealer { masked, frames, bytes, generation } without {
+            cipher: "set once",
             secret: "a secret, which changes with the generation",
             keys: "secrets, which change with the generation and the frames",
             buffer: "empty between frames",
@@ -131,11 +119,18 @@ impl core::hash::Hash for Sealer {
 }
 
 impl Sealer {
-    /// Starts an epoch; `masked` for a session over FORWARD.
+    /// Starts an epoch with ChaCha20-Poly1305; `masked` for a session over FORWARD.
     #[must_use]
     pub fn new(secret: TrafficSecret, masked: bool) -> Self {
+        Self::with(Cipher::default(), secret, masked)
+    }
+
+    /// Starts an epoch with this AEAD; `masked` for a session over FORWARD.
+    #[must_use]
+    pub fn with(cipher: Cipher, secret: TrafficSecret, masked: bool) -> Self {
         Self {
-            keys: Keys::new(&secret, masked),
+            keys: Keys::new(cipher, &secret, masked),
+            cipher,
             secret,
             masked,
             frames: 0,
@@ -147,9 +142,9 @@ impl Sealer {
 
     /// Starts at a counter other than 0, for known-answer tests.
     #[must_use]
-    pub fn from_parts(key: &[u8; 32], salt: [u8; 12], counter: u64) -> Self {
-        let mut this = Self::new(TrafficSecret::client(&[0; 32]), false);
-        this.keys = Keys::from_parts(key, salt, counter);
+    pub fn from_parts(cipher: Cipher, key: &[u8; 32], salt: [u8; 12], counter: u64) -> Self {
+        let mut this = Self::with(cipher, TrafficSecret::client(&[0; 32]), false);
+        this.keys = Keys::from_parts(cipher, key, salt, counter);
         this
     }
 
@@ -162,20 +157,14 @@ impl Sealer {
         out.extend_from_slice(&header);
         out.extend_from_slice(prefix);
         out.extend_from_slice(data);
-        let sealed = self.keys.aead.as_ref().and_then(|k| {
-            k.get()
-                .seal_in_place_separate_tag(
-                    self.keys.nonce(),
-                    Aad::from(header),
-                    &mut out[HEADER..],
-                )
-                .ok()
-        });
+        let nonce = self.keys.nonce();
+        let key = self.keys.aead.as_ref();
+        let sealed = key.and_then(|k| k.seal(nonce, &header, &mut out[HEADER..]));
         let Some(tag) = sealed else {
             // Unreachable for our lengths; if reached, no plaintext may leave.
             return Bytes::new();
         };
-        out.extend_from_slice(tag.as_ref());
+        out.extend_from_slice(&tag);
         self.keys.turn_mask(&mut out);
         self.keys.counter += 1;
         self.frames += 1;
@@ -195,7 +184,7 @@ impl Sealer {
     pub fn turn(&mut self) -> Bytes {
         let out = self.seal(Head::connection(ty::KEY_UPDATE), &[], &[]);
         self.secret = self.secret.next();
-        self.keys = Keys::new(&self.secret, self.masked);
+        self.keys = Keys::new(self.cipher, &self.secret, self.masked);
         self.frames = 0;
         self.bytes = 0;
         self.generation += 1;
@@ -243,6 +232,7 @@ struct Old {
 
 /// Opens the frames of one direction and follows its key updates.
 pub struct Opener {
+    cipher: Cipher,
     secret: TrafficSecret,
     keys: Keys,
     masked: bool,
@@ -257,6 +247,7 @@ impl core::hash::Hash for Opener {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
         self.old.as_ref().map(|old| old.frames).hash(state);
         betanet_machine::hash_fields!(self, state, Opener { masked, frames, generation, since_old } without {
+            cipher: "set once",
             secret: "a secret, which changes with the generation",
             keys: "secrets, which change with the generation and the frames",
             old: "hashed above, without its keys",
@@ -267,17 +258,24 @@ impl core::hash::Hash for Opener {
 impl Opener {
     /// Starts at a counter other than 0, for known-answer tests.
     #[must_use]
-    pub fn from_parts(key: &[u8; 32], salt: [u8; 12], counter: u64) -> Self {
-        let mut this = Self::new(TrafficSecret::client(&[0; 32]), false);
-        this.keys = Keys::from_parts(key, salt, counter);
+    pub fn from_parts(cipher: Cipher, key: &[u8; 32], salt: [u8; 12], counter: u64) -> Self {
+        let mut this = Self::with(cipher, TrafficSecret::client(&[0; 32]), false);
+        this.keys = Keys::from_parts(cipher, key, salt, counter);
         this
     }
 
-    /// Starts an epoch; `masked` for a session over FORWARD.
+    /// Starts an epoch with ChaCha20-Poly1305; `masked` for a session over FORWARD.
     #[must_use]
     pub fn new(secret: TrafficSecret, masked: bool) -> Self {
+        Self::with(Cipher::default(), secret, masked)
+    }
+
+    /// Starts an epoch with this AEAD; `masked` for a session over FORWARD.
+    #[must_use]
+    pub fn with(cipher: Cipher, secret: TrafficSecret, masked: bool) -> Self {
         Self {
-            keys: Keys::new(&secret, masked),
+            keys: Keys::new(cipher, &secret, masked),
+            cipher,
             secret,
             masked,
             frames: 0,
@@ -349,7 +347,7 @@ impl Opener {
 
     fn turn(&mut self) {
         self.secret = self.secret.next();
-        let next = Keys::new(&self.secret, self.masked);
+        let next = Keys::new(self.cipher, &self.secret, self.masked);
         self.old = Some(Old {
             keys: core::mem::replace(&mut self.keys, next),
             frames: 0,

@@ -21,10 +21,12 @@ use betanet_wire::{Code, caps::Agreed};
 use bytes::{Bytes, BytesMut};
 use zeroize::Zeroizing;
 
+use crate::cipher::Suite;
+use crate::config::AES;
 use crate::frame::{self, Head, ty};
 use crate::handshake::{Initiator, Outcome, Responder, Secrets};
 use crate::streams::{CONNECTION_RAISE, Streams};
-use crate::{Config, Error, HandshakeError, Opener, Outer, Sealer, StreamId};
+use crate::{Cipher, Config, Error, HandshakeError, Opener, Outer, Sealer, StreamId};
 
 use closing::Closing;
 use liveness::Liveness;
@@ -495,8 +497,21 @@ impl Session {
         self.send_frame(now, Head::of(ty::CLOSE, stream), &payload, &[]);
     }
 
+    /// The AEAD of the frames that carry streams. It is known once both sides' offers are.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        match &self.agreed {
+            Some(agreed) if agreed.has(AES) => Suite::Aes256Gcm,
+            _ => Suite::ChaCha20Poly1305,
+        }
+    }
+
     /// Installs the keys of an epoch.
     fn install(&mut self, ekm: &[u8; 32]) {
+        let cipher = Cipher {
+            suite: self.suite(),
+            by: self.config.ciphers(),
+        };
         let Some(outcome) = &self.outcome else { return };
         let k0 = schedule::k0(&outcome.noise_secret, ekm);
         let masked = matches!(self.config.outer, Outer::Forward(_));
@@ -507,8 +522,8 @@ impl Session {
         } else {
             (server, client)
         };
-        self.sealer = Some(Sealer::new(send, masked));
-        self.opener = Some(Opener::new(receive, masked));
+        self.sealer = Some(Sealer::with(cipher, send, masked));
+        self.opener = Some(Opener::with(cipher, receive, masked));
     }
 
     fn enter_epoch1(&mut self, now: Time, ekm1: &[u8; 32]) {

@@ -86,7 +86,7 @@ pub use betanet_dial::{
     read_secret, serve_carrier, state_dir, visit, write_private, write_secret,
 };
 pub use betanet_htx::pace::{Padding, PaddingError};
-pub use betanet_htx::{By, Config as SessionConfig, Pq};
+pub use betanet_htx::{Aes, By, Config as SessionConfig, Pq};
 pub use betanet_keys::{
     Envelope, Identity, KeyError, Maintainers, Name, NameError, Peer, PublicKey, RegistryError,
 };
@@ -108,9 +108,9 @@ pub use betanet_path::{BuildError as PathError, Failure as PathFailure};
 pub use betanet_relay::{CountPeers, Error as RelayError, Mesh, PeerInfo, View};
 pub use betanet_session::{
     Answer, Body, BodyError, BodySource, Broken, Call, CallBody, Clock, Error as SessionError,
-    ErrorKind, ExchangeError, HandlerService, Next, OnSilence, Outcome, PeerSession, RawStream,
-    Reply, ReplyBody, Router, Service, ServiceFuture, SessionFacts, SessionHandle, Silence,
-    StreamType, StreamTypeError, Streams, Substream, Tower, TowerService, Upload, seed,
+    ErrorKind, ExchangeError, HandlerService, NativeCiphers, Next, OnSilence, Outcome, PeerSession,
+    RawStream, Reply, ReplyBody, Router, Service, ServiceFuture, SessionFacts, SessionHandle,
+    Silence, StreamType, StreamTypeError, Streams, Substream, Tower, TowerService, Upload, seed,
 };
 pub use betanet_stack::{Error as StackError, MixError};
 pub use betanet_store::{

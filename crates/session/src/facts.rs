@@ -20,6 +20,8 @@ pub struct SessionFacts {
     pub features: Vec<String>,
     /// Whether ML-KEM-768 contributed to the keys.
     pub pq: bool,
+    /// Name of the AEAD that encrypts the frames, inside TLS or QUIC.
+    pub aead: &'static str,
     /// The client's TemplateID.
     pub template: [u8; 32],
     /// The smoothed round-trip time.
@@ -42,6 +44,7 @@ impl SessionFacts {
             ids: agreed.map_or_else(Vec::new, |a| a.ids().map(own).collect()),
             features: agreed.map_or_else(Vec::new, |a| a.features().to_vec()),
             pq: session.pq(),
+            aead: session.suite().name(),
             template: session.template().copied().unwrap_or_default(),
             rtt: session.rtt(),
             transcript: session.transcript().copied().unwrap_or_default(),

@@ -10,6 +10,7 @@
 //! streams of other types than BAR, and [`Count`] counts events.
 
 mod admit;
+mod ciphers;
 mod clock;
 mod count;
 mod driver;
@@ -31,6 +32,7 @@ pub mod testkit;
 
 pub use admit::{Admit, Denied, Dialled};
 pub use betanet_carrier::client::Facts as OuterFacts;
+pub use ciphers::{NativeCiphers, native};
 pub use clock::{Clock, seed};
 pub use count::Count;
 pub use driver::{Controls, Driver, OnSilence, Opened, Silence};

@@ -49,7 +49,12 @@ impl StreamType {
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let is_named = (1..=FEATURE_MAX).contains(&feature.len()) && feature.bytes().all(fits);
         // These features change the protocol itself.
-        if !is_named || matches!(feature, "padding" | "pq" | "libp2p" | "mix" | "vouchers") {
+        if !is_named
+            || matches!(
+                feature,
+                "aes" | "padding" | "pq" | "libp2p" | "mix" | "vouchers"
+            )
+        {
             return Err(StreamTypeError::Feature(feature));
         }
         Ok(Self { number, feature })
@@ -108,7 +113,14 @@ mod tests {
             let refused = StreamType::new(number, "chat");
             assert_eq!(refused, Err(StreamTypeError::Number(number)));
         }
-        for feature in ["", "pq", "Chat", "a b", "a-name-of-more-than-32-characters"] {
+        for feature in [
+            "",
+            "aes",
+            "pq",
+            "Chat",
+            "a b",
+            "a-name-of-more-than-32-characters",
+        ] {
             let refused = StreamType::new(0xff, feature);
             assert_eq!(refused, Err(StreamTypeError::Feature(feature)));
         }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use betanet_carrier::{Carrier as _, Received};
-use betanet_htx::{Extra, L2, kind, offered_caps_with};
+use betanet_htx::{Config, Extra, L2, kind, offered_caps_with};
 use betanet_keys::PublicKey;
 use betanet_wire::ChargeTo;
 use bytes::Bytes;
@@ -279,9 +279,10 @@ impl StreamRegistry {
         }
     }
 
-    /// Returns the encoded capabilities that a node with these handlers offers.
-    pub fn caps(&self, pq: bool) -> Vec<u8> {
+    /// Returns the encoded capabilities that a node with these handlers offers in sessions of this configuration.
+    pub fn caps(&self, config: &Config) -> Vec<u8> {
         let extra = Extra {
+            aes: config.offers_aes(),
             libp2p: self.libp2p.is_some(),
             mix: self.mix.is_some(),
             naming: self.own.contains_key(&kind::ALIAS_GOSSIP),
@@ -289,7 +290,7 @@ impl StreamRegistry {
         };
         let features = self.own.values().map(|(kind, _)| kind.feature());
         let features = features.filter(|name| !name.is_empty());
-        offered_caps_with(pq, extra, features)
+        offered_caps_with(config.pq.offered(), extra, features)
     }
 
     /// Returns the stream types that have handlers.

@@ -1,9 +1,10 @@
 //! Encodings, identities, key schedule, frames, tickets, negotiation, BAR heads.
 
 use betanet_bar::{Error, Head as _, HeaderValue, Headers, Method, Request, Response};
+use betanet_htx::cipher::Suite;
 use betanet_htx::frame::Head;
 use betanet_htx::ticket::Ticket;
-use betanet_htx::{Opener, Sealer};
+use betanet_htx::{Cipher, Opener, Sealer};
 use betanet_keys::schedule::{self, TrafficSecret};
 use betanet_keys::{Identity, Name, PublicKey};
 use betanet_wire::caps::{self, CapMsg};
@@ -188,6 +189,18 @@ pub(super) fn key_schedule(cases: &Value) -> Result<Tally, String> {
 }
 
 pub(super) fn frames(cases: &Value) -> Result<Tally, String> {
+    frames_of(Cipher::default(), cases)
+}
+
+pub(super) fn frames_aes(cases: &Value) -> Result<Tally, String> {
+    let cipher = Cipher {
+        suite: Suite::Aes256Gcm,
+        ..Cipher::default()
+    };
+    frames_of(cipher, cases)
+}
+
+fn frames_of(cipher: Cipher, cases: &Value) -> Result<Tally, String> {
     let mut tally = Tally::default();
     for (i, c) in list(cases, "cases")?.iter().enumerate() {
         let run = || {
@@ -204,10 +217,10 @@ pub(super) fn frames(cases: &Value) -> Result<Tally, String> {
                 mark: u16::try_from(number(c, "mark")?).map_err(|e| e.to_string())?,
             };
             let (payload, frame) = (hex(c, "payload")?, hex(c, "frame")?);
-            let sealed = Sealer::from_parts(&key, salt, counter).seal(head, &payload, &[]);
+            let sealed = Sealer::from_parts(cipher, &key, salt, counter).seal(head, &payload, &[]);
             same("seal", sealed.as_ref(), frame.as_slice())?;
             let mut opened = frame.clone();
-            let got = Opener::from_parts(&key, salt, counter)
+            let got = Opener::from_parts(cipher, &key, salt, counter)
                 .open(&mut opened)
                 .map_err(|e| e.to_string())?;
             same("head", got, head)?;
@@ -216,7 +229,7 @@ pub(super) fn frames(cases: &Value) -> Result<Tally, String> {
             for bit in 24..frame.len() * 8 {
                 let mut bad = frame.clone();
                 bad[bit / 8] ^= 1 << (bit % 8);
-                if Opener::from_parts(&key, salt, counter)
+                if Opener::from_parts(cipher, &key, salt, counter)
                     .open(&mut bad)
                     .is_ok()
                 {
@@ -226,7 +239,7 @@ pub(super) fn frames(cases: &Value) -> Result<Tally, String> {
             for bit in 0..24 {
                 let mut bad = frame.clone();
                 bad[bit / 8] ^= 1 << (bit % 8);
-                if Opener::from_parts(&key, salt, counter)
+                if Opener::from_parts(cipher, &key, salt, counter)
                     .open(&mut bad)
                     .is_ok()
                 {

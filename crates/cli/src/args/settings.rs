@@ -234,6 +234,7 @@ mod tests {
         let read = read(&[
             "--quic",
             "--no-alt-svc",
+            "--no-aes",
             "--listen",
             "a:1,b:2",
             "--listen",
@@ -245,6 +246,7 @@ mod tests {
         ]);
         let config = read.unwrap().config;
         assert!(config.listener.quic && !config.listener.alt_svc && config.node.pq);
+        assert!(!config.node.aes);
         assert_eq!(config.listener.listen, ["a:1", "b:2", "c:3"]);
         assert_eq!(config.mix.rate, 7);
         assert!(config.mesh.roles.has(betanet_runtime::Role::Seed));

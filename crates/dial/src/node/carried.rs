@@ -8,7 +8,8 @@ use betanet_htx::{By, Config, Secrets, Session};
 use betanet_keys::{Identity, Peer, PublicKey};
 use betanet_machine::Rng;
 use betanet_session::{
-    Clock, Controls, Driver, Error as SessionError, OuterFacts, Service, SessionHandle, seed,
+    Clock, Controls, Driver, Error as SessionError, OuterFacts, Service, SessionHandle, native,
+    seed,
 };
 use betanet_stack::Connection;
 use betanet_wire::Code;
@@ -79,7 +80,7 @@ pub async fn serve_carrier(
         .map_err(outer)?;
     let clock = Clock::start();
     let secrets = Secrets::draw(&mut Rng::new(&seed()?));
-    let config = Config::default();
+    let config = native(Config::default());
     let session = Session::accept(clock.now(), config, identity, &ekm0, &message, secrets);
     let session = session.map_err(|e| SessionError::Session {
         code: Code::AUTH_FAILED,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use betanet_htx::frame::{self, Frame, HEADER, Head, TAG, ty};
 use betanet_htx::handshake::{self, Initiator};
 use betanet_htx::{
-    Config, Event, Extra, Input, Opener, Pq, Sealer, Secrets, Session, Transmit, offered_caps,
+    Cipher, Config, Event, Extra, Input, Opener, Pq, Sealer, Secrets, Session, Transmit,
+    offered_caps,
 };
 use betanet_keys::schedule::{self, TrafficSecret};
 use betanet_keys::{Identity, hash};
@@ -84,6 +85,9 @@ pub(crate) struct Raw {
     opener: Opener,
     noise_secret: [u8; 32],
     caps: Vec<u8>,
+    server_caps: Vec<u8>,
+    /// The cipher with which this client seals and opens the frames of epoch 1.
+    pub(crate) cipher: Cipher,
     sent: u64,
     last: Option<Transmit>,
     pub(crate) closed_streams: u32,
@@ -113,6 +117,12 @@ impl Raw {
 
     /// Completes the Noise handshake and is in epoch 0, before any message.
     pub(crate) fn shake() -> Self {
+        // A server that also offers the previous version, so that a wrong choice can be made.
+        Self::shake_with(caps_with_l2(&["betanet/htx/1.1.0", caps::HTX]))
+    }
+
+    /// The same, with a server of these capabilities.
+    pub(crate) fn shake_with(server_caps: Vec<u8>) -> Self {
         let server = server_identity();
         let (initiator, m1) = Initiator::start(
             &client_identity(),
@@ -123,9 +133,8 @@ impl Raw {
             secrets(1),
         )
         .unwrap();
-        // A server that also offers the previous version, so that a wrong choice can be made.
         let config = Config {
-            caps: caps_with_l2(&["betanet/htx/1.1.0", caps::HTX]),
+            caps: server_caps.clone(),
             ..Config::default()
         };
         let session = Session::accept(NOW, config, &server, &EKM0, &m1, secrets(2)).unwrap();
@@ -146,6 +155,8 @@ impl Raw {
             opener: Opener::new(TrafficSecret::server(&k0), false),
             noise_secret: *outcome.noise_secret,
             caps: Vec::new(),
+            server_caps,
+            cipher: Cipher::default(),
             sent: 0,
             last: None,
             closed_streams: 0,
@@ -183,7 +194,7 @@ impl Raw {
     pub(crate) fn finish_negotiation(&mut self, whose: &str, believed: &[u8]) {
         self.send_selection(caps::HTX);
         let ours = self.caps.clone();
-        let theirs = caps_with_l2(&["betanet/htx/1.1.0", caps::HTX]);
+        let theirs = self.server_caps.clone();
         let (client, server) = match whose {
             "client" => (believed, theirs.as_slice()),
             "server" => (ours.as_slice(), believed),
@@ -209,8 +220,8 @@ impl Raw {
             }
         }
         let k0 = schedule::k0(&self.noise_secret, &mine);
-        self.sealer = Sealer::new(TrafficSecret::client(&k0), false);
-        self.opener = Opener::new(TrafficSecret::server(&k0), false);
+        self.sealer = Sealer::with(self.cipher, TrafficSecret::client(&k0), false);
+        self.opener = Opener::with(self.cipher, TrafficSecret::server(&k0), false);
     }
 
     /// In epoch 1, before this side's first frame.

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, Weak};
 
 use betanet_carrier::client::Trust;
 use betanet_carrier::{Jitter, Limits, QuicListener, SessionGate, Site};
-use betanet_htx::{Config, L2, Pq, kind};
+use betanet_htx::{Aes, Config, L2, Pq, kind};
 use betanet_keys::{Identity, Name};
 use betanet_legacy::{ToServer, Translator};
 use betanet_machine::Rng;
 use betanet_mesh::{Draft, Policy};
 use betanet_mixnet::{Mixing, PLACE};
 use betanet_relay::{CountPeers, Relay, adopt_saved, multiaddr};
-use betanet_session::{OwnTask, Router, Service, StreamRegistry, StreamType};
+use betanet_session::{OwnTask, Router, Service, StreamRegistry, StreamType, native};
 use betanet_store::Storage;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -251,8 +251,17 @@ impl GatewayBuilder {
         let key = *identity.public();
         let clock = Clock::start();
         let rng = Mutex::new(Rng::new(&seed()?));
-        let node = Node::new(Some(identity.clone()), Config::default())?
-            .with_source_address(config.node.dial_from);
+        let aes = if config.node.aes {
+            Aes::Offer
+        } else {
+            Aes::Off
+        };
+        let dials = Config {
+            aes,
+            ..Config::default()
+        };
+        let node =
+            Node::new(Some(identity.clone()), dials)?.with_source_address(config.node.dial_from);
         let node = match &config.tls.ca {
             Some(file) => node.with_trust(Trust::roots_of(file).map_err(Error::Certificate)?),
             None => node,
@@ -303,6 +312,12 @@ impl GatewayBuilder {
         };
         let carries = network.is_some() && config.mesh.roles.relays();
         let own = identity.clone();
+        let takes = native(Config {
+            pq: if config.node.pq { Pq::Offer } else { Pq::Off },
+            aes,
+            accepts,
+            ..Config::default()
+        });
         let acceptor = Arc::new_cyclic(|acceptor: &Weak<SessionAcceptor>| SessionAcceptor {
             relay: Relay::new(
                 identity.clone(),
@@ -315,10 +330,8 @@ impl GatewayBuilder {
             ),
             identity,
             config: Config {
-                pq: if config.node.pq { Pq::Offer } else { Pq::Off },
-                caps: registry.caps(config.node.pq),
-                accepts,
-                ..Config::default()
+                caps: registry.caps(&takes),
+                ..takes
             },
             service,
             clock,

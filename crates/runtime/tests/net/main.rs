@@ -9,6 +9,7 @@
     reason = "a test stops where it is surprised, and may look at the clock"
 )]
 
+mod aes;
 mod codes;
 mod cover;
 mod ends;

@@ -29,6 +29,7 @@ impl Driver {
                 tracing::debug!(
                     transcript = %hex(self.connection.session().transcript()),
                     pq = self.connection.session().pq(),
+                    aead = self.connection.session().suite().name(),
                     "session open"
                 );
                 if let Some(opened) = self.opened.take() {

@@ -25,6 +25,8 @@ section! {
         dial_from "dial_from" "IP": Option<IpAddr> = None;
         /// Offer ML-KEM-768 beside X25519.
         pq "pq" "": bool = true;
+        /// Offer AES-256-GCM for sessions where the processor has instructions for it.
+        aes "aes" "": bool = true;
     }
 }
 
