@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_runtime::{
-    Gateway, GatewayConfig, Headers, Identity, Method, Node, Request, Transport,
+    Aes, Gateway, GatewayConfig, Headers, Identity, Method, Node, Request, SessionConfig, Transport,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -110,7 +110,49 @@ pub(crate) fn measure(effort: Effort) -> Vec<Figure> {
     vec![
         with_workers(effort, None, "download vs the limit of its parts"),
         with_workers(effort, Some(1), "the same, one worker"),
+        with_aes(effort),
     ]
+}
+
+/// A download with AES inside beside the same with ChaCha20-Poly1305; 1 where the processor has no AES.
+fn with_aes(effort: Effort) -> Figure {
+    let len: u64 = if effort.quick { 128 << 20 } else { 1 << 30 };
+    let runtime = parts::runtime(None);
+    let all = runtime.spawn(async move {
+        let home = tempfile::tempdir().unwrap();
+        let gateway = gateway(home.path(), len).await;
+        let nodes = [Aes::Offer, Aes::Off].map(|aes| {
+            let config = SessionConfig {
+                aes,
+                ..SessionConfig::default()
+            };
+            Node::new(None, config)
+                .unwrap()
+                .with_transport(Transport::Tcp)
+        });
+        let (mut rates, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
+        for _ in 0..5 {
+            let with = download(&nodes[0], &gateway, len).await;
+            let without = download(&nodes[1], &gateway, len).await;
+            ratios.push(with / without);
+            rates[0].push(with);
+            rates[1].push(without);
+        }
+        gateway.shutdown().await;
+        let [with, without] = rates.map(median);
+        Figure {
+            name: "download with AES vs with ChaCha20",
+            ratio: median(ratios),
+            bound: 1.15,
+            at_least: true,
+            detail: format!(
+                "{with:.0} and {without:.0} MB per CPU second, {} MiB, {}",
+                len >> 20,
+                parts::suite().name()
+            ),
+        }
+    });
+    runtime.block_on(all).unwrap()
 }
 
 fn with_workers(effort: Effort, workers: Option<usize>, name: &'static str) -> Figure {
@@ -125,7 +167,7 @@ fn with_workers(effort: Effort, workers: Option<usize>, name: &'static str) -> F
         let mut ratios = Vec::new();
         for _ in 0..5 {
             let raw = raw_tls(len).await;
-            let aead = parts::aead(500);
+            let aead = parts::aead(parts::suite(), 500);
             let per = |ns: f64| parts::SIZE as f64 / ns * 1e3;
             let limit = 1.0 / (1.0 / raw + 1.0 / per(aead.raw_seal) + 1.0 / per(aead.raw_open));
             let got = download(&node, &gateway, len).await;

@@ -188,7 +188,7 @@ async fn loopback(effort: Effort) -> Figure {
     let (mut ours, mut limits, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..5 {
         let raw = len as f64 / raw(to, client.clone(), len).await.0 / 1e6;
-        let aead = parts::aead(500);
+        let aead = parts::aead(parts::suite(), 500);
         let per = |ns: f64| parts::SIZE as f64 / ns * 1e3;
         let limit = 1.0 / (1.0 / raw + 1.0 / per(aead.raw_seal) + 1.0 / per(aead.raw_open));
         let got = download(&node, &gateway, len).await;

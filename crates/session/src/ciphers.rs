@@ -6,7 +6,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use betanet_htx::Config;
 use betanet_htx::cipher::{Ciphers, FrameKey, Ring, Suite};
 
-/// Chosen by measurement (`cargo xtask bench -- --only ciphers`): AES of AWS-LC, which uses 512-bit vectors, and
+/// Chosen by measurement (`cargo xtask bench --only frames`): AES of AWS-LC, which uses 512-bit vectors, and
 /// ChaCha20-Poly1305 of ring, which is as fast as that of AWS-LC.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NativeCiphers;
