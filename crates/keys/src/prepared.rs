@@ -324,8 +324,11 @@ mod tests {
     use super::*;
     use crate::Identity;
 
+    /// The key's place, a digest and a signature.
+    type Signed = (usize, [u8; 32], [u8; 64]);
+
     /// Signatures of which some are altered, in S, R or the message, by keys in turn.
-    fn mixed(n: usize) -> (Vec<Identity>, Vec<(usize, [u8; 32], [u8; 64])>) {
+    fn mixed(n: usize) -> (Vec<Identity>, Vec<Signed>) {
         let keys: Vec<Identity> = (1..=3).map(|n| Identity::from_seed(&[n; 32])).collect();
         let all = (0..n).map(|at| {
             let of = at % keys.len();

@@ -380,7 +380,7 @@ impl State for Names {
     }
 
     fn restore(&mut self, parts: Vec<Vec<u8>>) -> Result<(), Unreadable> {
-        self.read_snapshot(&parts.concat())?;
+        self.read_snapshot(parts)?;
         self.tell();
         Ok(())
     }

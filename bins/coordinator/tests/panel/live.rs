@@ -46,15 +46,12 @@ fn a_list_follows_what_happens_and_its_tabs_choose() {
     browser.run("document.querySelector('#pause').click()");
     browser.status("paused");
     let third = submit();
-    // Another page of the panel shows the task now, so this one had the time to.
-    let (status, _) = ask(
-        &panel,
-        &format!("GET /api/v1/tasks/{third}"),
-        token,
-        &Value::Null,
-    );
-    assert_eq!(status, 200);
-    std::thread::sleep(Duration::from_secs(2));
+    // The same page, loaded anew three times, shows the task, so this one had the time to.
+    let loaded =
+        format!("fetch('/tasks').then(r => r.text()).then(t => t.includes('task-card-{third}'))");
+    for _ in 0..3 {
+        browser.until("the third task elsewhere", &loaded);
+    }
     assert_eq!(browser.run(position).as_u64(), Some(before));
     browser.run("document.querySelector('#pause').click()");
     browser.status("connected");

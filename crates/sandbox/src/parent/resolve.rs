@@ -39,10 +39,8 @@ impl Default for Resolver {
 impl Resolver {
     /// Looks up each host; one that is not found in time has no addresses.
     pub(crate) async fn hosts(&self, policy: &NetworkPolicy) -> Vec<Host> {
-        look(policy, LOOKUPS, async |name| {
-            let name = name.to_owned();
+        look(policy, LOOKUPS, |name| {
             self.ask(move || Ok((name, 0).to_socket_addrs()?.map(|at| at.ip()).collect()))
-                .await
         })
         .await
     }
@@ -62,11 +60,10 @@ impl Resolver {
     }
 }
 
-async fn look(
-    policy: &NetworkPolicy,
-    time: Duration,
-    lookup: impl AsyncFn(&str) -> io::Result<Vec<IpAddr>>,
-) -> Vec<Host> {
+async fn look<F>(policy: &NetworkPolicy, time: Duration, lookup: impl Fn(String) -> F) -> Vec<Host>
+where
+    F: Future<Output = io::Result<Vec<IpAddr>>>,
+{
     let until = Instant::now() + time;
     let allowed = |ip: &IpAddr| policy.private.contains(ip) || (public(*ip) && !own(*ip));
     // One after the other, and each name once: two answers could differ.
@@ -79,7 +76,7 @@ async fn look(
             (None, Ok(ip)) => vec![ip],
             // Where the time is over, nobody is asked.
             (None, Err(_)) if Instant::now() >= until => Vec::new(),
-            (None, Err(_)) => match timeout_at(until, lookup(name)).await {
+            (None, Err(_)) => match timeout_at(until, lookup(name.clone())).await {
                 Ok(Ok(found)) => found,
                 Ok(Err(_)) | Err(_) => Vec::new(),
             },
@@ -125,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn addresses_are_canonical_and_public() {
         let found = ["::ffff:8.8.8.8", "::ffff:10.0.0.1", "127.0.0.1"].map(ip);
-        let lookup = async |_: &str| Ok(found.to_vec());
+        let lookup = |_| std::future::ready(Ok(found.to_vec()));
         let hosts = look(&policy(&["a"]), LOOKUPS, &lookup).await;
         assert_eq!(hosts[0].addresses, [ip("8.8.8.8")]);
         let mut policy = policy(&["a", "::ffff:10.0.0.1", "10.0.0.2"]);
@@ -140,10 +137,10 @@ mod tests {
     async fn a_name_is_asked_for_once_and_an_address_never() {
         let asked = RefCell::new(Vec::new());
         // A resolver whose second answer leads elsewhere.
-        let lookup = async |name: &str| {
-            asked.borrow_mut().push(name.to_owned());
+        let lookup = |name| {
+            asked.borrow_mut().push(name);
             let n = asked.borrow().len();
-            Ok(vec![ip(&format!("8.8.8.{n}"))])
+            std::future::ready(Ok(vec![ip(&format!("8.8.8.{n}"))]))
         };
         let names = [
             "a.example",
@@ -169,9 +166,9 @@ mod tests {
     async fn lookups_that_never_end_take_their_time_together() {
         let (began, asked) = (Instant::now(), Cell::new(0));
         let time = Duration::from_millis(200);
-        let found = look(&policy(&["a", "b", "c", "d"]), time, async |_| {
+        let found = look(&policy(&["a", "b", "c", "d"]), time, |_| {
             asked.set(asked.get() + 1);
-            std::future::pending().await
+            std::future::pending()
         })
         .await;
         assert!(found.len() == 4 && found.iter().all(|host| host.addresses.is_empty()));

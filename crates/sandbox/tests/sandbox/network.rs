@@ -8,10 +8,11 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use betanet_sandbox::{Ended, Job, NetworkPolicy, Status};
+use tokio::time::Instant;
 
 use crate::support::{Bench, left};
 
@@ -97,7 +98,10 @@ struct Server {
 impl Server {
     fn new(ip: IpAddr, port: u16) -> Self {
         let listener = TcpListener::bind((ip, port)).unwrap();
-        let (at, taken) = (listener.local_addr().unwrap(), Arc::default());
+        let (at, taken) = (
+            listener.local_addr().unwrap(),
+            Arc::new(AtomicUsize::new(0)),
+        );
         let counted = Arc::clone(&taken);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
