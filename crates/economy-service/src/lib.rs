@@ -59,6 +59,7 @@ mod lead;
 mod local;
 mod measures;
 mod post;
+mod posted;
 mod rates;
 pub mod remote;
 pub mod rows;

@@ -1,7 +1,6 @@
 //! Posts one head of each epoch to a network's ledger of names, where everybody sees the same one.
 
 mod countersign;
-mod posted;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,7 +21,6 @@ use crate::shared::Shared;
 use crate::state::{AnchorFault, Answer, Ask};
 
 pub(crate) use countersign::run as countersign;
-pub(crate) use posted::Posted;
 
 /// Pause after a post, until it is looked up, and between two tries.
 const LOOK: Duration = Duration::from_secs(5);

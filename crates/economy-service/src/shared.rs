@@ -8,7 +8,7 @@ use betanet_durable::{Handle, Role, Unavailable};
 use betanet_keys::{Maintainers, Peer};
 use tokio::sync::watch;
 
-use crate::post::Posted;
+use crate::posted::Posted;
 use crate::state::{Answer, Ask, Books, Facts, Setup};
 
 /// Longest that a request waits for its answer.

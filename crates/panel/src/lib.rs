@@ -14,7 +14,7 @@
 //! | `serve`, `body` | admission of a request, its body, its handler, its audit record |
 //! | `desk`, `core` | the state: one task owns it, and answers leave after their commit |
 //! | `view`, `rows`, `checks` | lists that follow the journal, and checks of services |
-//! | `live`, `lease`, `pace`, `pushed` | numbered events, streams whose client reads, and the page that a stream sends once the last one was confirmed, which streams with the same page and rights share |
+//! | `live`, `lease`, `pace`, `pushed`, `drawn` | numbered events, streams whose client reads, and the page that a stream sends once the last one was confirmed, which streams with the same page and rights share |
 //! | `jobs`, `kept`, `diff` | job files, their kept versions, and what a plan would change |
 //! | `passkeys` | challenges and answers of passkeys |
 //! | `source` | other programs of the operator, whose admin addresses are read: names, mints, relays |
@@ -36,6 +36,7 @@ mod cx;
 mod desk;
 mod diff;
 mod downloads;
+mod drawn;
 mod error;
 mod fault;
 mod files;
@@ -256,7 +257,7 @@ impl Panel {
             uploads: Arc::new(Semaphore::new(shared::UPLOADS_MAX)),
             exports: Arc::new(Semaphore::new(shared::EXPORTS_MAX)),
             drawing: Arc::new(Semaphore::new(1)),
-            pages: pushed::Pages::default(),
+            pages: drawn::Pages::default(),
             downloads: downloads::Downloads::default(),
             hashes: hashes::Hashes::start().map_err(Error::Threads)?,
             actions: actions.clone(),

@@ -1,19 +1,18 @@
 //! The page of a stream of events: drawn again after a change, and sent as an event.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use betanet_auth::Permission;
 use betanet_auth::routes::{Access, Method, Route, find};
-use betanet_auth::{Grants, Permission, Permissions};
-use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cx::{Cx, Handler, Handlers, Input, Who, variables};
+use crate::drawn::{Drawn, Key};
 use crate::fault::Fault;
 use crate::form::{Fields, QUERY_MAX};
 use crate::place::Place;
@@ -32,52 +31,6 @@ pub(crate) const LIVE: [&str; 7] = [
 const PAGE_MAX: usize = 1 << 20;
 /// Longest time in which a page is drawn for a stream.
 const DRAW_TIME: Duration = Duration::from_secs(2);
-
-/// Drawn pages that are kept for other streams that show the same.
-pub(crate) const DRAWN_MAX: usize = 16;
-
-/// A page, and its reader's rights: all that its content depends on.
-#[derive(Clone, Eq, PartialEq)]
-struct Key {
-    text: String,
-    grants: Grants,
-    scopes: Permissions,
-}
-
-/// A page that was drawn for a stream.
-#[derive(Clone)]
-pub(crate) struct Drawn {
-    /// Number of the event up to which it has all.
-    pub(crate) until: u64,
-    /// The page, as a string of JSON.
-    pub(crate) html: Bytes,
-}
-
-/// The pages that were drawn last, newest last. Streams that show the same page with the same rights share one drawing.
-#[derive(Default)]
-pub(crate) struct Pages(Mutex<VecDeque<(Key, Drawn)>>);
-
-impl Pages {
-    fn all(&self) -> MutexGuard<'_, VecDeque<(Key, Drawn)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The page with all up to an event at least, if it was drawn.
-    fn get(&self, key: &Key, from: u64) -> Option<Drawn> {
-        let all = self.all();
-        let found = all.iter().find(|(k, d)| k == key && d.until >= from);
-        found.map(|(_, drawn)| drawn.clone())
-    }
-
-    fn put(&self, key: Key, drawn: Drawn) {
-        let mut all = self.all();
-        all.retain(|(k, _)| *k != key);
-        if all.len() >= DRAWN_MAX {
-            all.pop_front();
-        }
-        all.push_back((key, drawn));
-    }
-}
 
 /// A page that a browser shows.
 pub(crate) struct Pushed {
@@ -208,8 +161,6 @@ async fn in_bounds(page: impl Future<Output = Option<Body>>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use betanet_auth::{Grant, Role};
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -220,42 +171,6 @@ mod tests {
         let began = Instant::now();
         assert_eq!(in_bounds(std::future::pending()).await, None);
         assert_eq!(began.elapsed(), DRAW_TIME);
-    }
-
-    #[test]
-    fn pages_that_were_drawn_are_bounded_and_are_those_of_their_readers() {
-        let pages = Pages::default();
-        let key = |text: &str, role| Key {
-            text: text.to_owned(),
-            grants: Grants::new(vec![Grant::everywhere(role)]).unwrap(),
-            scopes: Permissions::ALL,
-        };
-        let drawn = |until, html: &'static str| Drawn {
-            until,
-            html: Bytes::from(html),
-        };
-        let (admin, viewer) = (key("/tasks", Role::Admin), key("/tasks", Role::Viewer));
-        pages.put(admin.clone(), drawn(7, "all"));
-        let got = |key: &Key, from| pages.get(key, from).map(|d| d.html);
-        assert_eq!(got(&admin, 7), Some(Bytes::from("all")));
-        assert_eq!(got(&admin, 8), None, "an event is missing");
-        assert_eq!(got(&viewer, 7), None, "other rights");
-        assert_eq!(got(&key("/nodes", Role::Admin), 7), None, "another page");
-        let narrow = Key {
-            scopes: Permissions::of(&[Permission::Look]),
-            ..admin.clone()
-        };
-        assert_eq!(got(&narrow, 7), None, "other scopes");
-        pages.put(admin.clone(), drawn(9, "more"));
-        assert_eq!(got(&admin, 7), Some(Bytes::from("more")));
-        for n in 0..DRAWN_MAX {
-            pages.put(
-                key(&format!("/tasks?page={n}"), Role::Viewer),
-                drawn(9, "x"),
-            );
-        }
-        assert_eq!(pages.all().len(), DRAWN_MAX);
-        assert_eq!(got(&admin, 0), None, "the oldest one gave way");
     }
 
     /// Each page has a handler, which is not called here.

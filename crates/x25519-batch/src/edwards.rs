@@ -48,7 +48,7 @@ macro_rules! edwards {
                 minus: sub(&p.y, &p.x),
                 plus: add(&p.y, &p.x),
                 z2: add(&p.z, &p.z),
-                t2d: mul(&p.t, &constant(&ed25519::D2)),
+                t2d: mul(&p.t, &constant(&terms::D2)),
             }
         }
 
@@ -103,7 +103,7 @@ macro_rules! edwards {
                 at.z2 = choose(mask, &at.z2, &multiple.z2);
                 at.t2d = choose(mask, &at.t2d, &multiple.t2d);
             }
-            let negative = _mm512_test_epi64_mask(digit, all(ed25519::NEGATIVE));
+            let negative = _mm512_test_epi64_mask(digit, all(terms::NEGATIVE));
             let minus = choose(negative, &at.minus, &at.plus);
             let plus = choose(negative, &at.plus, &at.minus);
             let t2d = choose(negative, &at.t2d, &sub(&zero(), &at.t2d));
@@ -114,13 +114,13 @@ macro_rules! edwards {
         $(#[$feature])*
         fn add_base(p: &Point, digit: __m512i) -> Point {
             let (mut minus, mut plus, mut t2d) = (one(), one(), zero());
-            for (n, [m, q, t]) in ed25519::BASE_MULTIPLES.iter().enumerate() {
+            for (n, [m, q, t]) in terms::BASE_MULTIPLES.iter().enumerate() {
                 let mask = _mm512_test_epi64_mask(digit, all(1 << (n + 1)));
                 minus = choose(mask, &minus, &constant(m));
                 plus = choose(mask, &plus, &constant(q));
                 t2d = choose(mask, &t2d, &constant(t));
             }
-            let negative = _mm512_test_epi64_mask(digit, all(ed25519::NEGATIVE));
+            let negative = _mm512_test_epi64_mask(digit, all(terms::NEGATIVE));
             let m = choose(negative, &minus, &plus);
             let q = choose(negative, &plus, &minus);
             let t = choose(negative, &t2d, &sub(&zero(), &t2d));
@@ -159,7 +159,7 @@ macro_rules! edwards {
         fn root(y: &Fe) -> [Fe; 3] {
             let yy = square(y);
             let u = sub(&yy, &one());
-            let v = add(&mul(&yy, &constant(&ed25519::D)), &one());
+            let v = add(&mul(&yy, &constant(&terms::D)), &one());
             let v3 = mul(&square(&v), &v);
             let uv7 = mul(&mul(&square(&v3), &v), &u);
             let (z250_0, _) = chain(&uv7);
@@ -174,23 +174,23 @@ macro_rules! edwards {
             core::array::from_fn(|n| bytes::encode(lanes.map(|limb| limb[n])))
         }
 
-        /// As [`ed25519::expected`].
+        /// As [`crate::ed25519::expected`].
         $(#[$feature])*
-        fn expected_here(terms: &[Terms; 8]) -> [Option<[u8; 32]>; 8] {
-            let y = gather(&terms.map(|t| bytes::limbs(&t.a)));
+        fn expected_here(each: &[Terms; 8]) -> [Option<[u8; 32]>; 8] {
+            let y = gather(&each.map(|t| bytes::limbs(&t.a)));
             let [u, v, x] = root(&y);
             let vxx = encodings(&mul(&v, &square(&x)));
             let (plus_u, minus_u) = (encodings(&u), encodings(&sub(&zero(), &u)));
             let roots: [Root; 8] =
                 core::array::from_fn(|n| Root::of(&vxx[n], &plus_u[n], &minus_u[n]));
-            let other = ed25519::mask(|n| roots[n] == Root::TimesRootOfMinusOne);
-            let x = choose(other, &x, &mul(&x, &constant(&ed25519::ROOT)));
+            let other = terms::mask(|n| roots[n] == Root::TimesRootOfMinusOne);
+            let x = choose(other, &x, &mul(&x, &constant(&terms::ROOT)));
             // -A is wanted, so x has the sign that A has not.
             let xs = encodings(&x);
-            let same = ed25519::mask(|n| xs[n][0] & 1 == terms[n].a[31] >> 7);
+            let same = terms::mask(|n| xs[n][0] & 1 == each[n].a[31] >> 7);
             let x = choose(same, &x, &sub(&zero(), &x));
-            let of_point = gather(&terms.map(|t| ed25519::digits(&t.k)));
-            let of_base = gather(&terms.map(|t| ed25519::digits(&t.s)));
+            let of_point = gather(&each.map(|t| terms::digits(&t.k)));
+            let of_base = gather(&each.map(|t| terms::digits(&t.s)));
             let p = digits_sum(&of_point, &of_base, &x, &y);
             let inverse = invert(&p.z);
             let (xs, ys) = (encodings(&mul(&p.x, &inverse)), encodings(&mul(&p.y, &inverse)));

@@ -11,8 +11,8 @@ use core::arch::x86_64::{
 };
 
 use crate::bytes::{self, Decoding, MASK};
-use crate::ed25519::{self, Root, Terms};
 use crate::ladder::{LAST, swaps};
+use crate::terms::{self, Root, Terms};
 
 eight_lanes!(#[target_feature(enable = "avx512f,avx512ifma")]);
 
@@ -52,7 +52,7 @@ pub(crate) fn x25519(decoding: Decoding, scalars: &[[u8; 32]; 8], points: &mut [
     }
 }
 
-/// As [`ed25519::expected`]. Only where the processor has AVX-512 IFMA.
+/// As [`crate::ed25519::expected`]. Only where the processor has AVX-512 IFMA.
 pub(crate) fn expected(terms: &[Terms; 8]) -> [Option<[u8; 32]>; 8] {
     debug_assert!(crate::Backend::Avx512Ifma.is_available());
     #[expect(unsafe_code, reason = "a call across target features")]
@@ -68,8 +68,8 @@ mod model {
     #![allow(non_camel_case_types)]
 
     use crate::bytes::{self, Decoding, MASK};
-    use crate::ed25519::{self, Root, Terms};
     use crate::ladder::{LAST, swaps};
+    use crate::terms::{self, Root, Terms};
 
     type __m512i = [u64; 8];
 
@@ -186,7 +186,7 @@ mod model {
 
     #[test]
     fn eight_signatures_have_the_r_that_one_has() {
-        ed25519::tests::agrees(expected_here);
+        terms::tests::agrees(expected_here);
     }
 
     /// The bounds that the code's comments claim, at their edges.

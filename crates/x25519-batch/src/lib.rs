@@ -27,6 +27,7 @@ mod ladder;
 mod lanes;
 mod bytes;
 mod portable;
+mod terms;
 
 pub mod ed25519;
 

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::core::AUDIT;
 use crate::cx::Cx;
+use crate::drawn::Drawn;
 use crate::fault::Fault;
 use crate::form::Fields;
 use crate::list::RECORDS_MAX;
@@ -23,7 +24,7 @@ use crate::live::{Missed, Place, Seen, StreamId, TOPICS, UNSEEN};
 use crate::pace::Pace;
 use crate::pages::audit;
 use crate::place::Place as Where;
-use crate::pushed::{Drawn, Pushed};
+use crate::pushed::Pushed;
 use crate::record;
 use crate::reply::{self, Done};
 
