@@ -1,10 +1,10 @@
-//! X25519 (RFC 7748) of many independent pairs at once.
+//! X25519 (RFC 7748) of many independent pairs at once, and the equations of eight Ed25519 signatures (RFC 8032).
 //!
 //! **Promises.** The same bytes on every machine and for every batch size; no branch and no index that depends on a scalar or a
 //! point; no allocation. Eight pairs at once where the processor has AVX-512 IFMA, four with AVX2, one by one elsewhere; which
-//! is found out at run time.
+//! is found out at run time. Equations of signatures are computed with AVX-512 IFMA only; elsewhere they are left to the caller.
 //!
-//! **Below:** nothing of this workspace. **Above:** `mix`. **Source:** RFC 7748, sections 4.1 and 5.
+//! **Below:** nothing of this workspace. **Above:** `keys`, `mix`. **Source:** RFC 7748, sections 4.1 and 5; RFC 8032, section 5.1.
 //!
 //! ```
 //! use betanet_x25519_batch::{Pair, multiply};
