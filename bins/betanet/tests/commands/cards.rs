@@ -340,7 +340,7 @@ fn the_cards_of_the_fog_are_the_numbers_of_the_api_and_the_commands() {
         let before = coordinator.get("/api/v1/overview");
         let told = Told {
             nodes: list(&["node", "ls"]),
-            tasks: list(&["task", "ls"]),
+            tasks: list(&["task", "ps"]),
         };
         let lists = ["/api/v1/nodes", "/api/v1/tasks"].map(|path| coordinator.get(path));
         let pages = ["/control-panel", "/nodes", "/tasks"];
@@ -468,8 +468,8 @@ fn the_cards_of_the_ledger_are_the_numbers_of_the_api_and_the_commands() {
         let id = format!("proposal-{pid}");
         let text = gov.text(&format!("data-testid=\"{id}\""));
         for (field, of, word) in [
-            ("for", "yes_micro", "For"),
-            ("against", "no_micro", "Against"),
+            ("for", "for_micro", "For"),
+            ("against", "against_micro", "Against"),
             ("abstain", "abstain_micro", "Abstain"),
             ("quorum", "need_micro", " of"),
         ] {
@@ -587,18 +587,12 @@ fn the_cards_of_sources_are_the_numbers_of_the_api_and_the_commands() {
     });
 
     settle("the ledger of names", || {
-        let audit = [
-            "name",
-            "audit",
-            "--from",
-            &ledger,
-            "--network",
-            "net/NETWORK.toml",
-            "--json",
-        ];
+        let audit = ["name", "audit", "--network", "net/NETWORK.toml", "--json"];
         let audited = lines(&net.run(&audit)).remove(0);
         let (api, page) = (coordinator.get("/api/v1/names"), coordinator.page("/names"));
-        let (told, card) = (&audited["nodes"][0], &api["cards"]["net"]["figures"]);
+        let all = audited["nodes"].as_array().unwrap();
+        let told = all.iter().find(|n| n["node"] == *ledger).unwrap();
+        let card = &api["cards"]["net"]["figures"];
         let text = page.text("data-testid=\"source-net\"");
         let (_, rest) = text.split_once("Final records").unwrap();
         let shown = rest.split_whitespace().next().unwrap();
