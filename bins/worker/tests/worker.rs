@@ -19,8 +19,6 @@ mod coordinators;
 mod drains;
 #[path = "worker/faults.rs"]
 mod faults;
-#[path = "worker/idle.rs"]
-mod idle;
 #[path = "worker/levels.rs"]
 mod levels;
 #[path = "worker/lies.rs"]

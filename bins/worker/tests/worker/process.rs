@@ -224,52 +224,6 @@ impl Worker {
     }
 }
 
-/// What `/proc/PID/stat` tells after the name: the state is the first, user and system time the twelfth and the thirteenth.
-fn stat(pid: u32) -> Option<Vec<String>> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    Some(rest.split_whitespace().map(str::to_owned).collect())
-}
-
-/// A process's state, such as `T` where it is stopped.
-pub(crate) fn state(pid: u32) -> Option<char> {
-    stat(pid)?.first()?.chars().next()
-}
-
-/// The process below a worker that works now: that of its program.
-pub(crate) async fn busiest(worker: &Worker, within: Duration) -> u32 {
-    let me = worker.child.as_ref().unwrap().id();
-    let time = |pid: u32| -> Option<u64> {
-        let stat = stat(pid)?;
-        Some(stat.get(11)?.parse::<u64>().ok()? + stat.get(12)?.parse::<u64>().ok()?)
-    };
-    let times = || -> BTreeMap<u32, u64> {
-        let parents = parents();
-        let below = |pid: &u32| {
-            std::iter::successors(parents.get(pid), |up| parents.get(up)).any(|up| *up == me)
-        };
-        let all = parents.keys().filter(|pid| below(pid));
-        all.filter_map(|pid| Some((*pid, time(*pid)?))).collect()
-    };
-    let began = std::time::Instant::now();
-    while began.elapsed() < within {
-        let before = times();
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let now = times();
-        let worked = |pid: u32| {
-            now.get(&pid)
-                .copied()
-                .unwrap_or(0)
-                .saturating_sub(before[&pid])
-        };
-        let most = before.keys().copied().max_by_key(|pid| worked(*pid));
-        if let Some(pid) = most.filter(|pid| worked(*pid) >= 10) {
-            return pid;
-        }
-    }
-    panic!("no program of {} works", worker.org);
-}
-
 /// The parent of each process.
 fn parents() -> BTreeMap<u32, u32> {
     let all = std::fs::read_dir("/proc").unwrap();
