@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use betanet_fog::{Fate, Receipt, Signed, Task, Verify};
+use betanet_fog::{Fate, Outcome, Receipt, Signed, Task, Verify};
 use betanet_tokenomics::request::{EVIDENCE_MAX, Op, Proof, RECORD_MAX, TASK_MAX};
 
 /// Kind of this evidence.
@@ -26,7 +26,8 @@ fn proof(receipt: &Signed<Receipt>) -> Proof {
 }
 
 /// Evidence against each node whose receipt contradicts the result that decided a task, in the order of the receipts. `deciding` are
-/// the fences of the receipts that decided it. Results of other engines tell nothing about one another.
+/// the fences of the receipts that decided it. Results of other engines tell nothing about one another, and neither do programs that
+/// broke off: how deep a stack may be, for one, differs between machines.
 pub(crate) fn evidence(
     task: &Signed<Task>,
     receipts: &[Signed<Receipt>],
@@ -39,7 +40,8 @@ pub(crate) fn evidence(
     let id = task.id();
     let counts = |r: &&Signed<Receipt>| {
         let result = r.status.fate(grants) == Fate::Result;
-        result && r.task == id && r.rec().len() <= RECORD_MAX
+        let whole = matches!(r.status, Outcome::Ok | Outcome::Exit);
+        result && whole && r.task == id && r.rec().len() <= RECORD_MAX
     };
     let (right, others): (Vec<_>, Vec<_>) = receipts
         .iter()
@@ -70,7 +72,7 @@ pub(crate) fn evidence(
 
 #[cfg(test)]
 mod tests {
-    use betanet_fog::{Outcome, Verification};
+    use betanet_fog::Verification;
     use betanet_fog_client::testkit;
     use betanet_keys::Identity;
 
@@ -112,6 +114,26 @@ mod tests {
             other => panic!("{other:?}"),
         };
         ops.iter().map(one).collect()
+    }
+
+    #[test]
+    fn a_program_that_broke_off_on_one_side_accuses_nobody() {
+        let task = task(Verify::Quorum, 2, 3);
+        let broke = |n: u8, status| {
+            let receipt = Receipt {
+                status,
+                out: None,
+                ..(*receipt(&task, n, 8, "test")).clone()
+            };
+            Signed::sign(receipt, &Identity::from_seed(&[n; 32])).unwrap()
+        };
+        let of = |n, out| receipt(&task, n, out, "test");
+        for status in [Outcome::Trap, Outcome::Memory, Outcome::Fuel] {
+            let one = [of(2, 8), of(3, 8), broke(4, status)];
+            assert_eq!(evidence(&task, &one, &[2, 3]), [], "{status:?}");
+            let two = [broke(2, status), broke(3, status), of(4, 8)];
+            assert_eq!(evidence(&task, &two, &[2, 3]), [], "{status:?}");
+        }
     }
 
     #[test]

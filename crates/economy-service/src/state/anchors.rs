@@ -26,6 +26,9 @@ pub(crate) enum AnchorFault {
     /// The epoch did not begin yet.
     #[error("epoch {0} did not begin yet")]
     Epoch(u64),
+    /// Maintainers here signed a record of a later head.
+    #[error("a head of more records than {0} was signed before")]
+    Older(u64),
     /// Maintainers here signed another record of this epoch, or one of a later one.
     #[error("another record was signed for epoch {0}")]
     Twice(u64),
@@ -65,6 +68,12 @@ impl Books {
         let last = self.anchor.as_deref().and_then(made);
         if last.is_some_and(|last| read.epoch <= last) {
             return Err(AnchorFault::Twice(read.epoch));
+        }
+        // A later record with an older head would hide what was cut off.
+        let size = read.head.head().size;
+        let before = self.anchor.as_deref().and_then(anchored);
+        if before.is_some_and(|before| before.head.head().size > size) {
+            return Err(AnchorFault::Older(size));
         }
         if read.epoch > self.served.epoch() {
             return Err(AnchorFault::Epoch(read.epoch));
