@@ -11,8 +11,8 @@ use betanet_log::SignedHead;
 use betanet_session::{Call, CallBody, Part, Reply, Room, Service, ServiceFuture};
 use betanet_tokenomics::Code;
 use betanet_tokenomics::request::ENVELOPE_MAX;
-use betanet_wire::cbor;
 use betanet_wire::text::unhex;
+use betanet_wire::{ChargeTo, cbor};
 use tokio::time::Instant;
 
 use crate::body::{RefusalBody, SignedAnswer};
@@ -158,10 +158,7 @@ impl Api {
                     return Err(self.elsewhere());
                 }
                 let now = Instant::now();
-                if !self.heads.allows(charge, now) {
-                    let why = "too many heads of this address brought no signature";
-                    return Err(Refused::crowded(why));
-                }
+                self.may_bring(charge, now)?;
                 let body = read(call.body, &mut part, ENVELOPE_MAX).await?;
                 // A head can carry many signatures that do not verify.
                 let (is_new, answer) = match self.sign(&body).await {
@@ -178,10 +175,7 @@ impl Api {
                     return Err(self.elsewhere());
                 }
                 let now = Instant::now();
-                if !self.heads.allows(charge, now) {
-                    let why = "too many heads of this address brought no signature";
-                    return Err(Refused::crowded(why));
-                }
+                self.may_bring(charge, now)?;
                 let body = read(call.body, &mut part, ENVELOPE_MAX).await?;
                 let taken = self.countersigned(&body);
                 if !matches!(taken, Ok(true)) {
@@ -240,6 +234,15 @@ impl Api {
         let sig = body.sign(&self.identity);
         let signed = cbor::to_vec(&SignedAnswer { sig, body: &bytes });
         Ok((code, repeat, signed))
+    }
+
+    /// Refuses who has brought too many heads without a new signature.
+    fn may_bring(&self, charge: Option<ChargeTo>, now: Instant) -> Result<(), Refused> {
+        let why = "too many heads of this address brought no signature";
+        match self.heads.allows(charge, now) {
+            true => Ok(()),
+            false => Err(Refused::crowded(why)),
+        }
     }
 
     /// Takes maintainers' signatures of the record for the ledger of names. Returns whether one was new.

@@ -19,7 +19,7 @@ use betanet_wire::NodeId;
 use tokio::sync::watch;
 
 use super::heads::{Fault, Taken};
-use super::{Answer, Ask, Books, Facts, Setup};
+use super::{AnchorFault, Answer, Ask, Books, Facts, Setup};
 use crate::body::records;
 use crate::rows::{Proposal, parameter, table};
 
@@ -202,6 +202,31 @@ fn a_snapshot_whose_rows_are_not_those_of_its_head_is_refused() {
     let mut flipped = parts;
     flipped[at] ^= 1;
     assert!(empty(&[11, 12]).read_snapshot(&flipped).is_none());
+}
+
+#[test]
+fn maintainers_sign_no_record_of_an_older_head_than_before() {
+    let mut world = World::new(&[11, 12]);
+    world.wait(DAY_MS);
+    let old = world.books.head.clone().unwrap();
+    world.wait(2 * DAY_MS);
+    let new = world.books.head.clone().unwrap();
+    assert!(old.head().size < new.head().size);
+    let genesis = *world.books.setup.genesis.id();
+    let countersign = |world: &mut World, head: &SignedHead| {
+        let epoch = world.books.served.epoch();
+        let record = crate::anchor::anchor(&genesis, epoch, head, [5; 32]);
+        match world.ask(Ask::Countersign(record)) {
+            Answer::Anchored(taken) => taken.map_err(|fault| fault.to_string()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(countersign(&mut world, &new), Ok(()));
+    world.wait(DAY_MS);
+    let older = AnchorFault::Older(old.head().size).to_string();
+    assert_eq!(countersign(&mut world, &old), Err(older));
+    // The same head again is of as many records.
+    assert_eq!(countersign(&mut world, &new), Ok(()));
 }
 
 /// A leader with one record more than the genesis, its proposed head, and its records.

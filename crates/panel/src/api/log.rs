@@ -302,8 +302,8 @@ pub(crate) fn stream(query: &Fields) -> Option<StreamId> {
     unhex_array(query.get("stream"))
 }
 
-/// `GET /events/seen`: the client of a stream says that it reads, and up to which page. What was sent to it is confirmed once without a
-/// charge.
+/// `GET /events/seen`: the client of a stream confirms that it reads, and names the newest page that it has. One confirmation of each page
+/// or beat that was sent to it costs no read.
 pub(crate) async fn seen(cx: Cx) -> Result<Done, Fault> {
     cx.query.only(&["stream", "page"])?;
     let id = stream(&cx.query).ok_or(Fault::Field("stream"))?;

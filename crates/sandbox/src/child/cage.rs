@@ -33,7 +33,7 @@ const COMPILER_TIME: u64 = 120;
 const DESCRIPTORS: u64 = 256;
 /// Sockets that a guest with the network's grant has at one time: the kernel's memory behind each is not counted as the process's.
 const SOCKETS_MAX: u64 = 32;
-/// Descriptors that its process needs beside these and its inputs. What it does not need are a few more sockets.
+/// Descriptors that the process may need besides these and its inputs. A guest can open those that are left over as sockets.
 const OWN: u64 = 16;
 
 /// Bytes of its stack.
