@@ -51,6 +51,11 @@ impl Extension for Face {
                 "Time for which the oldest settlement is due",
                 waits,
             ),
+            gauge(
+                "escrow_journal_read",
+                "Index of the last record of the fog's journal that was read for settlements",
+                tally.read.load(Ordering::Relaxed),
+            ),
             counter("escrow_sent", "Settlements that were sent", &tally.sent),
             counter(
                 "escrow_refused",

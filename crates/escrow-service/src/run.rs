@@ -139,7 +139,9 @@ impl Payer {
                     self.drop_gone().await;
                     let needs = self.bills.needs_from();
                     self.escrow.needs_from.store(needs, Ordering::Release);
-                    self.escrow.tally.read_since(began);
+                    let tally = &self.escrow.tally;
+                    tally.read.store(self.bills.last, Ordering::Relaxed);
+                    tally.read_since(began);
                 }
                 Err(JournalError::Gone { base, .. }) => self.begin_at(base),
                 Err(JournalError::Ahead { .. }) => self.begin_at(0),

@@ -35,6 +35,8 @@ pub(crate) struct Tally {
     pub(crate) lacking: AtomicU64,
     /// Since when the oldest one that is due waits, in UNIX ms; 0 without one.
     pub(crate) oldest_ms: AtomicU64,
+    /// Index of the last record of the fog's journal that was read.
+    pub(crate) read: AtomicU64,
     /// Whether the task that pays has ended.
     pub(crate) ended: AtomicBool,
 }

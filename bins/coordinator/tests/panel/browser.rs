@@ -144,10 +144,15 @@ impl Browser {
 
     /// Opens a page, and waits until it is there.
     pub(crate) fn go(&mut self, url: &str) {
+        self.leave(url, |browser| browser.open(url));
+    }
+
+    /// Does something that leads to another page, and waits until that is there.
+    pub(crate) fn leave(&mut self, what: &str, how: impl FnOnce(&mut Self)) {
         self.run("window.old = true");
-        self.open(url);
+        how(self);
         let there = "!window.old && document.readyState === 'complete'";
-        self.until(url, there);
+        self.until(what, there);
     }
 
     pub(crate) fn choose(&mut self, selector: &str, file: &Path) {

@@ -199,8 +199,8 @@ async fn under_random_faults_each_task_ends_once_and_is_paid_once() {
     let mut tasks = Vec::new();
     for nonce in 0..n {
         let mut task = fog.task(nonce, &["spin", "100"]);
-        // Few at a time, so that the faults find some under way.
-        task.res = crate::core(2_000);
+        // A part of a worker's cores, so that a fault finds several under way and many others are still to come.
+        task.res = crate::core(500);
         task.retry.most = 20;
         tasks.push(task);
     }

@@ -1,5 +1,6 @@
 //! What the tests share: a ledger and a fog over stores that outlive them, and a worker.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -361,8 +362,17 @@ impl Process {
 
     /// Waits until a metric has this value.
     pub(crate) async fn measured(&self, name: &str, value: u64) {
+        self.measured_in(name, value..=value).await;
+    }
+
+    /// Waits until a metric has this value or more.
+    pub(crate) async fn measured_from(&self, name: &str, value: u64) {
+        self.measured_in(name, value..=u64::MAX).await;
+    }
+
+    async fn measured_in(&self, name: &str, values: RangeInclusive<u64>) {
         let reached = async {
-            while self.measure(name) != value {
+            while !values.contains(&self.measure(name)) {
                 self.ledger.changed(Duration::from_millis(50)).await;
             }
         };
