@@ -14,6 +14,7 @@ mod attacks;
 mod browser;
 mod cbor;
 mod download;
+mod economy;
 mod flood;
 mod fog;
 mod frames;
@@ -29,6 +30,7 @@ mod naming;
 mod neighbours;
 mod parts;
 mod path;
+mod peers;
 mod probes;
 mod quic;
 mod results;
@@ -54,7 +56,12 @@ struct Figure {
     detail: String,
 }
 
-type Measure = fn(Effort) -> Vec<Figure>;
+/// How a group is measured.
+enum Measure {
+    Figures(fn(Effort) -> Vec<Figure>),
+    /// With a table in Markdown.
+    Table(fn(Effort) -> (Vec<Figure>, String)),
+}
 
 /// How long and how often.
 #[derive(Clone, Copy)]
@@ -93,38 +100,40 @@ fn beside(name: &str) -> PathBuf {
 }
 
 const GROUPS: &[(&str, Measure)] = &[
-    ("cbor", cbor::measure),
-    ("fog", fog::measure),
-    ("harvest", harvest::measure),
-    ("sandbox", sandbox::measure),
-    ("neighbours", neighbours::measure),
-    ("tasks", tasks::measure),
-    ("frames", frames::measure),
-    ("path", path::measure),
-    ("mesh", mesh::measure),
-    ("naming", naming::measure),
-    ("x25519", mix::multiplications),
-    ("leak", leak::measure),
-    ("exchanges", mix::exchanges),
-    ("mix", mix::measure),
-    ("mixnode", mixnode::measure),
-    ("download", download::measure),
-    ("quic", quic::measure),
-    ("legs", legs::measure),
+    ("cbor", Measure::Figures(cbor::measure)),
+    ("fog", Measure::Figures(fog::measure)),
+    ("harvest", Measure::Figures(harvest::measure)),
+    ("sandbox", Measure::Figures(sandbox::measure)),
+    ("neighbours", Measure::Figures(neighbours::measure)),
+    ("tasks", Measure::Figures(tasks::measure)),
+    ("frames", Measure::Figures(frames::measure)),
+    ("path", Measure::Figures(path::measure)),
+    ("mesh", Measure::Figures(mesh::measure)),
+    ("economy", Measure::Figures(economy::measure)),
+    ("naming", Measure::Figures(naming::measure)),
+    ("x25519", Measure::Figures(mix::multiplications)),
+    ("leak", Measure::Figures(leak::measure)),
+    ("exchanges", Measure::Figures(mix::exchanges)),
+    ("mix", Measure::Figures(mix::measure)),
+    ("mixnode", Measure::Figures(mixnode::measure)),
+    ("download", Measure::Figures(download::measure)),
+    ("quic", Measure::Figures(quic::measure)),
+    ("legs", Measure::Figures(legs::measure)),
+    ("peers", Measure::Table(peers::measure)),
     #[cfg(feature = "mimic")]
-    ("browser", browser::measure),
-    ("handshakes", handshakes::measure),
-    ("idle", idle::measure),
-    ("flood", flood::measure),
-    ("services", services::measure),
-    ("vouchers", vouchers::measure),
+    ("browser", Measure::Figures(browser::measure)),
+    ("handshakes", Measure::Figures(handshakes::measure)),
+    ("idle", Measure::Figures(idle::measure)),
+    ("flood", Measure::Figures(flood::measure)),
+    ("services", Measure::Figures(services::measure)),
+    ("vouchers", Measure::Figures(vouchers::measure)),
 ];
 
 fn usage() -> String {
     let names: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
     format!(
-        "usage: cargo xtask bench [--quick] [--strict] [--only GROUP] [--json FILE]\n       cargo xtask bench --compare A B\n\ngroups: {}\n\n\
-         --json writes the results with the machine and the commit. --compare shows the changes between two such files.\n\
+        "usage: cargo xtask bench [--quick] [--strict] [--only GROUP] [--json FILE] [--page FILE]\n       cargo xtask bench --compare A B\n\ngroups: {}\n\n\
+         --json writes the results with the machine and the commit, and --page writes them as a page of Markdown. --compare shows the changes between two such files.\n\
          The exit code is 1 if B violates a bound that A kept, and with --strict if a figure misses its bound.\n\n\
          Example: cargo xtask bench --quick --only quic",
         names.join(" ")
@@ -139,6 +148,7 @@ struct Asked {
     strict: bool,
     only: Option<String>,
     json: Option<PathBuf>,
+    page: Option<PathBuf>,
     compare: Option<[PathBuf; 2]>,
 }
 
@@ -153,6 +163,7 @@ impl Asked {
                 "--quick" => asked.quick = true,
                 "--strict" => asked.strict = true,
                 "--json" => asked.json = Some(value()?.into()),
+                "--page" => asked.page = Some(value()?.into()),
                 "--compare" => asked.compare = Some([value()?.into(), value()?.into()]),
                 "--only" => {
                     let only = value()?;
@@ -218,11 +229,21 @@ fn main() {
         quick: asked.quick,
     };
     let mut figures = Vec::new();
+    let mut tables = Vec::new();
     for (name, measure) in GROUPS {
         if asked.only.as_ref().is_some_and(|only| only != name) {
             continue;
         }
-        for figure in measure(effort) {
+        let measured = match measure {
+            Measure::Figures(measure) => measure(effort),
+            Measure::Table(measure) => {
+                let (figures, table) = measure(effort);
+                println!("{table}");
+                tables.push((*name, table));
+                figures
+            }
+        };
+        for figure in measured {
             let sign = if figure.at_least { ">=" } else { "<=" };
             println!(
                 "{:34} {:>8.2} {sign} {:<6} {:6} {}",
@@ -236,12 +257,18 @@ fn main() {
         }
     }
     let missed = figures.iter().filter(|f| !f.is_met()).count();
-    if let Some(path) = asked.json {
-        let results = results::to_json(&figures, asked.quick);
-        if let Err(e) = std::fs::write(&path, format!("{results}\n")) {
+    let write = |path: PathBuf, text: String| {
+        if let Err(e) = std::fs::write(&path, text) {
             eprintln!("{}: {e}", path.display());
             std::process::exit(1);
         }
+    };
+    if let Some(path) = asked.json {
+        let results = results::to_json(&figures, asked.quick);
+        write(path, format!("{results}\n"));
+    }
+    if let Some(path) = asked.page {
+        write(path, results::to_page(&figures, &tables, asked.quick));
     }
     if asked.strict && missed > 0 {
         eprintln!("{missed} figures missed their bounds");

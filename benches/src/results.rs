@@ -40,6 +40,37 @@ pub(super) fn to_json(figures: &[Figure], quick: bool) -> Value {
     json!({"machine": machine(), "commit": commit(), "quick": quick, "figures": list})
 }
 
+/// The same as a page of Markdown, with the tables of their groups.
+pub(super) fn to_page(figures: &[Figure], tables: &[(&str, String)], quick: bool) -> String {
+    let machine = machine();
+    let said = |key: &str| machine[key].as_str().unwrap_or("unknown").to_owned();
+    let ifma = match machine["avx512ifma"] == true {
+        true => "with",
+        false => "without",
+    };
+    let short = if quick { " in its short form" } else { "" };
+    let mut page = format!(
+        "# Measurements\n\nWritten by `cargo xtask bench --page FILE`{short} at commit {} on {}, {} cores, {ifma} AVX-512 IFMA. \
+         Each ratio is between figures of one run; what is beside it tells their units.\n\n\
+         | Figure | Ratio | Bound | | Measured |\n|---|---:|---:|---|---|\n",
+        commit().unwrap_or_else(|| "unknown".to_owned()),
+        said("processor"),
+        machine["cores"],
+    );
+    for f in figures {
+        let sign = if f.at_least { "≥" } else { "≤" };
+        let word = if f.is_met() { "met" } else { "missed" };
+        page += &format!(
+            "| {} | {:.2} | {sign} {} | {word} | {} |\n",
+            f.name, f.ratio, f.bound, f.detail
+        );
+    }
+    for (name, table) in tables {
+        page += &format!("\n## {name}\n\n`cargo xtask bench --only {name}`\n\n{table}");
+    }
+    page
+}
+
 /// The processor as the kernel names it, its cores, and whether it multiplies by AVX-512 IFMA.
 fn machine() -> Value {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -143,6 +174,23 @@ mod tests {
             })
             .collect();
         to_json(&all, true)
+    }
+
+    #[test]
+    fn a_page_has_each_figure_and_table() {
+        let figure = |name, ratio| Figure {
+            name,
+            ratio,
+            bound: 0.8,
+            at_least: true,
+            detail: "9 MB".to_owned(),
+        };
+        let figures = [figure("download", 1.0), figure("quic", 0.5)];
+        let page = to_page(&figures, &[("peers", "| a |\n".to_owned())], true);
+        assert!(page.contains("| download | 1.00 | ≥ 0.8 | met | 9 MB |\n"));
+        assert!(page.contains("| quic | 0.50 | ≥ 0.8 | missed | 9 MB |\n"));
+        assert!(page.ends_with("--only peers`\n\n| a |\n"), "{page}");
+        assert!(page.contains("in its short form"));
     }
 
     #[test]

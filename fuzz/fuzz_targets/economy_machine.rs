@@ -1,2 +1,4 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| betanet_tokenomics::testkit::fuzz_machine(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    betanet_tokenomics::testkit::fuzz_machine(data);
+});

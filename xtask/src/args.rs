@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{distinguish, fog, measured, money, no_std, replays, schema, settle, sim, x25519};
+use crate::{
+    distinguish, economy, fog, measured, money, no_std, replays, schema, settle, sim, x25519,
+};
 
 /// Repository chores.
 #[derive(Debug, Parser)]
@@ -82,6 +84,11 @@ pub enum Chore {
         after_help = "The full form takes many minutes. The tests have a short one.\n\nExample: cargo xtask money --operations 10000 --points 1000"
     )]
     Money(money::Arguments),
+    /// Give the economy's machine random commands, and check its laws after each.
+    #[command(
+        after_help = "The full form takes about an hour. The test has a short one.\n\nExample: cargo xtask economy --commands 20000 --seeds 500"
+    )]
+    Economy(economy::Arguments),
     /// Kill a process that pays for tasks from a ledger of tokens. Check that each task is paid exactly and once.
     #[command(
         after_help = "The full form takes hours. The test has a short one.\n\nExample: cargo xtask settle --points 500"

@@ -6,6 +6,7 @@ pub mod args;
 pub mod bounds;
 pub mod ci;
 pub mod distinguish;
+pub mod economy;
 pub mod fog;
 pub mod layers;
 pub mod measured;

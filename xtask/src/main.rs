@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Chore::Anonymity(args) => anonymity(&args.svg),
         Chore::Replays(args) => xtask::replays::command(&args),
         Chore::Money(args) => xtask::money::run(&args),
+        Chore::Economy(args) => xtask::economy::run(&args),
         Chore::Settle(args) => xtask::settle::run(&args),
         Chore::Schema(args) => xtask::schema::run(&args),
         Chore::Netns => xtask::netns::run(),

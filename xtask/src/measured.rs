@@ -28,8 +28,11 @@ pub struct Bench {
     /// Output file for the results, with the machine and the commit.
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,
+    /// Output file for the results as a page of Markdown.
+    #[arg(long, value_name = "FILE")]
+    pub page: Option<String>,
     /// Show the changes between two files of --json. The exit code is 1 if B violates a bound that A kept.
-    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["quick", "only", "json"])]
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["quick", "only", "json", "page"])]
     pub compare: Option<Vec<PathBuf>>,
 }
 
@@ -125,6 +128,7 @@ pub fn bench(args: &Bench) -> Result<(), String> {
     flag(&mut words, "--quick", args.quick);
     option(&mut words, "--only", args.only.as_ref());
     option(&mut words, "--json", args.json.as_ref());
+    option(&mut words, "--page", args.page.as_ref());
     if let Some(two) = &args.compare {
         words.push("--compare".to_owned());
         words.extend(two.iter().map(|path| path.display().to_string()));

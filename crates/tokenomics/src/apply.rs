@@ -9,7 +9,7 @@ use crate::code::{Code, Lowest};
 use crate::params::{Param, Role};
 use crate::records::verify;
 use crate::request::{Envelope, Op, REQUEST_LABEL, Request};
-use crate::rows::Seen;
+use crate::rows::{Account, Codes, Seen};
 use crate::state::Economy;
 use crate::{Error, Hash, Id};
 
@@ -288,17 +288,16 @@ impl Economy {
         if seen.hash != *digest {
             return Some(None);
         }
-        let codes = seen.codes.iter().filter_map(|n| Code::from_number(*n));
         Some(Some(Answer {
             code: Code::Ok,
-            codes: codes.collect(),
+            codes: seen.codes.as_slice().to_vec(),
             seq: seen.record,
             repeat: true,
         }))
     }
 
     pub(crate) fn note_seen(&mut self, id: Id, hash: Hash, codes: &[Code]) {
-        let codes = codes.iter().map(|code| u64::from(code.number())).collect();
+        let codes = Codes::of(codes);
         let record = self.records();
         let seen = Seen {
             hash,
@@ -309,11 +308,8 @@ impl Economy {
     }
 
     fn raise_nonce(&mut self, id: &NodeId) {
-        if let Some(account) = self.t.accounts.get(&(*id,)) {
-            let mut account = account.clone();
-            account.nonce = account.nonce.saturating_add(1);
-            self.t.accounts.set((*id,), account);
-        }
+        let raise = |account: &mut Account| account.nonce = account.nonce.saturating_add(1);
+        self.t.accounts.edit(&(*id,), raise);
     }
 
     /// Takes the fee and does the operation. The caller undoes what a refused one changed.

@@ -96,13 +96,21 @@ impl Economy {
     }
 
     /// Changes a balance. A row of zeros goes.
-    fn change(&mut self, id: NodeId, asset: Asset, change: impl FnOnce(&mut Balance)) {
+    fn change(&mut self, id: NodeId, asset: Asset, change: impl Fn(&mut Balance)) {
         let key = (id, asset.number());
-        let mut row = self.t.balances.get(&key).cloned().unwrap_or(EMPTY);
-        change(&mut row);
-        match row == EMPTY {
-            true => drop(self.t.balances.remove(&key)),
-            false => self.t.balances.set(key, row),
+        let mut is_empty = false;
+        let is_there = self.t.balances.edit(&key, |row| {
+            change(row);
+            is_empty = *row == EMPTY;
+        });
+        if is_empty {
+            self.t.balances.remove(&key);
+        } else if !is_there {
+            let mut row = EMPTY;
+            change(&mut row);
+            if row != EMPTY {
+                self.t.balances.set(key, row);
+            }
         }
     }
 

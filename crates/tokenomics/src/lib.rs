@@ -91,6 +91,7 @@ mod read;
 pub mod records;
 pub mod request;
 mod rows;
+mod shards;
 mod slash;
 mod stake;
 mod start;

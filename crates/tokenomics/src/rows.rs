@@ -1,5 +1,6 @@
 //! The rows of the state's twenty tables.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -7,6 +8,7 @@ use betanet_wire::NodeId;
 use betanet_wire::cbor::{Decode, Encode, Error, Reader, Writer};
 
 use crate::account::DAY_MS;
+use crate::code::Code;
 use crate::params::{Param, Role};
 use crate::table::{Due, Key, Row};
 use crate::{Asset, Hash, Id};
@@ -40,6 +42,10 @@ macro_rules! rows {
         impl Row for $name {
             const TABLE: u8 = $table;
             type Key = $key;
+            const IS_INDEXED: bool = !{
+                let hooks: &[&str] = &[$(stringify!($hook)),*];
+                hooks.is_empty()
+            };
 
             fn write(&self, w: &mut Writer) {
                 const FIELDS: usize = [$(stringify!($field)),+].len();
@@ -136,6 +142,48 @@ impl<'a> Decode<'a> for Part {
         let part = Self(Decode::decode(r)?, r.unsigned()?);
         r.leave();
         Ok(part)
+    }
+}
+
+/// Codes of an answer, a list. Most are of one transfer that went well.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Codes {
+    Done,
+    List(Box<[Code]>),
+}
+
+impl Codes {
+    pub(crate) fn of(codes: &[Code]) -> Self {
+        match codes {
+            [Code::Ok] => Self::Done,
+            _ => Self::List(codes.into()),
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Code] {
+        match self {
+            Self::Done => &[Code::Ok],
+            Self::List(codes) => codes,
+        }
+    }
+}
+
+impl Encode for Codes {
+    fn encode(&self, w: &mut Writer) {
+        let codes = self.as_slice();
+        w.array(codes.len());
+        for code in codes {
+            w.unsigned(u64::from(code.number()));
+        }
+    }
+}
+
+impl<'a> Decode<'a> for Codes {
+    fn decode(r: &mut Reader<'a>) -> Result<Self, Error> {
+        let codes = <Vec<u64>>::decode(r)?;
+        let known = codes.into_iter().map(Code::from_number);
+        let known: Option<Vec<Code>> = known.collect();
+        Ok(Self::of(&known.ok_or(Error::Range("codes"))?))
     }
 }
 
@@ -371,7 +419,7 @@ rows! {
     /// A used ID.
     Seen, 15, (Id,) {
         hash: Hash,
-        codes: Vec<u64>,
+        codes: Codes,
         record: u64,
     } []
 

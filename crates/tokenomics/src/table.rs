@@ -1,19 +1,26 @@
 //! A table of the state, with an undo list, and with indexes by due time and by owner.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::ops::{Bound, RangeBounds};
 
 use betanet_wire::NodeId;
 use betanet_wire::cbor::{Decode, Reader, Writer};
 
+use crate::shards::Shards;
 use crate::tree::Change;
 
-/// So many changed keys are noted before repeats among them are dropped.
-const TOUCHED: usize = 1 << 16;
+/// So many rows are removed before repeats among the changed keys are dropped.
+const REMOVED: usize = 1 << 16;
 
 /// A key of a table. Its order is that of its bytes.
 pub(crate) trait Key: Clone + Ord {
+    /// Whether keys differ in their first two bytes as a rule.
+    const SPREADS: bool = false;
+    /// The first two bytes, if keys differ in them.
+    fn lead(&self) -> [u8; 2] {
+        [0; 2]
+    }
     /// Appends the key's bytes.
     fn write(&self, out: &mut Vec<u8>);
     /// Reads the key from all of these bytes.
@@ -29,6 +36,8 @@ pub(crate) trait Row: Clone + for<'a> Decode<'a> {
     const TABLE: u8;
     /// The table's key.
     type Key: Key;
+    /// Whether rows have events or owners.
+    const IS_INDEXED: bool;
 
     /// Appends the row's value.
     fn write(&self, w: &mut Writer);
@@ -44,28 +53,38 @@ pub(crate) trait Row: Clone + for<'a> Decode<'a> {
     }
 }
 
+/// A row, and the round in which its key was last noted as changed.
+#[derive(Clone, Debug)]
+struct Held<R> {
+    row: R,
+    noted: u32,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Table<R: Row> {
-    rows: BTreeMap<R::Key, R>,
+    rows: Shards<R::Key, Held<R>>,
     due: BTreeSet<(Due, R::Key)>,
     owned: BTreeSet<(NodeId, R::Key)>,
     /// What was there before each change since the last commit.
     undo: Vec<(R::Key, Option<R>)>,
-    /// Keys that changed since the tree was brought up to date.
+    /// Keys that changed since the tree was brought up to date, or were changed and changed back. Only keys of removed rows repeat.
     touched: Vec<R::Key>,
-    /// Number of these after doubles were last removed.
-    settled: usize,
+    /// Rows that were removed since repeats were last dropped.
+    removed: usize,
+    /// Number of times that the tree was brought up to date.
+    round: u32,
 }
 
 impl<R: Row> Default for Table<R> {
     fn default() -> Self {
         Self {
-            rows: BTreeMap::new(),
+            rows: Shards::default(),
             due: BTreeSet::new(),
             owned: BTreeSet::new(),
             undo: Vec::new(),
             touched: Vec::new(),
-            settled: 0,
+            removed: 0,
+            round: 1,
         }
     }
 }
@@ -77,22 +96,22 @@ impl<R: Row> Table<R> {
     }
 
     pub(crate) fn get(&self, key: &R::Key) -> Option<&R> {
-        self.rows.get(key)
+        self.rows.get(key).map(|held| &held.row)
     }
 
     pub(crate) fn has(&self, key: &R::Key) -> bool {
-        self.rows.contains_key(key)
+        self.rows.get(key).is_some()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&R::Key, &R)> {
-        self.rows.iter()
+        self.range(..)
     }
 
     pub(crate) fn range(
         &self,
         range: impl RangeBounds<R::Key>,
     ) -> impl Iterator<Item = (&R::Key, &R)> {
-        self.rows.range(range)
+        self.rows.range(range).map(|(key, held)| (key, &held.row))
     }
 
     /// Keys of an account's rows from `first` on.
@@ -130,13 +149,53 @@ impl<R: Row> Table<R> {
         Some(old)
     }
 
+    /// Changes a row in place, if it is there. Returns whether it is.
+    pub(crate) fn edit(&mut self, key: &R::Key, change: impl FnOnce(&mut R)) -> bool {
+        if R::IS_INDEXED {
+            let Some(mut row) = self.get(key).cloned() else {
+                return false;
+            };
+            change(&mut row);
+            self.set(key.clone(), row);
+            return true;
+        }
+        let Some(held) = self.rows.get_mut(key) else {
+            return false;
+        };
+        self.undo.push((key.clone(), Some(held.row.clone())));
+        change(&mut held.row);
+        if held.noted != self.round {
+            held.noted = self.round;
+            self.touched.push(key.clone());
+        }
+        true
+    }
+
+    /// Puts a row or takes it out, and notes its key. Returns what was there.
+    fn exchange(&mut self, key: &R::Key, row: Option<R>) -> Option<R> {
+        let noted = self.round;
+        let old = match row {
+            Some(row) => self.rows.insert(key.clone(), Held { row, noted }),
+            None => self.rows.remove(key),
+        };
+        let is_noted = old.as_ref().is_some_and(|old| old.noted == noted);
+        if !is_noted {
+            self.touched.push(key.clone());
+        }
+        old.map(|held| held.row)
+    }
+
     fn swap(&mut self, key: R::Key, row: Option<R>) -> Option<R> {
+        if !R::IS_INDEXED {
+            let is_removed = row.is_none();
+            let old = self.exchange(&key, row);
+            self.removed += usize::from(is_removed);
+            return old;
+        }
         let due = row.as_ref().and_then(|r| r.due(&key));
         let owners = row.as_ref().map(|r| r.owners(&key)).unwrap_or_default();
-        let old = match row {
-            Some(row) => self.rows.insert(key.clone(), row),
-            None => self.rows.remove(&key),
-        };
+        self.removed += usize::from(row.is_none());
+        let old = self.exchange(&key, row);
         let (old_due, old_owners) = match &old {
             Some(old) => (old.due(&key), old.owners(&key)),
             None => (None, Vec::new()),
@@ -177,9 +236,9 @@ impl<R: Row> Table<R> {
 
     /// Makes all changes final.
     pub(crate) fn commit(&mut self) {
-        self.touched.extend(self.undo.drain(..).map(|(key, _)| key));
-        // Twice what was left the last time: the sorting is paid for by as many changes.
-        if self.touched.len() >= TOUCHED.max(2 * self.settled) {
+        self.undo.clear();
+        // The sorting is paid for by as many removals.
+        if self.removed >= REMOVED.max(self.touched.len() / 2) {
             self.settle_touched();
         }
     }
@@ -187,15 +246,16 @@ impl<R: Row> Table<R> {
     fn settle_touched(&mut self) {
         self.touched.sort_unstable();
         self.touched.dedup();
-        self.settled = self.touched.len();
+        self.removed = 0;
     }
 
     /// Adds what changed since the state's tree was brought up to date.
     pub(crate) fn changes(&mut self, all: &mut Vec<Change>) {
+        // Without repeats, and in the order in which the rows lie.
         self.settle_touched();
-        self.settled = 0;
+        self.round = self.round.wrapping_add(1).max(1);
         for key in core::mem::take(&mut self.touched) {
-            let value = self.rows.get(&key).map(value);
+            let value = self.get(&key).map(value);
             all.push(Change::new(&name::<R>(&key), value.as_deref()));
         }
     }
@@ -203,13 +263,13 @@ impl<R: Row> Table<R> {
     /// All rows, for a tree of their own.
     pub(crate) fn leaves(&self) -> Vec<Change> {
         let leaf = |(key, row): (&R::Key, &R)| Change::new(&name::<R>(key), Some(&value(row)));
-        self.rows.iter().map(leaf).collect()
+        self.iter().map(leaf).collect()
     }
 
     /// The encoded row under an encoded key.
     pub(crate) fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
         let key = R::Key::read(key)?;
-        self.rows.get(&key).map(value)
+        self.get(&key).map(value)
     }
 
     /// Number of rows.
@@ -224,7 +284,7 @@ impl<R: Row> Table<R> {
             Some(Some(key)) => Bound::Excluded(key),
             Some(None) => return Vec::new(),
         };
-        let rows = self.rows.range((from, Bound::Unbounded)).take(n);
+        let rows = self.range((from, Bound::Unbounded)).take(n);
         let encoded = |(key, row): (&R::Key, &R)| {
             let mut bytes = Vec::new();
             key.write(&mut bytes);
@@ -235,7 +295,7 @@ impl<R: Row> Table<R> {
 
     /// All rows, encoded.
     pub(crate) fn dump(&self, each: &mut dyn FnMut(u8, Vec<u8>, Vec<u8>)) {
-        for (key, row) in &self.rows {
+        for (key, row) in self.iter() {
             let mut bytes = Vec::new();
             key.write(&mut bytes);
             each(R::TABLE, bytes, value(row));
@@ -248,8 +308,7 @@ impl<R: Row> Table<R> {
         let mut r = Reader::new(value);
         let row = R::decode(&mut r).ok()?;
         r.end().ok()?;
-        self.swap(key.clone(), Some(row));
-        self.touched.push(key);
+        self.swap(key, Some(row));
         Some(())
     }
 }
@@ -270,11 +329,20 @@ fn value<R: Row>(row: &R) -> Vec<u8> {
 
 /// One part of a joined key, of a fixed length.
 pub(crate) trait Part: Copy + Ord {
+    /// The first two bytes, where parts differ in them as a rule.
+    const SPREADS: bool = false;
+    fn lead(&self) -> [u8; 2] {
+        [0; 2]
+    }
     fn write(&self, out: &mut Vec<u8>);
     fn take(bytes: &mut &[u8]) -> Option<Self>;
 }
 
 impl<const N: usize> Part for [u8; N] {
+    const SPREADS: bool = N >= 2;
+    fn lead(&self) -> [u8; 2] {
+        self.first_chunk().copied().unwrap_or_default()
+    }
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
     }
@@ -286,6 +354,10 @@ impl<const N: usize> Part for [u8; N] {
 }
 
 impl Part for NodeId {
+    const SPREADS: bool = true;
+    fn lead(&self) -> [u8; 2] {
+        self.0.lead()
+    }
     fn write(&self, out: &mut Vec<u8>) {
         self.0.write(out);
     }
@@ -309,15 +381,20 @@ macro_rules! number_parts {
 number_parts!(u8, u32, u64);
 
 macro_rules! part_keys {
-    ($(($($p:ident),*)),*) => {$(
-        impl<$($p: Part),*> Key for ($($p,)*) {
+    ($(($first:ident $(, $p:ident)*)),*) => {$(
+        impl<$first: Part, $($p: Part),*> Key for ($first, $($p,)*) {
+            const SPREADS: bool = $first::SPREADS;
+            fn lead(&self) -> [u8; 2] {
+                self.0.lead()
+            }
             #[allow(non_snake_case, reason = "a part is named as its type")]
             fn write(&self, out: &mut Vec<u8>) {
-                let ($($p,)*) = self;
+                let ($first, $($p,)*) = self;
+                $first.write(out);
                 $($p.write(out);)*
             }
             fn read(mut bytes: &[u8]) -> Option<Self> {
-                let key = ($($p::take(&mut bytes)?,)*);
+                let key = ($first::take(&mut bytes)?, $($p::take(&mut bytes)?,)*);
                 bytes.is_empty().then_some(key)
             }
         }

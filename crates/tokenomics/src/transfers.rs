@@ -56,6 +56,17 @@ impl Economy {
 
     /// Runs a chain: all of it or nothing.
     fn chain(&mut self, c: &Context<'_>, chain: &[Transfer], codes: &mut Vec<Code>) {
+        if let [one] = chain {
+            let seen = self.t.seen.get(&(one.id,));
+            let known = seen.map(|seen| seen.hash == one.digest);
+            codes.push(match known {
+                Some(true) => Code::Ok,
+                Some(false) => Code::IdReused,
+                // What is refused has changed nothing.
+                None => self.fresh(c, one).err().unwrap_or(Code::Ok),
+            });
+            return;
+        }
         let is_known = |t: &Transfer| {
             let seen = self.t.seen.get(&(t.id,));
             seen.is_some_and(|seen| seen.hash == t.digest)
@@ -78,7 +89,15 @@ impl Economy {
     }
 
     fn transfer(&mut self, c: &Context<'_>, transfer: &Transfer) -> Result<(), Code> {
-        if transfer.id == c.request.id || self.t.seen.has(&(transfer.id,)) {
+        match self.t.seen.has(&(transfer.id,)) {
+            true => Err(Code::IdReused),
+            false => self.fresh(c, transfer),
+        }
+    }
+
+    /// Runs a transfer whose ID is not known. All checks come before the first change.
+    fn fresh(&mut self, c: &Context<'_>, transfer: &Transfer) -> Result<(), Code> {
+        if transfer.id == c.request.id {
             return Err(Code::IdReused);
         }
         match &transfer.kind {

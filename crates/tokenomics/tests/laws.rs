@@ -23,7 +23,9 @@ fn corpus_of_records() {
 
 #[test]
 fn corpus_of_machines() {
-    corpus("economy_machine", testkit::fuzz_machine);
+    corpus("economy_machine", |data| {
+        testkit::fuzz_machine(data);
+    });
 }
 
 proptest! {

@@ -90,19 +90,21 @@ fn fingerprint(economy: &mut Economy) -> (Hash, u64, u64, u64) {
     (economy.root(), economy.records(), economy.time(), next)
 }
 
-/// Runs the commands that the bytes tell, and checks the laws after each.
-pub fn fuzz_machine(data: &[u8]) {
+/// Runs the commands that the bytes tell, and checks the laws after each. Returns their number.
+pub fn fuzz_machine(data: &[u8]) -> u64 {
     let Some(mut world) = World::new() else {
         panic!("the genesis of the world is not one");
     };
     let mut dice = Dice::new(data);
     let mut journal: Vec<(u64, Option<Request>)> = Vec::new();
     let mut roots = Vec::from([world.economy.root()]);
+    let mut commands = 0;
     for _ in 0..400 {
         if dice.is_empty() {
             break;
         }
         let command = world.command(&mut dice);
+        commands += 1;
         let now = world.now;
         let before = fingerprint(&mut world.economy);
         let answer = match &command {
@@ -133,6 +135,7 @@ pub fn fuzz_machine(data: &[u8]) {
         assert_eq!(world.economy.audit(), Ok(()));
     }
     replay(&mut world, &journal, &roots);
+    commands
 }
 
 /// The journal gives every root again, and a snapshot is the machine that it is of.

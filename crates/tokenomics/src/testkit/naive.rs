@@ -196,8 +196,8 @@ impl Naive {
 
 /// Sends lists of transfers to the machine and to the naive ledger, and compares codes and money after each.
 ///
-/// No parameter changes and no epoch ends, so the naive ledger needs only holds, payments and fees.
-pub fn compare_with_naive(data: &[u8]) {
+/// No parameter changes and no epoch ends, so the naive ledger needs only holds, payments and fees. Returns the number of transfers.
+pub fn compare_with_naive(data: &[u8]) -> u64 {
     let Some(mut world) = World::new() else {
         panic!("the genesis of the world is not one");
     };
@@ -213,7 +213,7 @@ pub fn compare_with_naive(data: &[u8]) {
     }
     let fee = world.economy.parameter(Param::FeeTx);
     let mut dice = Dice::new(data);
-    let mut sent = 0_u64;
+    let (mut sent, mut compared) = (0_u64, 0);
     while !dice.is_empty() {
         let at = usize::try_from(dice.below(ids.len() as u64)).unwrap_or(0);
         let payer = ids[at];
@@ -237,6 +237,7 @@ pub fn compare_with_naive(data: &[u8]) {
             panic!("the clock of the world never falls");
         };
         naive.expire(world.now);
+        compared += list.len() as u64;
         let copy = naive.clone();
         let poor = naive.money(&payer, Asset::Fog) < i128::from(fee);
         naive.add(payer, Asset::Fog, -i128::from(fee));
@@ -262,4 +263,5 @@ pub fn compare_with_naive(data: &[u8]) {
             }
         }
     }
+    compared
 }
