@@ -132,6 +132,9 @@ impl Admission<'_> {
     /// For a route that needs a permission in a namespace, this asks whether the caller has it anywhere. The handler goes on with
     /// [`Caller::check`] as soon as it knows the namespace.
     ///
+    /// `free` tells whether the request of a caller was allowed for by an earlier one, and is not charged. It is asked only for a caller
+    /// whose credentials count.
+    ///
     /// # Errors
     ///
     /// [`Error::Foreign`], [`Error::Wait`], [`Error::Credentials`], [`Error::Expired`] or [`Error::Denied`]. The audit log has a
@@ -141,6 +144,7 @@ impl Admission<'_> {
         now: Now,
         route: &Route,
         fields: &Fields<'_>,
+        free: impl FnOnce(&Caller) -> bool,
     ) -> Result<Option<Caller>, Error> {
         let host = self.site.check_host(fields.host);
         let caller = match (host, route.access) {
@@ -150,9 +154,12 @@ impl Admission<'_> {
             (Ok(()), _) => self.caller(now.unix_ms, fields),
         };
         // Wrong hosts and credentials are charged to the address: each has a record.
-        let account = caller.ok().flatten().map(|c| c.account);
-        self.limits
-            .charge(now.mono, route.class, account, fields.address)?;
+        let known = caller.ok().flatten();
+        if !known.as_ref().is_some_and(free) {
+            let account = known.map(|c| c.account);
+            self.limits
+                .charge(now.mono, route.class, account, fields.address)?;
+        }
         let caller = caller?;
         self.check_page(route, fields, caller)?;
         let Some(caller) = caller else {

@@ -200,25 +200,24 @@ impl Core {
         self.trail.head(now_ms)
     }
 
-    /// Decides whether a request is let through, and notes the use of its session or token. A request may be `paid`: one that was
-    /// allowed for by an earlier one is not charged.
+    /// Decides whether a request is let through, and notes the use of its session or token. A request of a caller for which it is
+    /// `free`, since an earlier one allowed for it, is not charged.
     pub(crate) fn admit(
         &mut self,
         now: Now,
         route: &Route,
-        (fields, paid): (&Fields<'_>, bool),
+        (fields, free): (&Fields<'_>, impl FnOnce(&Caller) -> bool),
         tx: &mut Tx<'_>,
     ) -> Result<Option<Caller>, Error> {
-        let mut none = Limits::default();
         let mut admission = Admission {
             site: &self.site,
             accounts: &self.accounts,
             sessions: &self.sessions,
             tokens: &self.tokens,
             keyring: &mut self.keyring,
-            limits: if paid { &mut none } else { &mut self.limits },
+            limits: &mut self.limits,
         };
-        let caller = admission.admit(now, route, fields)?;
+        let caller = admission.admit(now, route, fields, free)?;
         match caller.map(|c| c.means) {
             Some(Means::Session(id)) => {
                 let noted = self.sessions.note(now.unix_ms, &id);

@@ -194,16 +194,14 @@ impl Live {
         open.is_some()
     }
 
-    /// Takes a confirmation without a charge, if something was sent for which it was not given yet. Its sender is not known yet, but has
-    /// the ID, which the client of the stream alone was told.
-    pub(crate) fn redeem(&self, id: &StreamId) -> bool {
+    /// Takes a confirmation of an account's stream without a charge, if something was sent for which it was not given yet.
+    pub(crate) fn redeem(&self, account: AccountId, id: &StreamId) -> bool {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = places.values_mut().flatten().find(|open| open.id == *id);
-        open.is_some_and(|open| {
-            let left = open.credits.checked_sub(1);
-            open.credits = left.unwrap_or(0);
-            left.is_some()
-        })
+        let mut own = places.get_mut(&account).into_iter().flatten();
+        let left = own
+            .find(|open| open.id == *id)
+            .and_then(|open| Some((open.credits.checked_sub(1)?, open)));
+        left.map(|(left, open)| open.credits = left).is_some()
     }
 
     /// Gives a stream a confirmation without a charge.
@@ -364,13 +362,15 @@ mod tests {
         let lease = Lease::default;
         let place = live.place(account, [1; 16], lease()).unwrap();
         let other = live.place(account, [2; 16], lease()).unwrap();
-        assert!(!live.redeem(place.id()), "nothing was sent yet");
+        let redeem = |id: &StreamId| live.redeem(account, id);
+        assert!(!redeem(place.id()), "nothing was sent yet");
         place.credit();
-        assert!(!live.redeem(other.id()) && !live.redeem(&[3; 16]));
-        assert!(live.redeem(place.id()) && !live.redeem(place.id()));
+        assert!(!redeem(other.id()) && !redeem(&[3; 16]));
+        assert!(!live.redeem(AccountId([2; 16]), place.id()), "another's");
+        assert!(redeem(place.id()) && !redeem(place.id()));
         // Credits that are not taken do not add up.
         (0..100).for_each(|_| place.credit());
-        let free = (0..100).filter(|_| live.redeem(place.id())).count();
+        let free = (0..100).filter(|_| redeem(place.id())).count();
         assert_eq!(free, usize::from(CREDITS_MAX));
     }
 

@@ -27,6 +27,7 @@ use crate::fault::Fault;
 use crate::form::{Fields, QUERY_MAX};
 use crate::handlers;
 use crate::lease::Lease;
+use crate::live::StreamId;
 use crate::page;
 use crate::pages::login;
 use crate::reply::{self, Done};
@@ -132,18 +133,19 @@ impl Head {
     }
 }
 
-/// Admits a request; `None` is an anonymous caller of an open route. A refusal comes with the actor for the audit log, if the
+/// Admits a request; `None` is an anonymous caller of an open route. One may confirm what a stream sent. A refusal comes with the actor for the audit log, if the
 /// credentials name one.
 async fn admit(
     shared: &Shared,
     route: &'static Route,
-    (head, paid): (&Head, bool),
+    (head, confirms): (&Head, Option<StreamId>),
     address: ChargeTo,
 ) -> Result<Option<Who>, (Fault, Option<String>)> {
-    let owned = head.clone();
+    let (owned, live) = (head.clone(), Arc::clone(&shared.live));
     let admitted = shared.desk.with(move |core, now, tx| {
         let shown = owned.shown(address);
-        let caller: Option<Caller> = match core.admit(now, route, (&shown, paid), tx) {
+        let free = |caller: &Caller| confirms.is_some_and(|id| live.redeem(caller.account, &id));
+        let caller: Option<Caller> = match core.admit(now, route, (&shown, free), tx) {
             Ok(caller) => caller,
             Err(error) => return Err((error, core.refused(now.unix_ms, &shown))),
         };
@@ -256,12 +258,11 @@ async fn begun(
         let known = body::is_long(route) && known(shared, head.session()).await;
         early = body::form(route, parts, (body, known), &mut head.form_token).await;
     }
-    let paid = route.id == "eventsSeen"
-        && read_query.as_ref().is_ok_and(|query| {
-            let stream = log::stream(query);
-            stream.is_some_and(|id| shared.live.redeem(&id))
-        });
-    match admit(shared, route, (&head, paid), address).await {
+    let confirms = match &read_query {
+        Ok(query) if route.id == "eventsSeen" => log::stream(query),
+        _ => None,
+    };
+    match admit(shared, route, (&head, confirms), address).await {
         Ok(who) => cx.who = who,
         Err((fault, actor)) => {
             cx.input = early.unwrap_or(Input::None);

@@ -77,6 +77,15 @@ const BARE: Fields<'static> = Fields {
 
 impl World {
     fn admit(&mut self, route: &str, fields: Fields<'_>) -> Result<Option<Means>, Error> {
+        self.admit_free(route, fields, |_| false)
+    }
+
+    fn admit_free(
+        &mut self,
+        route: &str,
+        fields: Fields<'_>,
+        free: impl FnOnce(&Caller) -> bool,
+    ) -> Result<Option<Means>, Error> {
         let route = ROUTES.iter().find(|r| r.id == route).unwrap();
         let mut admission = Admission {
             site: &self.site,
@@ -86,7 +95,7 @@ impl World {
             keyring: &mut self.keyring,
             limits: &mut self.limits,
         };
-        let caller = admission.admit(NOW, route, &fields)?;
+        let caller = admission.admit(NOW, route, &fields, free)?;
         assert!(caller.is_none_or(|c| c.account == self.id));
         Ok(caller.map(|c| c.means))
     }
@@ -285,6 +294,41 @@ fn wrong_credentials_are_charged_to_the_address_and_right_ones_to_the_account() 
         Err(Error::Wait(_))
     ));
     assert!(world.admit("submitTask", right).is_ok());
+}
+
+#[test]
+fn a_request_is_free_for_a_caller_whose_credentials_count_and_for_nobody_else() {
+    let mut world = world(Role::Submitter);
+    let access = world.access.clone();
+    let right = Fields {
+        authorization: Some(&access),
+        ..BARE
+    };
+    let wrong = Fields {
+        authorization: Some("Bearer a.b.c"),
+        ..BARE
+    };
+    let foreign = Fields {
+        host: Some("evil.example"),
+        ..right
+    };
+    for fields in [wrong, foreign, BARE] {
+        let asked = |_: &Caller| panic!("asked for {fields:?}");
+        assert!(world.admit_free("listTasks", fields, asked).is_err());
+    }
+    let wait = loop {
+        let charged = world.admit("listTasks", right);
+        if charged.is_err() {
+            break charged;
+        }
+    };
+    assert!(matches!(wait, Err(Error::Wait(_))));
+    let id = world.id;
+    let free = |caller: &Caller| caller.account == id;
+    for _ in 0..1000 {
+        assert!(world.admit_free("listTasks", right, free).is_ok());
+    }
+    assert_eq!(world.admit("listTasks", right), wait);
 }
 
 /// The matrix again, through all checks: every route, six roles, each by a session, and nobody.

@@ -158,6 +158,10 @@ async fn a_page_that_was_sent_is_confirmed_without_a_charge_and_only_once() {
         let task = tasks.submit().await;
         client.until(&task).await;
         drain("/settings").await;
+        // Nobody but its account takes the place of the stream's word.
+        let word = format!("{}&page={}", client.seen, client.number());
+        let stranger = world.ask("GET", &word, &[], "").await;
+        assert_eq!(stranger.status, 303, "{stranger:?}");
         client.confirm(&world, &cookie).await;
         // The same word again is charged, and so is one about a stream that nobody has.
         let again = format!("{}&page={}", client.seen, client.number());
