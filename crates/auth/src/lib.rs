@@ -36,13 +36,15 @@
 //! // A server gives the score of zxcvbn here.
 //! let new = password::Password::new("xK9!rQ2#vB7z", &["amelie"], |_, _| 4)?;
 //! let grants = Grants::new([Grant::within(Role::Submitter, "lab".parse().unwrap())].into())?;
-//! accounts.add(now_ms, rng.array(), "amelie", grants, Some(new.hash(rng.array())?))?;
+//! let mut scratch = password::Scratch::default();
+//! let hash = new.hash(rng.array(), &mut scratch)?;
+//! accounts.add(now_ms, rng.array(), "amelie", grants, Some(hash))?;
 //!
 //! // A login: the delay first, then the heavy part on another thread, then a session.
 //! let mut logins = login::Logins::new(ServerKey::new(rng.array()));
 //! let attempt = logins.begin(Time::ZERO, "amelie", ChargeTo::V4([192, 0, 2, 1]), None)?;
 //! let account = accounts.find("amelie");
-//! login::Guess::new(account, "xK9!rQ2#vB7z")?.check()?;
+//! login::Guess::new(account, "xK9!rQ2#vB7z")?.check(&mut scratch)?;
 //! logins.right(attempt);
 //! let account = account.ok_or(Error::Bug)?;
 //! let mut sessions = session::Sessions::default();

@@ -19,6 +19,7 @@ use betanet_wire::text::{base64url, unbase64url};
 use zeroize::Zeroizing;
 
 use crate::limit::Buckets;
+use crate::password::Scratch;
 use crate::secret::{Secret, ServerKey};
 use crate::{Account, AccountId, Error, PasswordHash, password};
 
@@ -193,8 +194,8 @@ impl Guess {
     /// # Errors
     ///
     /// [`Error::Credentials`], or [`Error::Bug`].
-    pub fn check(&self) -> Result<(), Error> {
-        password::check(&self.password, self.hash)
+    pub fn check(&self, scratch: &mut Scratch) -> Result<(), Error> {
+        password::check(&self.password, self.hash, scratch)
     }
 }
 
@@ -370,10 +371,12 @@ mod tests {
     #[test]
     fn a_guess_is_right_for_its_account_only() {
         let hash = password::Password::new("xK9!rQ2#vB7z", &[], |_, _| 4).unwrap();
-        let hash = hash.hash([7; 16]).unwrap();
+        let mut scratch = Scratch::default();
+        let hash = hash.hash([7; 16], &mut scratch).unwrap();
         let mut account = crate::account::tests::account("amelie");
         account.password = Some(hash);
-        let check = |a: Option<&Account>, p: &str| Guess::new(a, p).and_then(|g| g.check());
+        let mut check =
+            |a: Option<&Account>, p: &str| Guess::new(a, p).and_then(|g| g.check(&mut scratch));
         assert_eq!(check(Some(&account), "xK9!rQ2#vB7z"), Ok(()));
         let wrong = Err(Error::Credentials);
         assert_eq!(check(Some(&account), "xK9!rQ2#vB7Z"), wrong);

@@ -1,12 +1,13 @@
 //! Passwords: the rules for new ones, and their hashes.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use betanet_keys::same;
 use betanet_wire::cbor;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{Error, PasswordFault};
 
@@ -52,8 +53,8 @@ impl Password {
     /// # Errors
     ///
     /// [`Error::Bug`].
-    pub fn hash(&self, salt: [u8; 16]) -> Result<PasswordHash, Error> {
-        let tag = *stretch(&self.0, &salt)?;
+    pub fn hash(&self, salt: [u8; 16], scratch: &mut Scratch) -> Result<PasswordHash, Error> {
+        let tag = *stretch(&self.0, &salt, scratch)?;
         Ok(PasswordHash { salt, tag })
     }
 }
@@ -79,11 +80,41 @@ fn length(text: &str) -> Length {
     }
 }
 
-fn stretch(password: &str, salt: &[u8; 16]) -> Result<Zeroizing<[u8; 32]>, Error> {
+/// The memory of checks, of 19 MiB from the first one on. Checks one after the other share it. It is wiped on drop.
+#[derive(Default)]
+pub struct Scratch(Vec<Block>);
+
+impl Scratch {
+    fn blocks(&mut self, n: usize) -> Result<&mut [Block], Error> {
+        let more = n.saturating_sub(self.0.len());
+        self.0.try_reserve_exact(more).map_err(|_| Error::Bug)?;
+        self.0.resize(n, Block::new());
+        Ok(&mut self.0)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scratch(…)")
+    }
+}
+
+fn stretch(
+    password: &str,
+    salt: &[u8; 16],
+    scratch: &mut Scratch,
+) -> Result<Zeroizing<[u8; 32]>, Error> {
     let params = Params::new(MEMORY_KIB, PASSES, 1, Some(32)).map_err(|_| Error::Bug)?;
     let mut tag = Zeroizing::new([0; 32]);
+    let blocks = scratch.blocks(params.block_count())?;
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(password.as_bytes(), salt, tag.as_mut_slice())
+        .hash_password_into_with_memory(password.as_bytes(), salt, tag.as_mut_slice(), blocks)
         .map_err(|_| Error::Bug)?;
     Ok(tag)
 }
@@ -102,10 +133,14 @@ const NOBODY: PasswordHash = PasswordHash {
 };
 
 /// Checks a password against a hash, with the same work if there is none.
-pub(crate) fn check(password: &str, hash: Option<PasswordHash>) -> Result<(), Error> {
+pub(crate) fn check(
+    password: &str,
+    hash: Option<PasswordHash>,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
     let known = hash.is_some();
     let hash = hash.unwrap_or(NOBODY);
-    let tag = stretch(password, &hash.salt)?;
+    let tag = stretch(password, &hash.salt, scratch)?;
     match same(tag.as_slice(), &hash.tag) & known {
         true => Ok(()),
         false => Err(Error::Credentials),
@@ -192,7 +227,14 @@ mod tests {
     fn a_hash_is_argon2id_with_the_issues_cost() {
         assert_eq!((MEMORY_KIB, PASSES), (19_456, 2));
         let password = Password::new("xK9!rQ2#vB7z", &[], score).unwrap();
-        let hash = password.hash(*b"0123456789abcdef").unwrap();
+        let mut scratch = Scratch::default();
+        let other = Password::new("another one of them", &[], score).unwrap();
+        let other = other.hash(*b"fedcba9876543210", &mut scratch).unwrap();
+        // What the check before has left changes nothing, and its memory is taken again.
+        let blocks = (scratch.0.as_ptr(), scratch.0.capacity());
+        let hash = password.hash(*b"0123456789abcdef", &mut scratch).unwrap();
+        assert_ne!(hash, other);
+        assert_eq!(blocks, (scratch.0.as_ptr(), MEMORY_KIB as usize));
         // argon2-cffi 25.1: hash_secret_raw(b"xK9!rQ2#vB7z", b"0123456789abcdef", 2, 19456, 1, 32, Type.ID).
         assert_eq!(betanet_wire::text::hex(&hash.tag), KNOWN);
         let bytes = cbor::to_vec(&hash);
@@ -201,8 +243,8 @@ mod tests {
         other[2] = 2;
         assert!(cbor::from_slice::<PasswordHash>(&other).is_err());
         assert_eq!(
-            format!("{password:?} {hash:?}"),
-            "Password(…) PasswordHash(…)"
+            format!("{password:?} {hash:?} {scratch:?}"),
+            "Password(…) PasswordHash(…) Scratch(…)"
         );
     }
     const KNOWN: &str = "3320810322d5ac8f946461a6883a8d7df54e50b234d50fe7e375aeb79d5be6b3";

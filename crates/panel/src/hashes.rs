@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use betanet_auth::Error as AuthError;
+use betanet_auth::password::Scratch;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::fault::Fault;
@@ -25,19 +26,23 @@ fn at_once(processors: usize) -> usize {
     (processors / 2).clamp(1, HASHES_MAX)
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+type Job = Box<dyn FnOnce(&mut Scratch) + Send>;
 
-/// Runs password checks until there are no more.
-fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
+/// Runs password checks until there are no more. The memory is kept while others wait, so that many checks take no more than one.
+fn work(jobs: &Mutex<mpsc::Receiver<Job>>, waits: impl Fn() -> bool) {
     #[cfg(unix)]
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {
         tracing::debug!(%error, "password checks run at the common priority");
     }
+    let mut scratch = Scratch::default();
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
         // A check that fails so has no answer, and the next one runs.
-        let _ = catch_unwind(AssertUnwindSafe(job));
+        let _ = catch_unwind(AssertUnwindSafe(|| job(&mut scratch)));
+        if !waits() {
+            scratch = Scratch::default();
+        }
     }
 }
 
@@ -60,16 +65,22 @@ impl Hashes {
     fn with(at_once: usize) -> io::Result<Self> {
         let (jobs, asked) = mpsc::channel();
         let asked = Arc::new(Mutex::new(asked));
+        let of = |n| Arc::new(Semaphore::new(n));
+        let (strangers, known) = (of(HASHES_WAITING), of(HASHES_WAITING_KNOWN));
         for _ in 0..at_once {
             let asked = Arc::clone(&asked);
+            let queues = [
+                (Arc::clone(&strangers), HASHES_WAITING),
+                (Arc::clone(&known), HASHES_WAITING_KNOWN),
+            ];
+            let waits = move || queues.iter().any(|(q, all)| q.available_permits() < *all);
             let thread = std::thread::Builder::new().name("passwords".to_owned());
-            thread.spawn(move || work(&asked))?;
+            thread.spawn(move || work(&asked, waits))?;
         }
-        let of = |n| Arc::new(Semaphore::new(n));
         Ok(Self {
             running: of(at_once),
-            strangers: of(HASHES_WAITING),
-            known: of(HASHES_WAITING_KNOWN),
+            strangers,
+            known,
             jobs,
         })
     }
@@ -78,7 +89,7 @@ impl Hashes {
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         known: bool,
-        run: impl FnOnce() -> Result<T, AuthError> + Send + 'static,
+        run: impl FnOnce(&mut Scratch) -> Result<T, AuthError> + Send + 'static,
     ) -> Result<T, Fault> {
         let queue = match known {
             true => &self.known,
@@ -90,8 +101,8 @@ impl Hashes {
         let permit = permit.map_err(|_| Fault::Busy)?;
         drop(waiting);
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move || {
-            let done = run();
+        let job: Job = Box::new(move |scratch| {
+            let done = run(scratch);
             drop(permit);
             // A request that ended early wants no answer.
             let _ = answer.send(done);
@@ -119,7 +130,7 @@ mod tests {
         let start = |known| {
             let (hashes, counts, gate) = (hashes.clone(), counts.clone(), gate.clone());
             tokio::spawn(async move {
-                let check = move || {
+                let check = move |_: &mut Scratch| {
                     let n = counts.0.fetch_add(1, Ordering::SeqCst) + 1;
                     counts.1.fetch_max(n, Ordering::SeqCst);
                     let open = gate.0.lock().unwrap();
@@ -136,12 +147,12 @@ mod tests {
         while hashes.strangers.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(hashes.run(false, || Ok(())).await, Err(Fault::Busy));
+        assert_eq!(hashes.run(false, |_| Ok(())).await, Err(Fault::Busy));
         all.extend((0..HASHES_WAITING_KNOWN).map(|_| start(true)));
         while hashes.known.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(hashes.run(true, || Ok(())).await, Err(Fault::Busy));
+        assert_eq!(hashes.run(true, |_| Ok(())).await, Err(Fault::Busy));
         while counts.0.load(Ordering::SeqCst) < HASHES_MAX {
             tokio::task::yield_now().await;
         }

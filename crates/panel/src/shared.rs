@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use betanet_auth::PasswordHash;
 use betanet_auth::client::Proxies;
 use betanet_auth::login::Guess;
-use betanet_auth::password::Password;
+use betanet_auth::password::{Password, Scratch};
 use betanet_auth::setup::Setup;
 use betanet_auth::webauthn::Challenges;
 use betanet_economy_service::Ledger;
@@ -116,7 +116,8 @@ impl Shared {
 
     /// Checks a guess at a password. A known device and a logged-in caller wait in a queue of their own.
     pub(crate) async fn check(&self, known: bool, guess: Guess) -> Result<(), Fault> {
-        self.hashes.run(known, move || guess.check()).await
+        let check = move |scratch: &mut Scratch| guess.check(scratch);
+        self.hashes.run(known, check).await
     }
 
     /// Checks the rules for a new password, and hashes it.
@@ -129,6 +130,7 @@ impl Shared {
         let score = |text: &str, own: &[&str]| zxcvbn::zxcvbn(text, own).score().into();
         let password = Password::new(password, &[name, "betanet"], score)?;
         let salt = self.random();
-        self.hashes.run(known, move || password.hash(salt)).await
+        let hash = move |scratch: &mut Scratch| password.hash(salt, scratch);
+        self.hashes.run(known, hash).await
     }
 }
