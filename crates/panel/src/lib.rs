@@ -14,7 +14,7 @@
 //! | `serve`, `body` | admission of a request, its body, its handler, its audit record |
 //! | `desk`, `core` | the state: one task owns it, and answers leave after their commit |
 //! | `view`, `rows`, `checks` | lists that follow the journal, and checks of services |
-//! | `live`, `lease`, `pace`, `pushed`, `drawn` | numbered events, streams whose client reads, and the page that a stream sends once the last one was confirmed, which streams with the same page and rights share |
+//! | `live`, `lease`, `pace`, `turn`, `pushed`, `drawn` | numbered events, streams whose client reads, and the page that a stream sends once the last one was confirmed, which streams with the same page and rights share |
 //! | `jobs`, `kept`, `diff` | job files, their kept versions, and what a plan would change |
 //! | `passkeys` | challenges and answers of passkeys |
 //! | `source` | other programs of the operator, whose admin addresses are read: names, mints, relays |
@@ -65,6 +65,7 @@ mod shared;
 mod source;
 mod spec;
 mod text;
+mod turn;
 mod view;
 
 use std::net::SocketAddr;

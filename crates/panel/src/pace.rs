@@ -1,5 +1,5 @@
-//! The pace of a stream: when it may send its next page. A page goes out only once the client has confirmed the one before, and the
-//! pause grows with the time that this took and with the time that the page took to draw.
+//! The pace of a stream: when it may send its next page. A page goes out only once the client has confirmed the one before, and a slow
+//! client has a rest between two pages. Drawing has a bound of its own, in the turns of streams.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 /// Shortest time between two pages of a stream.
 pub(crate) const PAGE_PAUSE: Duration = Duration::from_millis(80);
-/// Longest time that a stream leaves between two pages beyond the wait for its client.
-const PAGE_PAUSE_MAX: Duration = Duration::from_secs(10);
-/// From one page to the next, a stream takes at least so many times as long as the page took to draw.
-const DRAW_PARTS: u32 = 2;
+/// Longest rest of a client. One that was held up once is not held up again by a rest as long.
+const REST_MAX: Duration = Duration::from_millis(500);
+/// Pause after a page that could not be drawn: its client asks for it itself.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// The pace of a stream.
 #[derive(Debug)]
@@ -44,23 +44,17 @@ impl Pace {
         self.next
     }
 
-    fn rest(&mut self, pause: Duration) {
-        let until = self.at + pause.clamp(PAGE_PAUSE, PAGE_PAUSE_MAX);
-        self.next = self.next.max(until);
-    }
-
-    /// A page is sent that took so long to draw. Returns its number.
-    pub(crate) fn send(&mut self, now: Instant, drawn: Duration) -> u64 {
+    /// A page is sent. Returns its number.
+    pub(crate) fn send(&mut self, now: Instant) -> u64 {
         self.sent += 1;
         self.at = now;
-        self.rest(drawn * DRAW_PARTS);
+        self.next = now + PAGE_PAUSE;
         self.sent
     }
 
     /// A page could not be drawn.
-    pub(crate) fn fail(&mut self, now: Instant, drawn: Duration) {
-        self.at = now;
-        self.rest(drawn * DRAW_PARTS);
+    pub(crate) fn fail(&mut self, now: Instant) {
+        self.next = now + FAILED_PAUSE;
     }
 
     /// The client confirmed a page at a time. It and what lies between rest for half as long as that took.
@@ -69,7 +63,8 @@ impl Pace {
             return;
         }
         self.confirmed = page;
-        self.rest(at.saturating_duration_since(self.at) * 3 / 2);
+        let took = at.saturating_duration_since(self.at);
+        self.next = self.next.max(at + (took / 2).min(REST_MAX));
     }
 }
 
@@ -78,12 +73,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_grows_with_the_client_and_with_the_page() {
+    fn a_client_has_a_rest_that_grows_with_its_time() {
         let began = Instant::now();
         let ms = |n| began + Duration::from_millis(n);
         let mut pace = Pace::new(began);
         assert_eq!(pace.next(), began);
-        assert_eq!(pace.send(began, Duration::from_millis(5)), 1);
+        assert_eq!(pace.send(began), 1);
         assert!(pace.waits());
         // An earlier number, one that was never sent and one that came already confirm nothing.
         pace.confirm(0, ms(1));
@@ -95,18 +90,14 @@ mod tests {
         pace.confirm(1, ms(70));
         assert_eq!(pace.next(), began + PAGE_PAUSE);
         // A slow client.
-        pace.send(ms(80), Duration::from_millis(5));
+        pace.send(ms(80));
         pace.confirm(2, ms(280));
         assert_eq!(pace.next(), ms(380));
-        // A page that is hard to draw.
-        pace.send(ms(380), Duration::from_millis(100));
-        pace.confirm(3, ms(390));
-        assert_eq!(pace.next(), ms(580));
-        // A client that took very long waits no longer than the bound.
-        pace.send(ms(580), Duration::ZERO);
-        pace.confirm(4, ms(580) + Duration::from_secs(8));
-        assert_eq!(pace.next(), ms(580) + PAGE_PAUSE_MAX);
-        pace.fail(ms(20_000), Duration::ZERO);
-        assert_eq!((pace.next(), pace.sent), (ms(20_080), 4));
+        // One that took very long rests no longer than the bound.
+        pace.send(ms(380));
+        pace.confirm(3, ms(8_380));
+        assert_eq!(pace.next(), ms(8_380) + REST_MAX);
+        pace.fail(ms(20_000));
+        assert_eq!((pace.next(), pace.sent), (ms(21_000), 3));
     }
 }

@@ -1,6 +1,8 @@
 //! The page of a stream of events: drawn again after a change, and sent as an event.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -93,24 +95,32 @@ impl Pushed {
         })
     }
 
-    /// The page for the caller of a stream whose turn it is, as it is now. `None` if it cannot be drawn. The rights are read in the turn,
-    /// so that they are those of this moment however long it took to come.
-    pub(crate) async fn draw(&self, cx: &Cx, turn: OwnedSemaphorePermit) -> Option<Drawn> {
+    /// The page for the caller of a stream whose turn it is, with all up to an event at least. `None` if it cannot be drawn. The rights are
+    /// read in the turn, so that they are those of this moment however long it took to come.
+    pub(crate) async fn draw(
+        &self,
+        cx: &Cx,
+        turn: OwnedSemaphorePermit,
+        from: u64,
+    ) -> Option<Drawn> {
         let who = self.caller(cx).await?;
         let key = Key {
             text: self.text.clone(),
             grants: who.grants.clone(),
             scopes: who.caller.scopes,
         };
-        // What happens from now on may be missing.
-        let until = cx.shared.live.last();
-        if let Some(drawn) = cx.shared.pages.get(&key, until) {
+        if let Some(drawn) = cx.shared.pages.get(&key, from) {
             return Some(drawn);
         }
-        let began = Instant::now();
-        let html = in_bounds(self.answer(cx, who)).await;
-        // Streams draw for half of the time at most, so that requests are answered in the other half.
-        let took = began.elapsed();
+        // What happens from now on may be missing.
+        let until = cx.shared.live.last();
+        let html = in_bounds(async {
+            // A list of an older position would leave out what the events told. Refused, the page tells why.
+            let _ = cx.shared.fresh().await;
+            self.answer(cx, who).await
+        });
+        let (html, took) = Worked::of(html).await;
+        // Streams draw for half of the time at most, so that requests are answered in the other half. A wait for others is no such time.
         tokio::spawn(async move {
             sleep(took).await;
             drop(turn);
@@ -149,6 +159,32 @@ impl Pushed {
     }
 }
 
+/// A future, and the time in which it kept its thread.
+struct Worked<F> {
+    inner: Pin<Box<F>>,
+    took: Duration,
+}
+
+impl<F: Future> Worked<F> {
+    fn of(inner: F) -> Self {
+        Self {
+            inner: Box::pin(inner),
+            took: Duration::ZERO,
+        }
+    }
+}
+
+impl<F: Future> Future for Worked<F> {
+    type Output = (F::Output, Duration);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let began = Instant::now();
+        let done = self.inner.as_mut().poll(cx);
+        self.took += began.elapsed();
+        done.map(|done| (done, self.took))
+    }
+}
+
 /// The text of a page, unless it takes too long or is too long.
 async fn in_bounds(page: impl Future<Output = Option<Body>>) -> Option<String> {
     let read = async {
@@ -162,6 +198,26 @@ async fn in_bounds(page: impl Future<Output = Option<Body>>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_wait_for_others_is_no_work() {
+        fn work(time: Duration) -> Duration {
+            let began = Instant::now();
+            while began.elapsed() < time {}
+            began.elapsed()
+        }
+        let (own, other) = (Duration::from_millis(20), Duration::from_millis(60));
+        let page = async {
+            // On the one thread, both work one after the other.
+            let waited = tokio::spawn(async move { work(other) }).await.unwrap();
+            work(own);
+            waited
+        };
+        let began = Instant::now();
+        let (waited, took) = Worked::of(page).await;
+        assert!(took >= own, "{took:?}");
+        assert!(took <= began.elapsed() - waited, "{took:?}, {waited:?}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_page_that_is_too_long_or_takes_too_long_is_not_sent() {

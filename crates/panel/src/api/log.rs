@@ -27,6 +27,7 @@ use crate::place::Place as Where;
 use crate::pushed::Pushed;
 use crate::record;
 use crate::reply::{self, Done};
+use crate::turn::Turns;
 
 /// Time after which a stream says that it lives, and its client is to say the same.
 const BEAT: Duration = Duration::from_secs(15);
@@ -129,6 +130,7 @@ struct Stream {
     page: Option<Pushed>,
     /// When it may be sent again.
     pace: Pace,
+    turns: Turns,
     /// Learns which pages the client has confirmed.
     seen: watch::Receiver<Seen>,
     place: Place,
@@ -174,7 +176,7 @@ impl Stream {
                     // The client is told that the stream lives, however long others draw.
                     () = sleep_until(beat) => continue,
                 };
-                if let Some((until, page)) = self.pushed(turn).await {
+                if let Some((until, page)) = self.pushed(turn, last).await {
                     self.last = Some(until);
                     return Some(page);
                 }
@@ -195,23 +197,20 @@ impl Stream {
             }
         }
         sleep_until(self.pace.next()).await;
-        let drawing = Arc::clone(&self.cx.shared.drawing);
-        drawing.acquire_owned().await.ok()
+        Some(self.turns.next().await)
     }
 
-    /// The page as it is now, and the number of the event up to which it has all. `None` if it cannot be drawn: then the client asks for
-    /// it itself.
-    async fn pushed(&mut self, turn: OwnedSemaphorePermit) -> Option<(u64, Bytes)> {
+    /// The page with all up to an event at least, and the number of the event up to which it has all. `None` if it cannot be drawn: then
+    /// the client asks for it itself.
+    async fn pushed(&mut self, turn: OwnedSemaphorePermit, from: u64) -> Option<(u64, Bytes)> {
         let page = self.page.as_ref()?;
         let boot = self.cx.shared.live.boot;
-        let began = Instant::now();
-        let drawn = page.draw(&self.cx, turn).await;
-        let now = Instant::now();
+        let drawn = page.draw(&self.cx, turn, from).await;
         let Some(Drawn { until, html }) = drawn else {
-            self.pace.fail(now, now - began);
+            self.pace.fail(Instant::now());
             return None;
         };
-        let number = self.pace.send(now, now - began);
+        let number = self.pace.send(Instant::now());
         self.place.credit();
         let mut text = BytesMut::with_capacity(html.len() + 96);
         let head =
@@ -276,6 +275,7 @@ pub(crate) async fn events(cx: Cx) -> Result<Done, Fault> {
         next_beat: Instant::now() + BEAT,
         page,
         pace: Pace::new(Instant::now()),
+        turns: Turns::new(Arc::clone(&cx.shared.drawing)),
         seen: place.seen(),
         place,
         cx,
