@@ -74,6 +74,8 @@ fn head(title: &str) -> Markup {
             title { (title) " · Betanet" }
             link rel="stylesheet" href={ "/assets/" (all.style.name) };
             link rel="icon" href={ "/assets/" (all.icon.name) } type="image/svg+xml";
+            // The first paint has the whole head of the page, so that nothing of it moves.
+            link rel="expect" href="#top" blocking="render";
             script type="module" src={ "/assets/" (all.script.name) } {}
         }
     }
@@ -115,7 +117,7 @@ pub(crate) fn draw(
             (head(title))
             body {
                 a.skip href="#main" { "Skip to the content" }
-                header.top {
+                header #top .top {
                     a.brand href="/control-panel" { "Betanet" }
                     @if who.is_some() {
                         nav.wide aria-label="Main" data-testid="desktop-nav" { (links(cx)) }
