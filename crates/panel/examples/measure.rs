@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `pages NODES TASKS` | time of each page over so many nodes and tasks, at rest and while tasks come; by default 10 000 and 100 000 |
 //! | `chromium NODES TASKS` | bytes, first paint, movement, connections, and the time from an event to the page, in Chromium |
-//! | `streams CLIENTS` | memory of each client of the events, and the time until one that reads nothing is dropped; by default 500 |
+//! | `streams CLIENTS PAGES` | memory of each client of the events, and the time until one that is stopped is dropped, with what the others notice; by default 500, of events alone; with 1, each shows the control panel |
 //! | `logins TRIES` | times of wrong passwords for known and for unknown names, and whether they differ; by default 2 000 of each |
 //! | `flood SECONDS` | times of other requests, and memory, while 200 wrong logins a second come from another process; by default for 20 s |
 //! | `audit RECORDS` | records of the audit log that are made and committed to SQLite a second; by default 50 000 |
@@ -25,6 +25,8 @@ mod browser;
 mod chromium;
 #[path = "../tests/all/fleet.rs"]
 mod fleet;
+#[path = "measure/streams.rs"]
+mod streams;
 #[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
 #[path = "../tests/all/world.rs"]
 mod world;
@@ -67,10 +69,13 @@ async fn main() {
     let mut args = std::env::args().skip(1);
     let what = args.next().unwrap_or_default();
     let args: Vec<String> = args.collect();
-    // The other processes of `flood`.
+    // The other processes of `flood` and `streams`.
     match (what.as_str(), &args[..]) {
         ("asker", [at, cookie, tries]) => {
             return asker(at.parse().unwrap(), cookie, tries.parse().unwrap()).await;
+        }
+        ("reader", [at, cookie, page]) => {
+            return streams::reader(at.parse().unwrap(), cookie, page).await;
         }
         ("flooder", [at, seconds]) => {
             return flooder(at.parse().unwrap(), seconds.parse().unwrap()).await;
@@ -82,7 +87,7 @@ async fn main() {
     match what.as_str() {
         "pages" => pages(number(0, 10_000), number(1, 100_000)).await,
         "chromium" => chromium(number(0, 10_000), number(1, 100_000)).await,
-        "streams" => streams(number(0, 500)).await,
+        "streams" => streams::run(number(0, 500), number(1, 0) == 1).await,
         "logins" => logins(number(0, 2_000)).await,
         "flood" => flood(number(0, 20)).await,
         "audit" => audit(number(0, 50_000)).await,
@@ -216,104 +221,6 @@ fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
     pages * 4_096
-}
-
-async fn streams(clients: usize) {
-    let world = over(&MemoryStore::new(), NO_LIMIT, FACTOR).await;
-    world.admin().await;
-    let (root, _) = world.access("root").await;
-    let mut cookies = Vec::new();
-    // An account has sixteen streams, and an address thirty logins a minute.
-    for n in 0..clients.div_ceil(16) {
-        let name = format!("viewer-{n}");
-        let account = json!({"name": name, "password": PASSWORD, "grants": "viewer"});
-        let made = world.api("POST", "/api/v1/accounts", &root, &account).await;
-        assert_eq!(made.status, 201, "{made:?}");
-        let from = Ipv4Addr::new(127, 0, 1, 1 + (n / 20) as u8);
-        cookies.push(browser(world.at, from, &name).await);
-    }
-    let open = async |cookie: &str| {
-        let text = format!(
-            "GET /events?topics=nodes,tasks,overview HTTP/1.1\r\nhost: {}\r\ncookie: {cookie}\r\n\r\n",
-            world.at
-        );
-        let mut tcp = tokio::net::TcpStream::connect(world.at).await.unwrap();
-        tcp.write_all(text.as_bytes()).await.unwrap();
-        let mut head = [0; 17];
-        tcp.read_exact(&mut head).await.unwrap();
-        assert_eq!(&head[9..12], b"200", "{}", String::from_utf8_lossy(&head));
-        tcp
-    };
-    let before = resident();
-    let mut readers = tokio::task::JoinSet::new();
-    for n in 0..clients - 1 {
-        let mut tcp = open(&cookies[n / 16]).await;
-        let (at, cookie) = (world.at, cookies[n / 16].clone());
-        readers.spawn(async move {
-            let (mut buf, mut id) = ([0; 1024], String::new());
-            while let Ok(n @ 1..) = tcp.read(&mut buf).await {
-                let text = String::from_utf8_lossy(&buf[..n]);
-                if let Some((_, rest)) = text.split_once("\"stream\":\"") {
-                    id = rest[..32].to_owned();
-                }
-                if text.contains("event: beat") {
-                    confirm(at, &cookie, &id).await;
-                }
-            }
-        });
-    }
-    println!(
-        "{} clients: {} bytes each",
-        clients - 1,
-        (resident().saturating_sub(before)) / (clients as u64 - 1)
-    );
-    // One stops to read, as a process under SIGSTOP: its kernel still takes what fits.
-    let stopped = open(&cookies[(clients - 1) / 16]).await;
-    let port = stopped.local_addr().unwrap().port();
-    let began = Instant::now();
-    let mut sent = 0;
-    let held = |port: u16| {
-        let all = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
-        let at = format!(":{:04X}", port);
-        // The server's end: its remote address is the client's.
-        all.lines().any(|l| {
-            let mut words = l.split_whitespace().skip(2);
-            words.next().is_some_and(|r| r.ends_with(&at)) && words.next() == Some("01")
-        })
-    };
-    while held(port) && began.elapsed() < Duration::from_secs(120) {
-        submit(&world, sent, 1).await;
-        sent += 1;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let took = began.elapsed().as_secs_f64();
-    match held(port) {
-        true => println!(
-            "the client that reads nothing is still held after {took:.0} s and {sent} events"
-        ),
-        false => {
-            println!(
-                "the client that reads nothing was dropped after {took:.0} s and {sent} tasks"
-            );
-        }
-    }
-    let mut left = readers.len();
-    while readers.try_join_next().is_some() {
-        left -= 1;
-    }
-    println!("{left} other clients are connected");
-}
-
-/// Says that a stream's client reads.
-async fn confirm(at: SocketAddr, cookie: &str, id: &str) {
-    let mut tcp = tokio::net::TcpStream::connect(at).await.unwrap();
-    let text = format!(
-        "GET /events/seen?stream={id} HTTP/1.1\r\nhost: {at}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n"
-    );
-    tcp.write_all(text.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    tcp.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
 }
 
 /// Sends a login from an address of loopback. Returns the time that the answer took in ms, and the answer.
