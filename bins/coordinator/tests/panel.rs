@@ -32,7 +32,7 @@
 //! | 26 | tampered form tokens, access tokens and cookies | the same |
 //! | 27 | the limit of logins | the same |
 //!
-//! Beyond these, `keyboard` does five jobs without a mouse, and `passkeys` logs in with an authenticator.
+//! Beyond these, `keyboard` does five jobs without a mouse, `passkeys` logs in with an authenticator, and `plain` does without script.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -50,6 +50,8 @@ mod keyboard;
 mod live;
 #[path = "panel/passkeys.rs"]
 mod passkeys;
+#[path = "panel/plain.rs"]
+mod plain;
 #[path = "panel/states.rs"]
 mod states;
 

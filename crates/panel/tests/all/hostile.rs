@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::passkeys::register;
 use crate::world::{PASSWORD, World, answer, world};
 
 const KIND: (&str, &str) = ("content-type", "multipart/form-data; boundary=B");
@@ -216,4 +217,55 @@ async fn ten_thousand_logins_with_turning_forwarded_fields_stay_at_the_limit() {
     // 30 a minute, and what came back meanwhile. The first administrator's request was one of them.
     let most = 30 + began.elapsed().as_secs() / 2;
     assert!((20..=most).contains(&tried), "{tried} of at most {most}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn markup_in_names_is_inert_or_refused() {
+    let world = world().await;
+    let (cookie, form) = world.admin().await;
+    let (root, _) = world.access("root").await;
+    let hostile = "\"><img src=x onerror=alert(1)><script>alert(2)</script>";
+    // Organisations, namespaces, accounts and tokens have words for names.
+    let order = json!({"kind": "compute", "org": hostile});
+    let account = json!({"name": hostile, "password": PASSWORD, "grants": "viewer"});
+    let task = json!({"ns": hostile, "module": "0".repeat(64)});
+    let token = json!({"name": hostile, "scope": "look", "days": 1});
+    for (path, body) in [
+        ("/api/v1/node-tokens", order),
+        ("/api/v1/accounts", account),
+        ("/api/v1/tasks", task),
+        ("/api/v1/me/tokens", token),
+    ] {
+        let refused = world.api("POST", path, &root, &body).await;
+        assert_eq!(refused.status, 400, "{path}: {refused:?}");
+        assert!(!refused.body.contains("<img"), "{path}: {refused:?}");
+    }
+    // A passkey's name is text.
+    let made = register(&world, &cookie, hostile, Some(PASSWORD)).await;
+    assert_eq!(made.status, 303, "{made:?}");
+    // What a form or a query is given comes back in the page.
+    let (origin, cookie) = (world.origin(), ("cookie", &*cookie));
+    let kind = ("content-type", "application/x-www-form-urlencoded");
+    let mut fields = form_urlencoded::Serializer::new(String::new());
+    fields.append_pair("form_token", &form);
+    let fields = fields.append_pair("file", hostile).finish();
+    let write = [("origin", &*origin), cookie, kind];
+    let mut pages = vec![world.ask("POST", "/jobs/plan", &write, &fields).await];
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let query = query.append_pair("q", hostile).finish();
+    for path in ["/settings", "/audit"] {
+        pages.push(world.ask("GET", path, &[cookie], "").await);
+    }
+    for path in ["/nodes", "/tasks", "/jobs", "/names"] {
+        let path = format!("{path}?{query}");
+        pages.push(world.ask("GET", &path, &[cookie], "").await);
+    }
+    let mut shown = 0;
+    for page in pages {
+        assert!(!page.body.contains("<img"), "{page:?}");
+        assert!(!page.body.contains("<script>"), "{page:?}");
+        shown += page.body.matches("&lt;img src=x onerror").count();
+    }
+    // The job file, the passkey's name, and what was searched for.
+    assert!(shown >= 3, "{shown}");
 }

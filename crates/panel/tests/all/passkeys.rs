@@ -24,7 +24,12 @@ fn attestation(domain: &str) -> Vec<u8> {
 }
 
 /// Sends a registration as the page does, with this password.
-async fn register(world: &World, cookie: &str, password: Option<&str>) -> Answer {
+pub(crate) async fn register(
+    world: &World,
+    cookie: &str,
+    name: &str,
+    password: Option<&str>,
+) -> Answer {
     let host = format!("localhost:{}", world.at.port());
     let origin = format!("http://{host}");
     let fields = [("host", host.as_str()), ("cookie", cookie)];
@@ -36,7 +41,7 @@ async fn register(world: &World, cookie: &str, password: Option<&str>) -> Answer
     let client = json!({"type": "webauthn.create", "challenge": after("data-challenge=\""), "origin": &origin, "crossOrigin": false});
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("form_token", &after("name=\"form_token\" value=\""));
-    form.append_pair("name", "laptop");
+    form.append_pair("name", name);
     form.append_pair("client", &base64url(client.to_string().as_bytes()));
     form.append_pair("attestation", &base64url(&attestation("localhost")));
     if let Some(password) = password {
@@ -57,7 +62,7 @@ async fn a_session_alone_makes_no_passkey() {
     let world = world().await;
     let (cookie, _) = world.admin().await;
     for password in [None, Some("another password")] {
-        let refused = register(&world, &cookie, password).await;
+        let refused = register(&world, &cookie, "laptop", password).await;
         assert_eq!(refused.status, 400, "{refused:?}");
         assert!(refused.body.contains("the present password is another one"));
     }
@@ -65,7 +70,7 @@ async fn a_session_alone_makes_no_passkey() {
         .ask("GET", "/settings", &[("cookie", &cookie)], "")
         .await;
     assert!(page.body.contains("You have no passkeys.") && page.body.contains("Passkeys stay"));
-    let made = register(&world, &cookie, Some(PASSWORD)).await;
+    let made = register(&world, &cookie, "laptop", Some(PASSWORD)).await;
     assert_eq!(
         made.field("location"),
         ["/settings?done=passkey"],
