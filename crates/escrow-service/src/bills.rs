@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use betanet_coordinator::{Change, Record};
-use betanet_fog::{Commitment, Digest, Order, Side, Signed, Task, TaskId, Tier, Word};
+use betanet_fog::{Commitment, Digest, Order, Receipt, Side, Signed, Task, TaskId, Tier, Word};
 use betanet_fog_service::Claim;
-use betanet_keys::PublicKey;
+use betanet_keys::{PublicKey, hash};
 use betanet_scheduler::auction;
-use betanet_wire::NodeId;
+use betanet_wire::{NodeId, PeerId};
 
 /// What a settlement is for.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -45,6 +45,14 @@ pub(crate) struct End {
     pub(crate) deciding: Vec<u64>,
 }
 
+/// A copy that got a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Placed {
+    fence: u64,
+    no: u32,
+    node: NodeId,
+}
+
 /// A task whose budget is held.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Work {
@@ -57,9 +65,24 @@ pub(crate) struct Work {
     pub(crate) tier: Tier,
     /// Price factor at which it was placed last, in ppm.
     pub(crate) factor: u64,
-    /// Fences of copies that ended with a receipt or have one that came too late, and the indexes of these records.
+    /// Copies that got a node.
+    pub(crate) placed: Vec<Placed>,
+    /// Fences of copies that ended with a receipt or have one that came too late, and the indexes of these records. Each is its copy's.
     pub(crate) returned: Vec<(u64, u64)>,
     pub(crate) end: Option<End>,
+}
+
+impl Work {
+    /// Whether a receipt is that of a copy that got a node. Who leads writes the journal: others rely on nothing that it does not give.
+    fn gave(&self, id: &TaskId, fence: u64, receipt: &[u8]) -> bool {
+        let placed = self.placed.iter().find(|p| p.fence == fence);
+        let Some((placed, receipt)) = placed.zip(Signed::<Receipt>::restore(receipt).ok()) else {
+            return false;
+        };
+        let signer = PeerId::from_hash(hash(&[&receipt.key])).node_id();
+        let copy = (receipt.fence, receipt.copy, signer);
+        receipt.task == *id && copy == (fence, u64::from(placed.no), placed.node)
+    }
 }
 
 /// Lots that a bid got.
@@ -185,16 +208,44 @@ impl Bills {
         let at = (index, record.ts);
         match &record.change {
             Change::Accepted { task, .. } => self.accepted(at, task),
-            Change::Assigned { task, factor, .. } => {
+            Change::Assigned {
+                task,
+                no,
+                node,
+                factor,
+                ..
+            } => {
                 if let Some(work) = self.tasks.get_mut(task) {
                     work.factor = *factor;
+                    work.placed.push(Placed {
+                        fence: index,
+                        no: *no,
+                        node: *node,
+                    });
                 }
                 Vec::new()
             }
             // A receipt that came too late is paid for nothing, and may still be wrong.
-            Change::Returned { task, fence, .. } | Change::Evidence { task, fence, .. } => {
+            Change::Returned {
+                task,
+                fence,
+                receipt,
+                ..
+            }
+            | Change::Evidence {
+                task,
+                fence,
+                receipt,
+            } => {
                 if let Some(work) = self.tasks.get_mut(task) {
-                    work.returned.push((*fence, index));
+                    match work.gave(task, *fence, receipt) {
+                        true => work.returned.push((*fence, index)),
+                        false => tracing::warn!(
+                            %task,
+                            fence,
+                            "the fog's journal has a receipt of no copy that it assigned: nobody is paid for it"
+                        ),
+                    }
                 }
                 Vec::new()
             }
@@ -250,6 +301,7 @@ impl Bills {
             ns: signed.ns.clone(),
             tier: signed.tier,
             factor: 0,
+            placed: Vec::new(),
             returned: Vec::new(),
             end: None,
         };

@@ -1,4 +1,5 @@
-use betanet_fog::to_vec;
+use betanet_fog::{Outcome, to_vec};
+use betanet_fog_client::testkit;
 use betanet_keys::Identity;
 
 use super::*;
@@ -210,4 +211,95 @@ fn what_began_in_records_that_are_gone_is_told_and_dropped_by_name() {
     bills.drop_all(&[bill]);
     assert!(!bills.has(&bill) && bills.rents.is_empty());
     assert_eq!(bills.needs_from(), 10);
+}
+
+/// A receipt of a task's copy with this fence and number, by a node.
+fn receipt(task: &Signed<Task>, n: u8, fence: u64, copy: u64) -> Signed<Receipt> {
+    let receipt = Receipt {
+        inputs: [1; 32],
+        key: *identity(n).public().as_bytes(),
+        end: 2,
+        out: Some([8; 32]),
+        copy,
+        fuel: 1_000,
+        task: task.id(),
+        epoch: 1,
+        fence,
+        start: 1,
+        engine: "test".parse().unwrap(),
+        module: task.module.digest,
+        status: Outcome::Ok,
+    };
+    Signed::sign(receipt, &identity(n)).unwrap()
+}
+
+#[test]
+fn a_receipt_counts_for_a_copy_that_was_assigned_to_its_node() {
+    let owner = identity(1);
+    let of = |nonce| Signed::sign(testkit::task(&owner, nonce, 1), &owner).unwrap();
+    let (task, other) = (of(1), of(2));
+    let mut bills = Bills::default();
+    for task in [&task, &other] {
+        let accepted = Change::Accepted {
+            task: task.to_bytes().into(),
+            cost: 5,
+        };
+        note(&mut bills, accepted);
+    }
+    // The copies 0 and 1 go to the nodes 2 and 3: their fences are 3 and 4.
+    for (no, n) in [(0, 2), (1, 3)] {
+        let assigned = Change::Assigned {
+            task: task.id(),
+            no,
+            node: identity(n).public().node_id(),
+            devices: 0,
+            end: 9,
+            factor: 500_000,
+            cost: 5,
+            elsewhere: false,
+        };
+        note(&mut bills, assigned);
+    }
+    let returned = |task: &Signed<Task>, fence, receipt: &Signed<Receipt>| Change::Returned {
+        task: task.id(),
+        fence,
+        receipt: receipt.to_bytes().into(),
+        alone: false,
+    };
+    // A leader that lies writes down receipts of copies, nodes and tasks that were not assigned.
+    let lies = [
+        returned(&task, 9, &receipt(&task, 2, 9, 0)),
+        returned(&task, 3, &receipt(&task, 4, 3, 0)),
+        returned(&task, 3, &receipt(&task, 2, 3, 1)),
+        returned(&task, 3, &receipt(&task, 2, 4, 0)),
+        returned(&task, 4, &receipt(&task, 2, 4, 1)),
+        returned(&task, 3, &receipt(&other, 2, 3, 0)),
+        returned(&other, 3, &receipt(&other, 2, 3, 0)),
+        Change::Evidence {
+            task: task.id(),
+            fence: 9,
+            receipt: receipt(&task, 2, 9, 0).to_bytes().into(),
+        },
+        Change::Returned {
+            task: task.id(),
+            fence: 3,
+            receipt: [0xff; 9].into(),
+            alone: false,
+        },
+    ];
+    for lie in lies {
+        note(&mut bills, lie);
+        assert_eq!(bills.tasks[&task.id()].returned, []);
+        assert_eq!(bills.tasks[&other.id()].returned, []);
+    }
+    let last = bills.last;
+    note(&mut bills, returned(&task, 3, &receipt(&task, 2, 3, 0)));
+    let late = Change::Evidence {
+        task: task.id(),
+        fence: 4,
+        receipt: receipt(&task, 3, 4, 1).to_bytes().into(),
+    };
+    note(&mut bills, late);
+    let work = &bills.tasks[&task.id()];
+    assert_eq!(work.returned, [(3, last + 1), (4, last + 2)]);
 }
