@@ -151,7 +151,7 @@ impl Payer {
                     continue;
                 }
             }
-            let more = self.settle_due().await;
+            let more = self.settle_due(&mut questions).await;
             if more {
                 continue;
             }
@@ -224,8 +224,8 @@ impl Payer {
         })
     }
 
-    /// Settles what is due, up to a number. Returns whether there is more to do now.
-    async fn settle_due(&mut self) -> bool {
+    /// Settles what is due, up to a number, and answers a question before each. Returns whether there is more to do now.
+    async fn settle_due(&mut self, questions: &mut mpsc::Receiver<Question>) -> bool {
         let (now_ms, now) = (self.clock.now().unix_ms, Instant::now());
         let oldest = self.due.first().filter(|(at, _)| *at <= now_ms);
         let oldest = oldest.map_or(0, |(at, _)| *at);
@@ -252,6 +252,10 @@ impl Payer {
                         return false;
                     }
                 }
+            // Who asks waits for no round.
+            if let Ok(question) = questions.try_recv() {
+                self.answer(question).await;
+            }
                 Err(Unavailable) => {
                     // The others are tried at the next look, so that one wait is not had for each.
                     self.tell_unavailable();
@@ -401,3 +405,6 @@ impl Payer {
         Ok(if settled { Step::Settled } else { Step::Lost })
     }
 }
+
+#[cfg(test)]
+mod tests;
