@@ -68,6 +68,11 @@ impl Extension for Face {
                 &tally.expired,
             ),
             counter(
+                "escrow_records_searched",
+                "Records of the ledger that were searched for settlements of what is no longer held",
+                &tally.searched,
+            ),
+            counter(
                 "escrow_evidence_sent",
                 "Evidence of wrong results that was sent to the ledger",
                 &tally.accused,

@@ -1,6 +1,7 @@
 //! One settlement: what the ledger has, what is missing there, and the request that does it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use betanet_economy_service::{Unavailable, View};
 use betanet_fog::TaskId;
@@ -16,7 +17,7 @@ use crate::cosign::ask::Lack;
 use crate::ids::{TRIES, VALID_MS, first, id_of};
 use crate::items::{Payout, Proof};
 use crate::open::{Open, is_held, open_items};
-use crate::past::Past;
+use crate::past::{Ended, Past};
 
 /// Fewest signers of a quorum.
 const QUORUM_LEAST: usize = 2;
@@ -132,8 +133,20 @@ impl LedgerEscrow {
         look.await
     }
 
-    /// Whether a reservation that is gone was settled, and did not just end.
-    pub(crate) async fn was_settled(&self, order: &Order<'_>) -> Result<bool, Unavailable> {
+    /// Which of these have no reservation, as [`Standing::Gone`] says.
+    pub(crate) async fn are_gone(&self, claims: Vec<Claim>) -> Result<Vec<bool>, Unavailable> {
+        let look = self.ledger.look(move |view| {
+            let gone = |claim: &Claim| {
+                let standing = standing_in(view.latest, view.covered, claim);
+                matches!(standing, Standing::Gone)
+            };
+            claims.iter().map(gone).collect()
+        });
+        look.await
+    }
+
+    /// Whether the ledger's state has the marks of a settlement: receipts that were paid. Lots leave none.
+    pub(crate) async fn is_marked(&self, order: &Order<'_>) -> Result<bool, Unavailable> {
         let items = order.payout.items.clone();
         let paid = self.ledger.look(move |view| {
             let state = &*view.latest;
@@ -141,7 +154,34 @@ impl LedgerEscrow {
             // Who has no account was left out.
             items.iter().any(paid) && items.iter().all(|i| paid(i) || !state.is_paid_node(&i.to))
         });
-        Ok(paid.await? || self.past(order).await?.ended)
+        paid.await
+    }
+
+    /// Which of these reservations a settlement has ended since a time, by one search of the records.
+    pub(crate) async fn ended_of(
+        &self,
+        ids: BTreeSet<Id>,
+        since_ms: u64,
+    ) -> Result<BTreeSet<Id>, Unavailable> {
+        let since_ms = since_ms.saturating_sub(CLOCKS_MS);
+        let (mut ended, mut below) = (Ended::of(ids), usize::MAX);
+        loop {
+            let mut so_far = ended;
+            let look = self.ledger.look(move |view| {
+                let on = so_far.look(view.records, below, since_ms);
+                (so_far, on)
+            });
+            let (found, on) = look.await?;
+            ended = found;
+            match on {
+                Some(from) => below = from,
+                None => {
+                    let searched = &self.tally.searched;
+                    searched.fetch_add(ended.searched, Ordering::Relaxed);
+                    return Ok(ended.found);
+                }
+            }
+        }
     }
 
     /// Earlier settlements of a reservation.

@@ -65,6 +65,8 @@ impl LedgerEscrow {
             sent: BTreeMap::new(),
             ended: BTreeSet::new(),
             accused: BTreeSet::new(),
+            unaccused: BTreeMap::new(),
+            gone: BTreeMap::new(),
             resting: BTreeMap::new(),
             compared: None,
             lacking: BTreeMap::new(),
@@ -118,6 +120,10 @@ struct Payer {
     ended: BTreeSet<Bill>,
     /// Tasks whose evidence was sent, or was refused.
     accused: BTreeSet<TaskId>,
+    /// Tasks whose evidence others could not sign yet, and the tries.
+    unaccused: BTreeMap<TaskId, u32>,
+    /// Bills whose reservation is gone, and whether a settlement ended it, where the ledger's records told.
+    gone: BTreeMap<Bill, bool>,
     /// What was refused, until it is tried again.
     resting: BTreeMap<Bill, Instant>,
     /// When what is held was last compared with the journal's first record.
@@ -174,6 +180,8 @@ impl Payer {
         self.sent.clear();
         self.ended.clear();
         self.accused.clear();
+        self.unaccused.clear();
+        self.gone.clear();
         self.resting.clear();
         self.lacking.clear();
         self.escrow.tally.clear();
@@ -353,6 +361,7 @@ impl Payer {
         }
         self.due.remove(&(at, bill));
         self.ended.remove(&bill);
+        self.gone.remove(&bill);
         if self.lacking.remove(&bill).is_some() {
             self.tell_lacking();
         }
@@ -401,7 +410,9 @@ impl Payer {
             let outcome = self.escrow.settle(&order, now_ms).await?;
             return Ok(Step::Tried(outcome));
         }
-        let settled = payout.items.is_empty() || self.escrow.was_settled(&order).await?;
+        let settled = payout.items.is_empty()
+            || self.escrow.is_marked(&order).await?
+            || self.was_ended(&bill).await?;
         Ok(if settled { Step::Settled } else { Step::Lost })
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Tally {
     pub(crate) sent: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) expired: AtomicU64,
+    /// Records of the ledger that were searched for settlements of reservations that are gone.
+    pub(crate) searched: AtomicU64,
     /// Evidence of wrong results that was sent, and that did not reach the ledger.
     pub(crate) accused: AtomicU64,
     pub(crate) unaccused: AtomicU64,

@@ -89,6 +89,12 @@ async fn hold(ledger: &Ledger, claim: &Claim) {
     assert_eq!(body.answer.code, Code::Ok);
 }
 
+async fn was_ended(escrow: &LedgerEscrow, claim: &Claim) -> bool {
+    let ids = [id_of(claim)].into();
+    let ended = escrow.ended_of(ids, now_ms()).await.unwrap();
+    ended.contains(&id_of(claim))
+}
+
 fn payout() -> Payout {
     let item = |n| Item {
         to: address(&key(n)),
@@ -135,11 +141,11 @@ async fn a_bid_that_is_paid_in_parts_is_paid_once_by_whichever_process() {
     let [first, rest] = [ITEMS_MAX, NODES.len() - ITEMS_MAX];
     let part = [vec![paid; first], vec![0; rest]].concat();
     assert_eq!(has(&ledger).await, part);
-    assert!(!two.was_settled(&order).await.unwrap());
+    assert!(!was_ended(&two, &claim).await);
     let outcome = two.settle(&order, now_ms()).await.unwrap();
     assert!(matches!(outcome, Outcome::Sent(_)), "{outcome:?}");
     assert_eq!(has(&ledger).await, vec![paid; NODES.len()]);
-    assert!(one.was_settled(&order).await.unwrap());
+    assert!(was_ended(&one, &claim).await);
     // Once more, and nothing is left to pay from.
     let outcome = one.settle(&order, now_ms()).await.unwrap();
     assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
@@ -158,24 +164,34 @@ async fn a_hold_that_is_gone_was_not_settled_because_it_is_gone() {
         since_ms: now_ms(),
     };
     let one = escrow(&ledger, ME);
-    assert!(!one.was_settled(&order).await.unwrap());
+    assert!(!was_ended(&one, &claim).await);
     // A hold of the same hash in another round is settled, which says nothing of this one.
-    let other = Claim {
+    let another = Claim {
         purpose: Purpose::Bid {
             round: 8,
             tier: Tier::Bronze,
         },
         ..claim
     };
-    hold(&ledger, &other).await;
+    hold(&ledger, &another).await;
     let other = Order {
-        claim: &other,
+        claim: &another,
         ..order
     };
     let outcome = one.settle(&other, now_ms()).await.unwrap();
     assert!(matches!(outcome, Outcome::Sent(_)), "{outcome:?}");
-    assert!(one.was_settled(&other).await.unwrap());
-    assert!(!one.was_settled(&order).await.unwrap());
+    assert!(was_ended(&one, &another).await);
+    assert!(!was_ended(&one, &claim).await);
+    // Lots leave no marks.
+    assert!(!one.is_marked(&other).await.unwrap());
+    // Both are told by one search.
+    let before = one.tally.searched.load(Ordering::Relaxed);
+    let ids = [&claim, &another].map(id_of).into();
+    let ended = one.ended_of(ids, now_ms()).await.unwrap();
+    assert_eq!(ended, [id_of(&another)].into());
+    let records = ledger.look(|view| view.records.len() as u64).await;
+    let searched = one.tally.searched.load(Ordering::Relaxed);
+    assert_eq!(searched - before, records.unwrap());
     running.stop().await;
 }
 

@@ -1,5 +1,8 @@
 //! What began in records that the journal has no more.
 
+use std::collections::BTreeMap;
+
+use betanet_economy_service::Unavailable;
 use betanet_fog_service::Claim;
 use betanet_wire::text::hex;
 use tokio::time::Instant;
@@ -52,7 +55,44 @@ impl Payer {
         self.ended.retain(|bill| bills.has(bill));
         self.resting.retain(|bill, _| bills.has(bill));
         self.lacking.retain(|bill, _| bills.has(bill));
+        self.gone.retain(|bill, _| bills.has(bill));
+        self.unaccused.retain(|id, _| bills.tasks.contains_key(id));
         self.tell_lacking();
+    }
+
+    /// Whether a settlement ended the reservation of one, which is gone. The ledger's records are searched once for all that are due
+    /// and gone: after a restart, these may be many.
+    pub(super) async fn was_ended(&mut self, bill: &Bill) -> Result<bool, Unavailable> {
+        if let Some(ended) = self.gone.get(bill) {
+            return Ok(*ended);
+        }
+        let due = self.due.iter().map(|(_, bill)| *bill);
+        let unknown = due.filter(|b| !self.ended.contains(b) && !self.gone.contains_key(b));
+        let all: Vec<(Bill, (Claim, u64))> = unknown
+            .filter_map(|bill| Some((bill, self.claim(&bill)?)))
+            .collect();
+        let mut of = BTreeMap::new();
+        let mut oldest_ms = u64::MAX;
+        for some in all.chunks(LOOKED) {
+            let claims = some.iter().map(|(_, (claim, _))| *claim).collect();
+            let gone = self.escrow.are_gone(claims).await?;
+            let found = some.iter().zip(gone).filter(|(_, gone)| *gone);
+            for ((bill, (claim, since_ms)), _) in found {
+                of.insert(id_of(claim), *bill);
+                oldest_ms = oldest_ms.min(*since_ms);
+            }
+        }
+        // This one is gone, as was seen just now.
+        if let Some((claim, since_ms)) = self.claim(bill) {
+            of.insert(id_of(&claim), *bill);
+            oldest_ms = oldest_ms.min(since_ms);
+        }
+        let ids = of.keys().copied().collect();
+        let ended = self.escrow.ended_of(ids, oldest_ms).await?;
+        for (id, bill) in of {
+            self.gone.insert(bill, ended.contains(&id));
+        }
+        Ok(self.gone.get(bill).copied().unwrap_or_default())
     }
 
     /// Whether one that is held can never be paid. Only who leads the ledger knows all that was settled.

@@ -224,6 +224,35 @@ async fn a_hold_that_is_gone_unpaid_is_counted_and_an_end_is_a_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restart_searches_the_ledger_once_for_all_that_is_gone() {
+    let disk = Disk::new();
+    let asks = false;
+    let one = disk.start_with(How {
+        asks,
+        pays: false,
+        ..How::default()
+    });
+    let one = one.await;
+    one.join().await;
+    for n in 1..=5 {
+        let id = one.local.submit(task(n, BUDGET)).await.unwrap();
+        one.work(id).await;
+    }
+    let brake = Op::Brake { pid: None };
+    assert_eq!(one.send(&[ME, OTHER], [1; 16], &brake).await, Code::Ok);
+    disk.crash(one);
+    let two = disk.start_with(How {
+        asks,
+        ..How::default()
+    });
+    let two = two.await;
+    two.measured("escrow_expired", 5).await;
+    let records = two.ledger.look(|view| view.records.len() as u64).await;
+    assert_eq!(two.measure("escrow_records_searched"), records.unwrap());
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_outlives_its_records_and_what_cannot_be_paid_is_counted() {
     let disk = Disk::new();
     // A fog without escrow keeps no records for it, and one key settles nothing.
