@@ -252,6 +252,10 @@ impl Payer {
             self.sent.contains_key(bill) || self.resting.contains_key(bill)
         });
         for (at, bill) in &ready {
+            // Who asks waits for no round.
+            if let Ok(question) = questions.try_recv() {
+                self.answer(question).await;
+            }
             match self.settle(*bill, now_ms).await {
                 Ok(step) => {
                     self.note((*at, *bill), step);
@@ -260,10 +264,6 @@ impl Payer {
                         return false;
                     }
                 }
-            // Who asks waits for no round.
-            if let Ok(question) = questions.try_recv() {
-                self.answer(question).await;
-            }
                 Err(Unavailable) => {
                     // The others are tried at the next look, so that one wait is not had for each.
                     self.tell_unavailable();
@@ -368,6 +368,7 @@ impl Payer {
         match bill {
             Bill::Task(id) => {
                 self.accused.remove(&id);
+                self.unaccused.remove(&id);
                 self.bills.tasks.remove(&id);
             }
             Bill::Bid(key) => drop(self.bills.bids.remove(&key)),
@@ -393,8 +394,10 @@ impl Payer {
             Standing::Gone => false,
             Standing::Held => true,
         };
-        if let (true, Bill::Task(id)) = (held, &bill) {
-            self.accuse(id, now_ms).await?;
+        if let (true, Bill::Task(id)) = (held, &bill)
+            && let Some(lack) = self.accuse(id, now_ms).await?
+        {
+            return Ok(Step::Tried(Outcome::Unsigned(lack)));
         }
         let others = !self.escrow.cosigners.is_empty();
         let Some((payout, proof)) = self.due(&bill, others).await else {

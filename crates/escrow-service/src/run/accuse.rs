@@ -12,6 +12,8 @@ use crate::reason::Reason;
 use crate::tally::count;
 use crate::wrong::evidence;
 
+/// Times that evidence is sent where others cannot tell yet, with growing pauses: half a minute.
+const TRIES: u32 = 6;
 /// Most receipts of one task that are looked at.
 const RECEIPTS_MAX: usize = 64;
 
@@ -48,14 +50,19 @@ impl Payer {
         self.evidence(id).await.ok_or(Reason::Unavailable)
     }
 
-    /// Sends evidence of a task, if there is some that the ledger does not have. No settlement waits for it longer than for its own
-    /// signatures.
-    pub(super) async fn accuse(&mut self, id: &TaskId, now_ms: u64) -> Result<(), Unavailable> {
+    /// Sends evidence of a task, if there is some that the ledger does not have. Returns what is lacking where the settlement is to wait
+    /// for it: once the task is settled, nobody signs evidence of it. It waits for signatures that it needs itself, and a few times for
+    /// those that cannot tell yet.
+    pub(super) async fn accuse(
+        &mut self,
+        id: &TaskId,
+        now_ms: u64,
+    ) -> Result<Option<Lack>, Unavailable> {
         if self.accused.contains(id) {
-            return Ok(());
+            return Ok(None);
         }
         let Some(all) = self.evidence(id).await else {
-            return Ok(());
+            return Ok(None);
         };
         for op in &all {
             match self.escrow.accuse(op, id, now_ms).await? {
@@ -65,10 +72,10 @@ impl Payer {
                     tracing::info!(task = %id, "evidence of a wrong result was sent to the ledger");
                 }
                 Some(Outcome::Refused(Code::Once | Code::Unknown)) => {}
-                // The settlement needs them too, and is tried again.
-                Some(Outcome::Unsigned(Lack::Silent | Lack::NotNow)) => {
-                    count(&self.escrow.tally.unaccused);
-                    return Ok(());
+                // The settlement needs them too.
+                Some(Outcome::Unsigned(Lack::Silent)) => return Ok(Some(Lack::Silent)),
+                Some(Outcome::Unsigned(Lack::NotNow)) if self.waits(id) => {
+                    return Ok(Some(Lack::NotNow));
                 }
                 Some(other) => {
                     count(&self.escrow.tally.unaccused);
@@ -77,6 +84,14 @@ impl Payer {
             }
         }
         self.accused.insert(*id);
-        Ok(())
+        self.unaccused.remove(id);
+        Ok(None)
+    }
+
+    /// Whether a settlement waits once more for evidence.
+    fn waits(&mut self, id: &TaskId) -> bool {
+        let tries = self.unaccused.entry(*id).or_default();
+        *tries = tries.saturating_add(1);
+        *tries < TRIES
     }
 }

@@ -1,6 +1,7 @@
 //! Coordinators in several processes: the leader lacks the keys of a quorum, and the others sign what is right.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use betanet_coordinator::Request;
@@ -15,6 +16,7 @@ use betanet_journal::MemoryStore;
 use betanet_keys::Peer;
 use betanet_runtime::{Gateway, Headers, Method, Node, Request as BarRequest, SessionConfig};
 use betanet_scheduler::money::Bill;
+use betanet_session::{Call, Reply, Service, ServiceFuture};
 use betanet_tokenomics::account::{ESCROW, MICRO, address};
 use betanet_tokenomics::request::{Item, Op, REQUEST_LABEL};
 use betanet_tokenomics::{Asset, Request as Asked};
@@ -40,9 +42,30 @@ pub(crate) struct Second {
     _fog: Option<(betanet_fog_service::Running, Paying)>,
 }
 
+/// A service that answers first that it cannot tell now.
+struct Busy<S> {
+    service: S,
+    left: Arc<AtomicU64>,
+}
+
+impl<S: Service> Service for Busy<S> {
+    fn call(&self, call: Call) -> ServiceFuture {
+        let less = |left: u64| left.checked_sub(1);
+        match self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+        {
+            Ok(_) => Box::pin(async { Reply::new(503) }),
+            Err(_) => self.service.call(call),
+        }
+    }
+}
+
 /// Where it keeps what it signed, and where it is reached.
 pub(crate) struct Place {
     n: u8,
+    /// Questions to which it answers that it cannot tell.
+    pub(crate) busy: Arc<AtomicU64>,
     signed: MemoryStore,
     books: MemoryStore,
     pub(crate) peer: Peer,
@@ -56,6 +79,7 @@ impl Place {
         gateway.shutdown().await;
         Self {
             n,
+            busy: Arc::default(),
             signed: MemoryStore::new(),
             books: MemoryStore::new(),
             peer,
@@ -84,7 +108,11 @@ impl Place {
         };
         let escrow = LedgerEscrow::new(service.ledger(), settings);
         let at = &self.peer.addrs[0];
-        let gateway = disk.gateway(self.n, at, NONE, Some(escrow.service())).await;
+        let signs = Busy {
+            service: escrow.service(),
+            left: Arc::clone(&self.busy),
+        };
+        let gateway = disk.gateway(self.n, at, NONE, Some(signs)).await;
         assert_eq!(gateway.listening().peer(), self.peer);
         let kept = Arc::new(self.signed.open("own"));
         let cosigning = escrow.cosign(kept).await.unwrap();

@@ -1,5 +1,7 @@
 //! A node returns another result than those that decided a task: the ledger is told, by whoever can sign for a quorum.
 
+use std::sync::atomic::Ordering;
+
 use betanet_coordinator::{Caller, Item, Reply, Request};
 use betanet_fog::bodies::{Beat, TokenText};
 use betanet_fog::{Assignment, List, Received, Signed, TaskId, Verification, Verify};
@@ -122,6 +124,20 @@ async fn a_wrong_result_is_told_to_the_ledger_before_the_task_is_settled() {
     let disk = Disk::new();
     let one = disk.start(true).await;
     is_punished(&one).await;
+    one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_waits_for_evidence_that_another_coordinator_cannot_sign_yet() {
+    let disk = three();
+    let place = Place::new(&disk, SECOND).await;
+    let one = leader(&disk, true, vec![place.peer.clone()]).await;
+    let second = place.start(&disk, None).await;
+    // The evidence comes first, and would be lost if the settlement were signed then.
+    place.busy.store(1, Ordering::SeqCst);
+    is_punished(&one).await;
+    assert_eq!(place.busy.load(Ordering::SeqCst), 0);
+    second.stop().await;
     one.stop().await;
 }
 
