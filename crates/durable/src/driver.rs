@@ -261,6 +261,8 @@ impl<S: State> Driver<S> {
                 },
                 () = tokio::time::sleep_until(renew) => {}
             }
+            let mut requests = asks.iter_mut().map(|ask| &mut ask.request);
+            loaded.state.prepare(&mut requests);
             let now = self.clock.now();
             let mut decided = Decided::new();
             for Ask { request, answer } in asks.drain(..) {

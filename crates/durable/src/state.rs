@@ -20,6 +20,12 @@ pub trait State: Send + 'static {
     /// The record is not of this version. It has changed nothing.
     fn apply(&mut self, record: &Record) -> Result<(), Unreadable>;
 
+    /// Looks at requests that are decided together before the first is: for work that takes less time for many. A request may be
+    /// replaced by one that has the same answer and the same records.
+    fn prepare(&mut self, requests: &mut dyn Iterator<Item = &mut Self::Request>) {
+        let _ = requests;
+    }
+
     /// Decides a request. Pushes the records of the change, and has applied them when it returns.
     ///
     /// At most 4 096 records and 16 MiB a request.

@@ -17,7 +17,7 @@ use betanet_keys::{Identity, hash};
 use betanet_log::{Hash, Log, Memory, Signature, SignedHead, Signers};
 use betanet_machine::Time;
 use betanet_tokenomics::journal::{AnswerBody, Record};
-use betanet_tokenomics::{Code, Economy, Envelope, Genesis};
+use betanet_tokenomics::{CheckedKeys, Code, Economy, Envelope, Genesis, Verified};
 use betanet_wire::cbor;
 use tokio::sync::watch;
 
@@ -76,6 +76,8 @@ impl std::fmt::Debug for Look {
 pub(crate) enum Ask {
     /// An envelope for the machine.
     Request(Vec<u8>),
+    /// The same, once its signatures were checked.
+    Checked(Vec<u8>, Box<Verified>),
     /// Let happen what is due.
     Tick,
     /// Propose a head, if there is something to sign.
@@ -175,6 +177,8 @@ pub(crate) struct Books {
     synced: Option<u64>,
     /// The newest registry record of a head that maintainers here have signed, or would.
     anchor: Option<Vec<u8>>,
+    /// Keys of those who sent requests.
+    keys: CheckedKeys,
 }
 
 impl Books {
@@ -192,6 +196,7 @@ impl Books {
             anchored: false,
             synced: None,
             anchor: None,
+            keys: CheckedKeys::default(),
             economy,
             setup,
         };
@@ -235,18 +240,52 @@ impl Books {
         self.economy.time() > now.unix_ms.saturating_add(SKEW_MS)
     }
 
-    fn request(&mut self, now: Now, envelope: Vec<u8>, out: &mut Vec<Journaled>) -> Answer {
+    /// Checks the signatures of requests together. What does not verify is left to be refused in its turn: by then, its signer may
+    /// have another key.
+    fn check(&mut self, requests: &mut dyn Iterator<Item = &mut Ask>) {
+        let (mut asks, mut envelopes) = (Vec::new(), Vec::new());
+        for ask in requests {
+            if let Ask::Request(bytes) = ask
+                && let Some(envelope) = Envelope::from_bytes(bytes)
+            {
+                asks.push(ask);
+                envelopes.push(envelope);
+            }
+        }
+        let verified = self.economy.verify_all(envelopes, &mut self.keys);
+        for (ask, verified) in asks.into_iter().zip(verified) {
+            if let (Ask::Request(bytes), Ok(verified)) = (&mut *ask, verified) {
+                *ask = Ask::Checked(std::mem::take(bytes), Box::new(verified));
+            }
+        }
+    }
+
+    fn request(
+        &mut self,
+        now: Now,
+        (envelope, verified): (Vec<u8>, Option<Box<Verified>>),
+        out: &mut Vec<Journaled>,
+    ) -> Answer {
         if self.is_ahead(now) {
             return Answer::Ahead;
         }
         let ts = self.clock(now);
-        let read = Envelope::from_bytes(&envelope);
-        let req = match &read {
-            Some(read) => read.request.digest(),
-            // What has no body that reads is named by all of its bytes.
-            None => hash(&[&envelope]),
+        let applied = match &verified {
+            Some(verified) => {
+                let req = verified.request().digest();
+                (req, self.economy.apply_verified(ts, verified))
+            }
+            None => {
+                let req = match Envelope::from_bytes(&envelope) {
+                    Some(read) => read.request.digest(),
+                    // What has no body that reads is named by all of its bytes.
+                    None => hash(&[&envelope]),
+                };
+                (req, self.economy.apply(ts, &envelope))
+            }
         };
-        match self.economy.apply(ts, &envelope) {
+        let (req, applied) = applied;
+        match applied {
             Ok(answer) => {
                 if answer.is_new() {
                     self.accept(ts, answer.seq, envelope, out);
@@ -368,12 +407,17 @@ impl State for Books {
         applied
     }
 
+    fn prepare(&mut self, requests: &mut dyn Iterator<Item = &mut Ask>) {
+        self.check(requests);
+    }
+
     fn decide(&mut self, now: Now, request: Ask, out: &mut Vec<Journaled>) -> Answer {
         if !std::mem::replace(&mut self.anchored, true) {
             out.extend(journaled::genesis(self.setup.genesis.id()));
         }
         let answer = match request {
-            Ask::Request(envelope) => self.request(now, envelope, out),
+            Ask::Request(envelope) => self.request(now, (envelope, None), out),
+            Ask::Checked(envelope, of) => self.request(now, (envelope, Some(of)), out),
             Ask::Tick => {
                 self.tick(now, out);
                 Answer::Done

@@ -105,7 +105,7 @@ mod views;
 mod work;
 
 pub use account::{ASSETS, Asset, Hash, Id};
-pub use apply::{Answer, EVENTS_MAX, Verified};
+pub use apply::{Answer, CheckedKeys, EVENTS_MAX, Verified};
 pub use audit::Imbalance;
 pub use bridge::redeemed_mark;
 pub use code::Code;

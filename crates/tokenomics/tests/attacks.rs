@@ -340,3 +340,64 @@ fn an_envelope_for_another_ledger_counts_nothing() {
         );
     }
 }
+
+#[test]
+fn many_signatures_are_judged_together_as_each_is_alone() {
+    use betanet_keys::Identity;
+    use betanet_tokenomics::account::address;
+    use betanet_tokenomics::{CheckedKeys, Economy, Envelope, GenesisDraft, Request};
+    let keys: Vec<Identity> = (1..=20).map(|n| Identity::from_seed(&[n; 32])).collect();
+    let alloc: Vec<_> = keys[..19]
+        .iter()
+        .map(|key| (*key.public().as_bytes(), 0, FOG))
+        .collect();
+    let draft = GenesisDraft {
+        name: "many",
+        epoch_ms: DAY_MS,
+        cap: 100 * FOG,
+        halving: 1,
+        alloc: &alloc,
+        ..GenesisDraft::default()
+    };
+    let economy = Economy::new(&draft.to_bytes()).unwrap();
+    let genesis = *economy.genesis().id();
+    let signed = |n: u8, by: &[usize], with: &[usize]| {
+        let by = by
+            .iter()
+            .map(|k| (address(keys[*k].public().as_bytes()), 0));
+        let mut by: Vec<_> = by.collect();
+        by.sort_unstable();
+        let op = Op::Brake { pid: None };
+        let request = Request::new(&by, 500, [n; 16], &op).unwrap();
+        // Each signs at the place of its account.
+        let of = |key: &Identity| {
+            let account = address(key.public().as_bytes());
+            by.iter().position(|(id, _)| *id == account)
+        };
+        let mut with: Vec<&Identity> = with.iter().map(|k| &keys[*k]).collect();
+        with.sort_by_key(|key| of(key));
+        Envelope::sign(request, &genesis, &with)
+    };
+    let mut all: Vec<Envelope> = (0..19).map(|n| signed(n as u8, &[n], &[n])).collect();
+    // Several signers, of whom one is not who it says; one that is unknown; and signatures that are altered.
+    all.insert(3, signed(30, &[1, 2, 3], &[1, 2, 3]));
+    all.insert(5, signed(31, &[4, 5], &[4, 6]));
+    all.insert(9, signed(32, &[19], &[19]));
+    for at in [0, 31, 32, 62] {
+        let mut envelope = signed(40 + at as u8, &[7, 8], &[7, 8]);
+        envelope.sigs[1][at] ^= 1;
+        all.push(envelope);
+    }
+    let mut above = signed(50, &[7], &[7]);
+    above.sigs[0][63] |= 0xe0;
+    all.push(above);
+    let alone: Vec<_> = all.iter().map(|e| economy.verify(e.clone())).collect();
+    let good = alone.iter().filter(|v| v.is_ok()).count();
+    assert_eq!((good, alone.len()), (20, 27));
+    let mut checked = CheckedKeys::default();
+    // The second time, the keys are known.
+    for n in [27, 27, 1, 2, 7, 9] {
+        let together = economy.verify_all(all[..n].to_vec(), &mut checked);
+        assert_eq!(together, alone[..n]);
+    }
+}

@@ -369,3 +369,59 @@ fn answers_of_several_records_are_bounded() {
     world.books.records = vec![vec![0; 1 << 20]; 2];
     assert_eq!(world.books.list(0, 9).len(), 1 << 20);
 }
+
+#[test]
+fn requests_that_are_checked_together_are_answered_as_each_alone() {
+    let (mut one, mut two) = (World::new(&[11, 12]), World::new(&[11, 12]));
+    let g = *one.books.setup.genesis.id();
+    let envelope = |n: u8, nonce, op: &Op, by: u8| {
+        let request = Request::new(&[(account(1), nonce)], T0 + 1_000, [n; 16], op).unwrap();
+        Envelope::sign(request, &g, &[&identity(by)]).to_bytes()
+    };
+    let bond = Op::Delegate {
+        amt: MICRO,
+        node: account(3),
+    };
+    let key = *identity(5).public().as_bytes();
+    let rekey = Op::Rekey { key };
+    let requests = [
+        envelope(1, 0, &bond, 2),
+        envelope(2, 0, &rekey, 1),
+        // Signed before the key was replaced, and with the new one, which is not known when they are checked.
+        envelope(3, 1, &bond, 1),
+        envelope(4, 1, &bond, 5),
+        envelope(2, 0, &rekey, 1),
+        b"no envelope".to_vec(),
+    ];
+    let now = Now::new(Time::from_micros(T0 * 1000), T0);
+    let mut asks = requests.clone().map(Ask::Request);
+    one.books.prepare(&mut asks.iter_mut());
+    let checked = asks.iter().filter(|ask| matches!(ask, Ask::Checked(..)));
+    assert_eq!(checked.count(), 3);
+    let mut answers = Vec::new();
+    for (ask, alone) in asks.into_iter().zip(requests.map(Ask::Request)) {
+        let together = one.books.decide(now, ask, &mut one.journal);
+        let alone = two.books.decide(now, alone, &mut two.journal);
+        match (together, alone) {
+            (Answer::Answered(a), Answer::Answered(b)) => {
+                assert_eq!((&a.answer, a.req), (&b.answer, b.req));
+                answers.push((a.answer.code, a.answer.repeat));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(one.journal, two.journal);
+    assert_eq!(
+        answers[..3],
+        [
+            (Code::BadSignature, false),
+            (Code::Ok, false),
+            (Code::BadSignature, false)
+        ]
+    );
+    assert_ne!(answers[3].0, Code::BadSignature);
+    assert_eq!(
+        answers[4..],
+        [(Code::BadSignature, false), (Code::Malformed, false)]
+    );
+}
