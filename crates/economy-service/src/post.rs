@@ -14,6 +14,7 @@ use betanet_naming_service::ClientError;
 use betanet_naming_service::client::{self as names, Trust};
 use betanet_runtime::{Clock, Node};
 use betanet_session::Answer as Response;
+use tokio::time::Instant;
 
 use crate::Error;
 use crate::anchor::{Anchored, ECONOMY_HEAD, anchored};
@@ -24,6 +25,8 @@ pub(crate) use countersign::run as countersign;
 
 /// Pause after a post, until it is looked up, and between two tries.
 const LOOK: Duration = Duration::from_secs(5);
+/// Longest that a node is waited for that took a record, until that is final.
+const FINAL: Duration = Duration::from_secs(60);
 /// Longest that one node is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest answer: a record with its proof, and those that put signers in force.
@@ -32,7 +35,8 @@ const ANSWER_MAX: usize = 4 << 20;
 /// Where heads are posted, and who signs the records.
 #[derive(Clone, Debug)]
 pub struct Anchoring {
-    /// Nodes of the ledger of names, to which the leader posts. The next is tried where one does not answer.
+    /// Nodes of the ledger of names, to which the leader posts. The next is tried where one does not answer, or where what it took does
+    /// not become final.
     pub nodes: Vec<Peer>,
     /// First signers and maintainers of the network.
     pub network: Genesis,
@@ -40,6 +44,8 @@ pub struct Anchoring {
     pub maintainers: Vec<Identity>,
     /// Time between two looks.
     pub look_every: Duration,
+    /// Time after which a record that one node took, and that is not final, goes to the next.
+    pub final_within: Duration,
 }
 
 impl Anchoring {
@@ -51,6 +57,7 @@ impl Anchoring {
             network,
             maintainers: Vec::new(),
             look_every: LOOK,
+            final_within: FINAL,
         }
     }
 
@@ -93,6 +100,8 @@ enum Lost {
     Contradicts(AnchorFault),
     #[error(transparent)]
     Here(#[from] betanet_durable::Unavailable),
+    #[error("the node took a record that is not final since")]
+    Silent,
     #[error("{signed} of the network's maintainers signed the record, where {needed} are needed")]
     Few { signed: usize, needed: usize },
 }
@@ -108,6 +117,8 @@ pub(crate) async fn run(shared: Arc<Shared>, node: Arc<Node>, with: Anchoring) {
     let mut trust = Trust::new(&poster.with.network);
     let clock = Clock::start();
     let mut at = 0_usize;
+    // Since when the present node has a record of ours.
+    let mut took: Option<Instant> = None;
     loop {
         tokio::time::sleep(poster.with.look_every).await;
         let posted = &poster.shared.posted;
@@ -125,7 +136,18 @@ pub(crate) async fn run(shared: Arc<Shared>, node: Arc<Node>, with: Anchoring) {
         let Some(peer) = poster.with.nodes.get(at % poster.with.nodes.len().max(1)) else {
             return;
         };
-        match poster.post(peer, &mut trust, &record, &read).await {
+        let mut answered = poster.post(peer, &mut trust, &record, &read).await;
+        match answered {
+            // It may have dropped the record, or be cut off from the others.
+            Ok(None) if took.is_some_and(|at| at.elapsed() >= poster.with.final_within) => {
+                answered = Err(Lost::Silent);
+            }
+            Ok(None) => {
+                took.get_or_insert_with(Instant::now);
+            }
+            _ => took = None,
+        }
+        match answered {
             // It stands once it is final: the next look tells.
             Ok(None) => {
                 posted.tell("");
@@ -141,6 +163,7 @@ pub(crate) async fn run(shared: Arc<Shared>, node: Arc<Node>, with: Anchoring) {
                     tracing::warn!(%error, node = %peer.name(), "no head is posted to the ledger of names");
                 }
                 at = at.wrapping_add(1);
+                took = None;
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use betanet_economy_service::anchor::{ECONOMY_HEAD, anchor, anchored};
@@ -11,7 +12,8 @@ use betanet_keys::{Envelope, Identity, Maintainers, Peer, PublicKey};
 use betanet_naming::testkit::Network;
 use betanet_naming_service::client::{self as names, Trust as NamesTrust};
 use betanet_naming_service::{NameService, PREFIX, Running, Settings as NamesSettings};
-use betanet_runtime::{Gateway, GatewayConfig, Node, SessionHandle};
+use betanet_runtime::{Gateway, GatewayConfig, Method, Node, SessionHandle};
+use betanet_session::{Call, Reply};
 use betanet_store::State;
 use betanet_tokenomics::Code;
 
@@ -204,6 +206,65 @@ async fn a_head_of_the_epoch_is_posted_once_and_shows_a_cut_tail_and_a_split_vie
     reader.close().await;
     other.stop().await;
     books.stop().await;
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+/// A node of the ledger of names that shows what another one has, and drops each record that it takes.
+async fn dropping(home: &Path, shows: Peer) -> (Gateway, Arc<AtomicU64>) {
+    let mut config = GatewayConfig::in_state(home.join("dropping"));
+    config.listener.listen = vec!["127.0.0.1:0".into()];
+    let identity = betanet_runtime::load_or_new_identity(&config.node.key).unwrap();
+    let node = Arc::new(Node::client().unwrap());
+    let dropped = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&dropped);
+    let answers = move |call: Call| {
+        let (node, shows, counted) = (node.clone(), shows.clone(), counted.clone());
+        async move {
+            if call.request.method == Method::Post {
+                counted.fetch_add(1, Ordering::SeqCst);
+                return Reply::new(201).with_body(b"taken".to_vec());
+            }
+            let session = node.session(&shows).await.unwrap();
+            let mut answer = session.ask(call.request).await.unwrap();
+            let body = answer.body.all(4 << 20).await.unwrap().unwrap_or_default();
+            Reply::new(answer.head.status).with_body(body)
+        }
+    };
+    let gateway = Gateway::builder(identity, &config)
+        .service(PREFIX, answers)
+        .start()
+        .await;
+    (gateway.unwrap(), dropped)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_drops_what_it_takes_holds_no_post_up() {
+    let home = tempfile::tempdir().unwrap();
+    let network = Network::new(3, 6);
+    let nodes = Names::of(home.path(), &network).await;
+    let (drops, dropped) = dropping(home.path(), nodes[0].peer.clone()).await;
+    let genesis = genesis();
+    let mut with = settings(&genesis, &[11, 12]);
+    let named = vec![drops.listening().peer(), nodes[1].peer.clone()];
+    let mut anchoring = anchoring(&network, named, 0..5);
+    // Both nodes get their time: a record is final within seconds.
+    anchoring.final_within = Duration::from_secs(1);
+    with.anchoring = Some(anchoring);
+    let books = Books::start(home.path(), with, journal(home.path())).await;
+    let posted = async {
+        while books.measure("economy_posted_epochs") != 1 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(100), posted)
+        .await
+        .unwrap();
+    assert!(dropped.load(Ordering::SeqCst) > 0);
+    assert!(books.measure("economy_posts_failed") >= 1);
+    books.stop().await;
+    drops.shutdown().await;
     for node in nodes {
         node.stop().await;
     }
