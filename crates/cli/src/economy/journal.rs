@@ -177,8 +177,10 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
     let genesis = genesis(&args.genesis)?;
     let (trust, _) = trust(&genesis, &args.dial)?;
     let mut heads = kept(&args.head)?;
-    let posted = anchors::newest(&args.names, trust.genesis().id(), &args.dial).await?;
+    let shown = anchors::shown(&args.names, trust.genesis().id(), &args.dial).await?;
+    let mut posted = anchors::agreed(shown).map_err(|why| Fail::Coded(WRONG, why))?;
     heads.extend(posted.iter().map(|posted| posted.head.clone()));
+    let posted = posted.pop();
     let path = Path::new(&args.what);
     let verified = if path.is_dir() {
         let (journal, head) = (path.join(JOURNAL), path.join(HEAD));
