@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use betanet_economy_service::EconomyService;
-use betanet_escrow_service::{Cosigning, Paying};
+use betanet_escrow_service::{Cosigning, Paying, Rates, rate};
 use betanet_fog_service::{Coordinator, Escrow, Handle, MixWays, PREFIX, Role, Running, Stores};
 use betanet_keys::Name;
 use betanet_runtime::{
@@ -119,6 +119,7 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
         gateway,
         running,
         paying,
+        rates,
         cosigning,
         ledger,
         panel,
@@ -144,7 +145,7 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
     if let Some(panel) = panel {
         panel.stop().await;
     }
-    drop(paying);
+    drop((paying, rates));
     if let Some(cosigning) = cosigning {
         cosigning.stop().await;
     }
@@ -191,6 +192,7 @@ struct Started {
     gateway: Arc<Gateway>,
     running: Running,
     paying: Option<Paying>,
+    rates: Option<Rates>,
     cosigning: Option<Cosigning>,
     ledger: Option<betanet_economy_service::Running>,
     panel: Option<Panel>,
@@ -262,6 +264,8 @@ async fn start(
     let running = coordinator.start(&peer, Arc::clone(&journal)).await;
     let running = running.map_err(|e| Fail::Local(chain(&e)))?;
     let paying = escrow.map(|escrow| escrow.start(coordinator.handle(), journal));
+    let rates = of_panel.clone();
+    let rates = rates.map(|ledger| rate(ledger, coordinator.local()));
     let panel = match panel {
         Some(settings) => {
             let (of, fog) = (config.state(), fog.floor);
@@ -274,6 +278,7 @@ async fn start(
         gateway,
         running,
         paying,
+        rates,
         cosigning,
         ledger,
         panel,

@@ -294,6 +294,7 @@ impl<P: Placer> Coordinator<P> {
                 n,
             } => self.list_tasks(caller, &ns, state, after, n),
             Request::Nodes { state, after, n } => Ok(self.list_nodes(state, after, n)),
+            Request::Rate(page) => self.rate(caller, &page),
             Request::Changed { after } => self.changed(caller, after),
             Request::Events { after } => Ok(self.list_events(after)),
             Request::Topology => Ok(self.list_topology()),

@@ -75,6 +75,7 @@ mod lead;
 pub mod lease;
 pub mod life;
 pub mod placer;
+mod rating;
 mod record;
 mod request;
 mod seating;
@@ -86,6 +87,7 @@ pub use audit::Broken;
 pub use codec::Damaged;
 pub use coordinator::{Coordinator, LevelClaims, NamedBlobs};
 pub use lead::{LEASE, RENEW};
+pub use rating::{RATED_MAX, Rating, Ratings};
 pub use record::{Change, Entry, Record};
 pub use request::{
     Caller, Changed, Command, Event, Input, Item, JobPage, JobSummary, LastJob, Reply, Request,

@@ -8,6 +8,7 @@ use betanet_wire::NodeId;
 use betanet_wire::cbor::Writer;
 
 use crate::codec::{Damaged, Row, enter};
+use crate::rating::Rating;
 
 /// A record as the journal keeps it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -279,6 +280,11 @@ records! {
     Over = "over" {
         /// Its ID.
         id: [u8; 16],
+    },
+    /// A ledger of tokens rates nodes otherwise than before.
+    Rated = "rated" {
+        /// The nodes; `None` for those that it does not rate any more.
+        nodes: Vec<(NodeId, Option<Rating>)>,
     },
 }
 

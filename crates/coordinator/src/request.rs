@@ -15,6 +15,7 @@ use betanet_fog::{
 use betanet_machine::Time;
 use betanet_wire::NodeId;
 
+use crate::rating::Ratings;
 use crate::record::Entry;
 
 /// Who asks. The caller's identity was verified.
@@ -99,6 +100,8 @@ pub enum Request {
     DeleteJob(Word, Word),
     /// The last version of a job, for the process that runs the coordinator.
     LastJob(Word, Word),
+    /// What a ledger of tokens says of nodes, by the process that runs the coordinator. Jailed ones get no tasks.
+    Rate(Ratings),
     /// Nodes and tasks that changed, for the process that runs the coordinator.
     Changed {
         /// Journal index after which they changed.

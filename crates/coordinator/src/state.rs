@@ -23,6 +23,7 @@ use betanet_fog::{
 use betanet_wire::NodeId;
 
 use crate::codec::Damaged;
+use crate::rating::Rated;
 use crate::record::{Change, Record};
 use history::{Counts, EVENTS, Happened, TOPOLOGIES, keep};
 use market::{LotsId, Market};
@@ -87,6 +88,7 @@ pub(crate) struct State {
     pub(crate) jobs: Jobs,
     pub(crate) seeds: Seeds,
     pub(crate) market: Market,
+    pub(crate) rated: Rated,
     pub(crate) events: VecDeque<Happened>,
     pub(crate) history: VecDeque<Counts>,
     pub(crate) touched: Touched,
@@ -171,6 +173,15 @@ impl State {
             | Change::Cleared { .. }
             | Change::Voided { .. }
             | Change::Over { .. } => self.apply_market(change),
+            Change::Rated { nodes } => {
+                for (id, rating) in nodes {
+                    self.rated.set(*id, *rating);
+                    if self.nodes.change(id, |_| ()).is_some() {
+                        self.effect(Effect::Node(*id));
+                    }
+                }
+                Ok((None, None, None))
+            }
             Change::Issued { id, exp, hash } => {
                 self.forget_tokens(ts);
                 let row = self.tokens.entry(*id).or_default();
@@ -267,7 +278,8 @@ impl State {
 
     fn note(&mut self, at: u64, ts: u64, change: &Change, (node, task, reason): About) {
         let secret = |id: &TaskId| self.tasks.get(id).is_some_and(|t| t.level == Level::Secret);
-        if matches!(change, Change::Forgotten { .. }) || task.as_ref().is_some_and(secret) {
+        let silent = matches!(change, Change::Forgotten { .. } | Change::Rated { .. });
+        if silent || task.as_ref().is_some_and(secret) {
             return;
         }
         let kind = Change::KINDS.iter().position(|k| *k == change.kind());

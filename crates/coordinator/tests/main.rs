@@ -58,6 +58,8 @@ mod market;
 mod market_rules;
 #[path = "all/naive.rs"]
 mod naive;
+#[path = "all/ratings.rs"]
+mod ratings;
 #[path = "all/receipts.rs"]
 mod receipts;
 #[path = "all/storms.rs"]

@@ -18,6 +18,8 @@
 //! - A quorum of the ledger's coordinators signs each settlement. This process signs with the keys that it has, and asks coordinators in
 //!   other processes for the rest (`Settings::cosigners`). Each of these computes the settlement anew before it signs, and signs no second
 //!   one of a task. Without a quorum, it is tried again with growing pauses, counted, and told as a fault.
+//! - `rate` tells the coordinator what the final head says of nodes that bonded. A node's reputation is the lower of that on the ledger and
+//!   that which it earned in the fog. A jailed node gets no tasks, and its copies go elsewhere.
 //!
 //! Not built: receipts of copies that were cancelled or expired after their start, so these pay nothing. A node without an account of the ledger is not paid.
 //!
@@ -49,6 +51,7 @@ mod items;
 mod open;
 mod past;
 mod pay;
+mod rate;
 mod reason;
 mod run;
 mod tally;
@@ -63,6 +66,7 @@ use tokio::sync::Mutex;
 
 pub use cosign::{Check, Cosigning, PREFIX};
 pub use ids::{reservation_id, reserve};
+pub use rate::{Rates, rate};
 pub use reason::Error;
 pub use run::Paying;
 

@@ -156,12 +156,12 @@ impl<P: Placer> Coordinator<P> {
         if lead.agenda.claims.is_empty() {
             return;
         }
-        let (tasks, nodes) = (&self.state.tasks, &self.state.nodes);
+        let (tasks, nodes, rated) = (&self.state.tasks, &self.state.nodes, &self.state.rated);
         let holds = |claim: &Claim| {
             let active = |id: &NodeId| {
                 nodes
                     .get(id)
-                    .is_some_and(|n| n.state() == NodeState::Active)
+                    .is_some_and(|n| n.state() == NodeState::Active && !rated.is_jailed(id))
             };
             claim.until > ms
                 && tasks.get(&claim.task).is_some_and(|t| t.wants())

@@ -104,7 +104,8 @@ impl<P: Placer> Coordinator<P> {
         let fits = Resource::ALL
             .iter()
             .all(|r| amounts.get(*r) <= free.get(*r));
-        if fits && node.state() == NodeState::Active {
+        let active = node.state() == NodeState::Active && !self.state.rated.is_jailed(&id);
+        if fits && active {
             Ok(())
         } else {
             Err(RefusalCode::InUse.of("hold"))

@@ -17,6 +17,7 @@ use super::{Coordinator, Served, UNKNOWN, operator};
 use crate::lead::Pulse;
 use crate::lease::{LACKS, UNREPORTED};
 use crate::placer::{Placer, Site};
+use crate::rating::Ratings;
 use crate::record::Change;
 use crate::request::{Caller, Item, Reply};
 use crate::state::market::resources;
@@ -48,9 +49,9 @@ impl<P: Placer> Coordinator<P> {
             node: &node,
             vouched: row.vouched,
             level: row.level.min(proved),
-            open: row.state() == NodeState::Active,
+            open: row.state() == NodeState::Active && !self.state.rated.is_jailed(&id),
             work: pulse.is_none_or(|p| p.work) && !self.is_kept(&id),
-            rep: row.trust.reputation(),
+            rep: self.state.rated.reputation(&id, row.trust.reputation()),
         });
     }
 
@@ -188,6 +189,21 @@ impl<P: Placer> Coordinator<P> {
             });
         }
         self.look_at_nodes();
+        Ok(Reply::Done)
+    }
+
+    /// What a ledger of tokens says of nodes, from the process that runs the coordinator.
+    pub(super) fn rate(&mut self, caller: &Caller, page: &Ratings) -> Served {
+        operator(caller)?;
+        if !page.is_page() {
+            return Err(RefusalCode::BadValue.of("nodes"));
+        }
+        let changes = self.state.rated.changes(page);
+        let nodes = changes.ok_or(RefusalCode::Quota.bare())?;
+        if !nodes.is_empty() {
+            self.commit(Change::Rated { nodes });
+            self.look_at_nodes();
+        }
         Ok(Reply::Done)
     }
 
@@ -361,14 +377,16 @@ impl<P: Placer> Coordinator<P> {
     /// Returns whether it is to be looked at again at once.
     fn look_at_node(&mut self, id: NodeId, ms: u64) -> bool {
         let state = self.state.nodes.get(&id).map(NodeRow::state);
-        if state.is_some_and(|s| s != NodeState::Active) && self.pay_back(id) {
+        let jailed = self.state.rated.is_jailed(&id);
+        let idle = state.is_some_and(|s| s != NodeState::Active || jailed);
+        if idle && self.pay_back(id) {
             return true;
         }
         let Some(row) = self.state.nodes.get(&id) else {
             return false;
         };
         let drained = row.wish == NodeState::Draining && row.until <= ms;
-        if row.wish == NodeState::Quarantined || drained {
+        if row.wish == NodeState::Quarantined || drained || jailed {
             let copies: Vec<(u64, betanet_fog::TaskId)> =
                 row.copies.iter().map(|(f, t)| (*f, *t)).collect();
             for (fence, task) in copies {

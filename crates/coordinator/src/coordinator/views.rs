@@ -122,7 +122,11 @@ impl<P: Placer> Coordinator<P> {
             id: *id,
             cap: row.cap.amounts(),
             org: row.org.clone(),
-            rep: u64::from(row.trust.reputation()),
+            rep: self
+                .state
+                .rated
+                .reputation(id, row.trust.reputation())
+                .into(),
             free: row.free(),
             kind: row.kind,
             live: u64::try_from(row.copies.len()).unwrap_or(0),

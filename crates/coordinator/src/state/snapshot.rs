@@ -15,6 +15,7 @@ use super::tasks::TaskRow;
 use super::tokens::{JobRow, TokenRow};
 use super::{Damaged, State};
 use crate::codec::{Row, enter};
+use crate::rating::Rating;
 
 /// Version of the rows.
 const VERSION: u64 = 2;
@@ -44,6 +45,7 @@ enum Tag {
     Cleared,
     Trade,
     Rent,
+    Rating,
 }
 
 /// What a placer's choices depend on beside nodes and copies. It follows from the records too, but no row of the state has it.
@@ -106,6 +108,9 @@ impl State {
         }
         for (id, rent) in &self.market.rents {
             rows.row(Tag::Rent, id, rent);
+        }
+        for (id, rating) in self.rated.iter() {
+            rows.row(Tag::Rating, id, rating);
         }
         for (id, task) in self.tasks.iter() {
             rows.row(Tag::Task, id, task);
@@ -226,6 +231,9 @@ impl State {
         } else if tag == Tag::Counts as u8 {
             let _: u8 = Row::get(r)?;
             self.history.push_back(Counts::get(r)?);
+        } else if tag == Tag::Rating as u8 {
+            let (id, rating): (NodeId, Rating) = (Row::get(r)?, Row::get(r)?);
+            self.rated.set(id, Some(rating));
         } else if tag == Tag::Standing as u8 {
             let (id, standing): (Option<NodeId>, [u64; 3]) = (Row::get(r)?, Row::get(r)?);
             match id {

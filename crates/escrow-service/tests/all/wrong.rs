@@ -2,14 +2,20 @@
 
 use std::sync::atomic::Ordering;
 
-use betanet_coordinator::{Caller, Item, Reply, Request};
+use betanet_coordinator::{Caller, Change, Item, Rating, Record, Reply, Request};
+use betanet_escrow_service::rate;
 use betanet_fog::bodies::{Beat, TokenText};
-use betanet_fog::{Assignment, List, Received, Signed, TaskId, Verification, Verify};
+use betanet_fog::{
+    Assignment, List, Need, Op as Is, Received, Signed, Task, TaskId, TaskState, Verification,
+    Verify,
+};
 use betanet_fog_client::testkit;
+use betanet_journal::{Batch, Journal as _};
 use betanet_keys::Peer;
 use betanet_tokenomics::Code;
 use betanet_tokenomics::account::{BURN, MICRO, STAKE, TREASURY};
 use betanet_tokenomics::request::Op;
+use betanet_wire::text::hex;
 
 use crate::several::{Place, SECOND, leader, three};
 use crate::world::{
@@ -163,5 +169,61 @@ async fn a_coordinator_of_the_same_journal_signs_evidence_and_another_does_not()
     assert_eq!(one.measure("escrow_evidence_sent"), 0);
     assert_eq!(one.of(STAKE).await, u128::from(2 * MICRO));
     second.stop().await;
+    one.stop().await;
+}
+
+/// Waits until the fog's journal says that the ledger has jailed a node.
+async fn jailed(disk: &Disk, n: u8) {
+    let (journal, id) = (disk.fog.open("reader"), caller(n).node);
+    let told = |record: Record| match record.change {
+        Change::Rated { nodes } => nodes.iter().any(|(node, rating)| {
+            *node == id && matches!(rating, Some(Rating { jailed: true, .. }))
+        }),
+        _ => false,
+    };
+    let found = async {
+        let mut last = 0;
+        loop {
+            for entry in journal.read(last, Batch::default()).await.unwrap() {
+                last = entry.index;
+                let record = Record::read(entry.record.kind.as_str(), &entry.record.body);
+                if record.is_ok_and(told) {
+                    return;
+                }
+            }
+            journal.wait(last).await.unwrap();
+        }
+    };
+    let found = tokio::time::timeout(std::time::Duration::from_secs(30), found).await;
+    found.unwrap();
+}
+
+/// A task that only one node may run.
+fn only_for(n: u8, nonce: u64) -> Task {
+    let mut of = task(nonce, BUDGET);
+    let node: betanet_fog::Word = hex(&caller(n).node.0).parse().unwrap();
+    let need = Need {
+        attribute: "node".parse::<betanet_fog::Word>().unwrap().into(),
+        op: Is::In,
+        values: List::try_from(vec![node]).unwrap(),
+    };
+    of.place.need = List::try_from(vec![need]).unwrap();
+    of
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_the_ledger_jailed_gets_no_more_tasks() {
+    let disk = Disk::new();
+    let one = disk.start(true).await;
+    let rates = rate(one.ledger.clone(), one.local.clone());
+    run(&one).await;
+    one.measured("escrow_evidence_sent", 1).await;
+    jailed(&disk, LIAR).await;
+    let waits = one.local.submit(only_for(LIAR, 2)).await.unwrap();
+    let goes = one.local.submit(only_for(WORKER, 3)).await.unwrap();
+    assigned(&one, WORKER, goes).await;
+    let status = one.local.status(waits).await.unwrap();
+    assert_eq!((status.state, status.copies.len()), (TaskState::Queued, 0));
+    drop(rates);
     one.stop().await;
 }
