@@ -264,6 +264,7 @@ async fn run(effort: Effort) -> Vec<Figure> {
         wait: Duration::from_secs(30),
         enough: Some(1),
         standing: std::collections::BTreeMap::new(),
+        others: betanet_runtime::LotteryWeight::default(),
     };
     let (directory, _) = build_directory(&network, &plan).await.unwrap();
     let key = RelayKey::check(directory.relays[0].key).unwrap();

@@ -93,6 +93,7 @@ pub(super) async fn links(plan: Arc<Plan>) -> String {
             wait: Duration::from_secs(10),
             enough: Some(1),
             standing: std::collections::BTreeMap::new(),
+            others: betanet_runtime::LotteryWeight::default(),
         };
         let (directory, _) = build_directory(&network, &all).await.ok()?;
         let own = plan.peer.key.node_id();

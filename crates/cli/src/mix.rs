@@ -4,6 +4,7 @@ mod audit;
 mod beacon;
 mod directory;
 mod loops;
+mod standing;
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use crate::args::{MixArgs, MixCommand};
 use crate::on_runtime;
 
 pub(crate) use beacon::{new_key as new_beacon_key, secret as beacon_secret};
+pub(crate) use standing::Standing;
 
 pub(crate) fn run(args: MixArgs) -> Result<(), Fail> {
     match args.command {

@@ -6,6 +6,7 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use betanet_keys::{VRF_PROOF, VrfPublic};
+use betanet_wire::lottery::mix_weight;
 use betanet_wire::{NodeId, cbor, message};
 
 use crate::beacon::{BEACON_SIG, BeaconKey, layer_of, layer_text};
@@ -368,18 +369,10 @@ impl Topology {
 }
 
 /// A relay's weight from its reputation and performance, in millionths up to one, and its stake: 65 535 × (0.5 reputation + 0.3
-/// performance + 0.2 min(1, ln(1 + stake) / 20)), at least 1.
+/// performance + 0.2 min(1, ln(1 + stake) / 20)), at least 1. Its integers are those of the ledger of tokens.
 #[must_use]
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "the sum is within 0 and 65535; a stake's last digits do not matter to its logarithm"
-)]
 pub fn weight(reputation: u32, performance: u32, stake: u64) -> u16 {
-    let whole = |ppm: u32| f64::from(ppm.min(1_000_000)) / 1e6;
-    // libm gives the same bits on any machine.
-    let stake = (libm::log1p(stake as f64) / 20.0).min(1.0);
-    let sum = 0.5 * whole(reputation) + 0.3 * whole(performance) + 0.2 * stake;
-    (libm::round(65_535.0 * sum) as u16).max(1)
+    let part = |ppm: u32| u64::from(ppm.min(1_000_000));
+    let weight = mix_weight(part(reputation), part(performance), stake);
+    u16::try_from(weight).unwrap_or(u16::MAX)
 }

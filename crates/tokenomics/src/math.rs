@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+pub use betanet_wire::lottery::{mix_weight, stake_ppm};
+
 /// One in ppm.
 pub const PPM: u128 = 1_000_000;
 
@@ -79,36 +81,4 @@ pub fn slash_ppm(base: u64, corr: u64, others: u64, all: u64) -> u64 {
         _ => u128::from(base) * u128::from(corr) * u128::from(others) / u128::from(all),
     };
     narrow((u128::from(base) + extra).min(PPM))
-}
-
-/// Binary logarithm in units of 2^-16, for `x` of 1 to 2^62.
-fn log2(x: u64) -> u64 {
-    let k = 63 - x.max(1).leading_zeros();
-    let mut m = u128::from(x) << 62 >> k;
-    let mut lg = u64::from(k);
-    for _ in 0..16 {
-        m = (m * m) >> 62;
-        lg *= 2;
-        if m >= 1 << 63 {
-            lg += 1;
-            m >>= 1;
-        }
-    }
-    lg
-}
-
-/// A stake's part in the weight of a mix, in ppm. `fog` counts whole FOG.
-#[must_use]
-pub fn stake_ppm(fog: u64) -> u64 {
-    let lg = log2((fog.saturating_add(1)).min(1 << 62));
-    (lg * 693_147 / 1_310_720).min(1_000_000)
-}
-
-/// Weight of a node in the lottery of mixes (profile chapter 5), exactly.
-#[must_use]
-pub fn mix_weight(reputation: u64, performance: u64, fog: u64) -> u64 {
-    let parts = u128::from(reputation) * 50
-        + u128::from(performance) * 30
-        + u128::from(stake_ppm(fog)) * 20;
-    narrow((65_535 * parts + 50_000_000) / 100_000_000).max(1)
 }

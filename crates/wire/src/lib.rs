@@ -32,6 +32,7 @@ pub mod cbor;
 mod charge;
 mod code;
 mod id;
+pub mod lottery;
 pub mod msg;
 pub mod prim;
 pub mod text;

@@ -226,7 +226,8 @@ pub(crate) struct BuildArgs {
     /// Stop waiting once this many relays are known.
     #[arg(long, value_name = "N")]
     pub(crate) relays: Option<usize>,
-    /// TOML file of ratings: a table per name, with reputation and performance from 0 to 1, and stake.
+    /// TOML file of ratings: a table per name, with reputation and performance from 0 to 1, and stake in FOG; [others] is for the
+    /// rest. By default all have full marks and no stake. `stake standing` writes such a file.
     #[arg(long, value_name = "FILE")]
     pub(crate) standing: Option<PathBuf>,
     /// Output file for the record.

@@ -1,6 +1,5 @@
 //! Steps to create a directory: build, sign, join, publish.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,14 +7,12 @@ use betanet_carrier::disk::write_shared;
 use betanet_keys::{Envelope, Maintainers};
 use betanet_mix::{Directory, epoch_at};
 use betanet_runtime::{
-    Clock, DirectoryPlan, LotteryWeight, Name, NodeId, build_directory, check_directory,
-    load_identity, publish_directory,
+    Clock, DirectoryPlan, Name, build_directory, check_directory, load_identity, publish_directory,
 };
 use betanet_wire::text::{hex, unhex_array};
-use serde::Deserialize;
 use serde_json::json;
 
-use super::{beacon, network, read, wrong};
+use super::{Standing, beacon, network, read, wrong};
 use crate::Fail;
 use crate::args::{BuildArgs, DirectoryCommand};
 use crate::fail::interruptible;
@@ -41,42 +38,6 @@ pub(super) fn run(command: DirectoryCommand) -> Result<(), Fail> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StandingFile {
-    reputation: Option<f64>,
-    performance: Option<f64>,
-    stake: Option<u64>,
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "both are checked to lie between 0 and 1"
-)]
-fn standing(path: &Path) -> Result<BTreeMap<NodeId, LotteryWeight>, Fail> {
-    let text = String::from_utf8(read(path)?).map_err(|e| wrong(path, e))?;
-    let tables: BTreeMap<String, StandingFile> =
-        toml::from_str(&text).map_err(|e| wrong(path, e))?;
-    let mut all = BTreeMap::new();
-    for (name, table) in tables {
-        let node: Name = name
-            .parse()
-            .map_err(|e| wrong(path, format!("{name}: {e}")))?;
-        let part = |key: &str, value: Option<f64>| match value.unwrap_or(1.0) {
-            v if (0.0..=1.0).contains(&v) => Ok((v * 1e6).round() as u32),
-            v => Err(wrong(path, format!("{name}: {key} = {v}: from 0 to 1"))),
-        };
-        let standing = LotteryWeight {
-            reputation: part("reputation", table.reputation)?,
-            performance: part("performance", table.performance)?,
-            stake: table.stake.unwrap_or(0),
-        };
-        all.insert(node.node_id(), standing);
-    }
-    Ok(all)
-}
-
 async fn build(args: BuildArgs) -> Result<(), Fail> {
     let (net, mix) = network(&args.network)?;
     let now = Clock::start().now().unix_ms;
@@ -87,18 +48,16 @@ async fn build(args: BuildArgs) -> Result<(), Fail> {
             .ok_or_else(|| Fail::Usage("--beacon: a signature is 96 hex digits".into()))?,
         (None, None) => return Err(Fail::Usage("--beacon-key FILE or --beacon HEX".into())),
     };
+    let standing = args.standing.as_deref().map(Standing::read).transpose()?;
+    let standing = standing.unwrap_or_default();
     let plan = DirectoryPlan {
         epoch,
         seq: now,
         beacon_sig,
         wait: Duration::from_secs(args.wait),
         enough: args.relays,
-        standing: args
-            .standing
-            .as_deref()
-            .map(standing)
-            .transpose()?
-            .unwrap_or_default(),
+        standing: standing.relays,
+        others: standing.others,
     };
     let (directory, left_out) = build_directory(&net, &plan).await?;
     for (name, why) in &left_out {

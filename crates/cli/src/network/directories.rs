@@ -87,6 +87,7 @@ async fn make(place: &Place, epoch: u32) -> Result<Vec<u8>, Fail> {
         wait: WAIT,
         enough: Some(all),
         standing: BTreeMap::new(),
+        others: betanet_runtime::LotteryWeight::default(),
     };
     let mut tries = 0;
     let directory = loop {

@@ -120,6 +120,7 @@ impl Net {
             wait: Duration::from_secs(60),
             enough: Some(relays),
             standing: BTreeMap::new(),
+            others: betanet_runtime::LotteryWeight::default(),
         };
         let (directory, left_out) = build_directory(&self.network(), &plan).await.unwrap();
         assert_eq!((directory.relays.len(), left_out), (relays, Vec::new()));

@@ -60,8 +60,10 @@ pub struct DirectoryPlan {
     pub wait: Duration,
     /// Number of known relays at which to stop waiting early. `None` waits for the full time.
     pub enough: Option<usize>,
-    /// Ratings of the relays that do not have full marks.
+    /// Ratings of relays.
     pub standing: BTreeMap<NodeId, LotteryWeight>,
+    /// Rating of the relays without one: full marks by default.
+    pub others: LotteryWeight,
 }
 
 /// A relay that is not in the directory, and the reason.
@@ -218,7 +220,7 @@ async fn relay(
         .standing
         .get(&record.node())
         .copied()
-        .unwrap_or_default();
+        .unwrap_or(plan.others);
     Ok(Relay {
         node: record.node(),
         key,

@@ -173,6 +173,7 @@ impl Mix {
             wait: Duration::from_secs(20),
             enough: Some(relays),
             standing: BTreeMap::new(),
+            others: betanet_runtime::LotteryWeight::default(),
         };
         let (directory, left_out) = build_directory(&self.network(), &plan).await.unwrap();
         assert_eq!((directory.relays.len(), left_out), (relays, Vec::new()));
