@@ -229,6 +229,7 @@ impl Verifier {
             return Err(Finding::Short { head, records });
         }
         let audited = self.economy.audit();
+        let audited = audited.and_then(|()| self.economy.audit_tallies());
         audited.map_err(|why| Finding::Sum {
             record: records.saturating_sub(1),
             why,

@@ -18,7 +18,7 @@ pub struct Imbalance {
     pub right: u128,
 }
 
-fn equal(law: &'static str, left: u128, right: u128) -> Result<(), Imbalance> {
+pub(crate) fn equal(law: &'static str, left: u128, right: u128) -> Result<(), Imbalance> {
     match left == right {
         true => Ok(()),
         false => Err(Imbalance { law, left, right }),

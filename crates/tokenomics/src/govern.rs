@@ -25,8 +25,8 @@ const PAUSE_MS: u64 = 3 * DAY_MS;
 const PAUSES_MAX: usize = 2;
 const PAUSES_MS: u64 = 30 * DAY_MS;
 /// A vote for a proposal, and one that abstains; 0 is against.
-const FOR: u64 = 1;
-const ABSTAIN: u64 = 2;
+pub(crate) const FOR: u64 = 1;
+pub(crate) const ABSTAIN: u64 = 2;
 
 /// Effects as they are proposed: read, encoded together, and each.
 type Effects<'a> = (&'a [Effect], &'a [u8], &'a [Vec<u8>]);
@@ -61,7 +61,7 @@ impl Economy {
     }
 
     /// Nodes with which an account has stake in a snapshot, with the amounts.
-    fn parts(&self, epoch: u32, id: NodeId) -> Vec<(NodeId, u64)> {
+    pub(crate) fn parts(&self, epoch: u32, id: NodeId) -> Vec<(NodeId, u64)> {
         let keys = self.t.snapshots.owned(id, (epoch, FIRST));
         let keys = keys.take_while(|key| key.0 == epoch);
         let part = |key: &(u32, NodeId)| {
@@ -73,7 +73,7 @@ impl Economy {
     }
 
     /// What others lend a node in a snapshot, but for holders that `leave_out` names. A jailed node is lent nothing.
-    fn lent(&self, epoch: u32, id: NodeId, leave_out: impl Fn(&NodeId) -> bool) -> u64 {
+    pub(crate) fn lent(&self, epoch: u32, id: NodeId, leave_out: impl Fn(&NodeId) -> bool) -> u64 {
         match self.t.snapshots.get(&(epoch, id)) {
             Some(row) if !row.jailed.0 => {
                 let lenders = row.holders.iter().filter(|part| part.0 != id);

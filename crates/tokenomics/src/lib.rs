@@ -97,6 +97,7 @@ mod stake;
 mod start;
 mod state;
 mod table;
+mod tally;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 mod transfers;
