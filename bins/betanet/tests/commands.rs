@@ -40,6 +40,8 @@ mod printed;
 mod puts;
 #[path = "commands/seed.rs"]
 mod seed;
+#[path = "commands/stakes.rs"]
+mod stakes;
 #[path = "commands/template.rs"]
 mod template;
 #[path = "commands/tokens.rs"]

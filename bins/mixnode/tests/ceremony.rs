@@ -27,8 +27,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A process that has said its first line, stopped when dropped.
-struct Running(Child);
+/// A process with its first line, stopped when dropped.
+struct Running(Child, Value);
 
 impl Running {
     fn start(command: &mut Command) -> Self {
@@ -37,7 +37,8 @@ impl Running {
         let out = child.stdout.take().unwrap();
         BufReader::new(out).read_line(&mut line).unwrap();
         assert!(line.starts_with('{'), "{line}");
-        Self(child)
+        let facts = serde_json::from_str(&line).unwrap();
+        Self(child, facts)
     }
 }
 
@@ -145,6 +146,137 @@ impl World {
     }
 }
 
+/// A ledger pays a relay for the bytes that it and its peer signed.
+fn relays_are_paid(world: &World) {
+    let list: Value =
+        serde_json::from_str(&world.good(&["pay", "evidence", "evidence", "--json"])).unwrap();
+    let account = &list["accounts"][0];
+    let fact = |name: &str| account[name].as_str().unwrap().to_owned();
+    let (relay, peer) = (fact("relay"), fact("from"));
+    let key_of = |name: &str| {
+        let mut nodes = world.nodes.iter();
+        let node = nodes.find(|n| n["name"] == name).unwrap();
+        let config = PathBuf::from(node["config"].as_str().unwrap());
+        let key = config.with_file_name("node.pem");
+        key.to_str().unwrap().to_owned()
+    };
+    let [relay_key, peer_key] = [&relay, &peer].map(|name| key_of(name));
+    let public = |key: &str| {
+        let shown = world.good(&["id", "show", "--json", "--key", key]);
+        let facts: Value = serde_json::from_str(&shown).unwrap();
+        facts["public_key"].as_str().unwrap().to_owned()
+    };
+    for name in ["lead.pem", "second.pem"] {
+        world.good(&["id", "new", "--key", name]);
+    }
+    let signers = ["lead.pem", "second.pem"].map(public);
+    let genesis = format!(
+        "name = \"relays\"\ncap = 1000000\nbase = 0\nhalving = 1000\ntreasury = 0\nsigners = {signers:?}\n\
+         [params]\nmin_bond = 1000000\n[[alloc]]\nkey = \"{}\"\namount = 20\nnode = true\n[[alloc]]\nkey = \"{}\"\namount = 50\nnode = true\n",
+        public(&relay_key),
+        public(&peer_key)
+    );
+    std::fs::write(world.home.path().join("ledger.toml"), genesis).unwrap();
+    world.good(&["ledger", "genesis", "ledger.toml", "-o", "GENESIS"]);
+    let mut command = Command::new(betanet());
+    command.args(["coordinator", "--json", "--key", "lead.pem"]);
+    command.args(["--state", "books", "--listen", "127.0.0.1:0"]);
+    command.args(["--operator", &signers[0], "--economy", "GENESIS"]);
+    command.args(["--economy-head", "1", "--economy-signer", "second.pem"]);
+    let books = Running::start(command.current_dir(world.home.path()));
+    let ledger = books.1["peer"].as_str().unwrap();
+    let ask = |args: &[&str], key: &str| {
+        let ledger = ["--ledger", ledger, "--genesis", "GENESIS", "--key", key];
+        world.run(&[args, &ledger, &["--json"]].concat())
+    };
+    let until = |args: &[&str], key: &str| {
+        for _ in 0..300 {
+            let out = ask(args, key);
+            if out.status.success() {
+                return serde_json::from_slice::<Value>(&out.stdout).unwrap();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("{args:?}: {}", text(&ask(args, key).stderr));
+    };
+    let available = |name: &str| {
+        let shown = until(&["token", "balance", name], &peer_key);
+        let fog = shown["fog_micro"]["available"].as_str().unwrap();
+        fog.parse::<u64>().unwrap()
+    };
+    assert_eq!(available(&peer), 50_000_000);
+    let hold = [
+        "token", "hold", "20", "--to", &relay, "--price", "1", "--wait",
+    ];
+    let held = until(&hold, &peer_key);
+    let held = held["hold"].as_str().unwrap();
+    // The fee of the request is paid, and the hold is not there to be spent.
+    assert_eq!(available(&peer), 29_999_900);
+    let meter = ["token", "meter", "evidence", "--hold", held, "--wait"];
+    // Only the payee collects, and by default no day that still runs.
+    let other = ask(&meter, &peer_key);
+    assert!(text(&other.stderr).contains("it is for"), "{other:?}");
+    let early = ask(&meter, &relay_key);
+    assert!(
+        text(&early.stderr).contains("a day that has ended"),
+        "{early:?}"
+    );
+    let day = account["period"].to_string();
+    let meter = [&meter[..], &["--day", &day]].concat();
+    let paid = until(&meter, &relay_key);
+    // The evidence has a record a day and peer: the one that is shown.
+    let bytes = paid["bytes"].as_u64().unwrap();
+    assert_eq!(paid["bytes"], account["bytes"]);
+    let due = (bytes * 1_000_000 / (1 << 20)).min(20_000_000);
+    assert!(due > 0);
+    assert_eq!(paid["fog_micro"], due.to_string());
+    assert_eq!(available(&relay), 20_000_000 + due);
+    assert_eq!(available(&peer), 49_999_900 - due);
+    // The day is paid once, and a second hold is not ended by it.
+    let again = until(&hold, &peer_key);
+    let again = again["hold"].as_str().unwrap();
+    let meter = ["token", "meter", "evidence", "--hold", again, "--day", &day];
+    let twice = ask(&meter, &relay_key);
+    assert!(text(&twice.stderr).contains("not paid yet"), "{twice:?}");
+    // Stake is weight in the directory. Relays that are not on the ledger have the least.
+    until(&["stake", "bond", "10", "--wait"], &relay_key);
+    let written = until(&["stake", "standing", "-o", "standing.toml"], &peer_key);
+    assert_eq!(written["nodes"], 1);
+    let weights = weights(world);
+    assert_eq!(weights.len(), 3);
+    for (name, weight) in weights {
+        // 65 535 × (0.5 × 0.1 + 0.2 × ln(1 + 10) / 20), rounded.
+        assert_eq!(weight, if name == relay { 4_848 } else { 1 }, "{name}");
+    }
+}
+
+/// The weights of the relays in a directory that is built with the ratings of a file.
+fn weights(world: &World) -> Vec<(String, u64)> {
+    let network = &world.network;
+    let build = ["mix", "directory", "build", "--network", network];
+    let with = ["--beacon-key", "net/keys/beacon.key", "--relays", "3"];
+    let out = ["--standing", "standing.toml", "-o", "w.rec"];
+    world.good(&[&build[..], &with, &out].concat());
+    let mut join = vec!["mix", "directory", "join", "--network", network];
+    let files: Vec<String> = (1..=5).map(|n| format!("w.sig{n}")).collect();
+    for (n, out) in (1..).zip(&files) {
+        let key = format!("net/keys/maintainer{n}.pem");
+        let sign = ["mix", "directory", "sign", "w.rec", "--key", &key];
+        world.good(&[&sign[..], &["-o", out]].concat());
+        join.push(out);
+    }
+    world.good(&[&join[..], &["-o", "w.dir"]].concat());
+    let show = ["mix", "directory", "show", "w.dir", "--network", network];
+    let shown = world.good(&[&show[..], &["--json"]].concat());
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let relays = shown["relays"].as_array().unwrap().iter();
+    let one = |r: &Value| {
+        let name = r["name"].as_str().unwrap().to_owned();
+        (name, r["weight"].as_u64().unwrap())
+    };
+    relays.map(one).collect()
+}
+
 /// The mixnodes countersign what they forward for each other, and the evidence is good.
 fn relays_settle(world: &World) {
     let mixes = world.nodes.iter().filter(|n| {
@@ -166,6 +298,7 @@ fn relays_settle(world: &World) {
         one.copied()
     });
     let settled = settled.unwrap();
+    relays_are_paid(world);
     let good = world.good(&["pay", "evidence", "evidence"]);
     assert!(good.contains("both signatures of each are good"), "{good}");
     let shown = world.good(&["pay", "accounts", "--admin", settled]);

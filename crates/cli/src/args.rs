@@ -32,9 +32,10 @@ pub(crate) use coordinator::{
 };
 pub(crate) use economy::{
     AccountArgs, ActArgs, AskArgs, BondArgs, BooksArgs, BrakeArgs, EconomyFlags, EscrowArgs,
-    GenesisArgs, GovArgs, GovCommand, HeadArgs, KeysetArgs, LedgerCommand, LedgersArgs,
-    MoveStakeArgs, OpenArgs, ProofArgs, ProposalArgs, ProposeArgs, SaveLedgerArgs, SendArgs,
-    StakeArgs, StakeCommand, SwapArgs, TokenCommand, TokensArgs, VerifyLedgerArgs, VoteArgs,
+    GenesisArgs, GovArgs, GovCommand, HeadArgs, HoldArgs, KeysetArgs, LedgerCommand, LedgersArgs,
+    MeterArgs, MoveStakeArgs, OffenceArgs, OpenArgs, ProbesArgs, ProofArgs, ProposalArgs,
+    ProposeArgs, RedelegateArgs, SaveLedgerArgs, SendArgs, StakeArgs, StakeCommand, StandingArgs,
+    SwapArgs, TokenCommand, TokensArgs, VerifyLedgerArgs, VoteArgs,
 };
 pub(crate) use files::{DelArgs, GetArgs, PutArgs};
 pub(crate) use fog::{

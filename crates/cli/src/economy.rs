@@ -3,16 +3,19 @@
 pub(crate) mod amount;
 mod anchors;
 pub(crate) mod escrow;
+mod evidence;
 mod genesis;
 mod govern;
 mod history;
 mod journal;
+mod metered;
 pub(crate) mod net;
 mod nonces;
 mod proofs;
 pub(crate) mod purchase;
 pub(crate) mod seen;
 mod stakes;
+mod standing;
 mod tokens;
 pub(crate) mod words;
 
@@ -28,6 +31,8 @@ pub(crate) async fn token(args: TokensArgs) -> Result<(), Fail> {
         TokenCommand::Open(args) => interruptible(tokens::open(&args)).await,
         TokenCommand::Balance(args) => interruptible(tokens::balance(&args)).await,
         TokenCommand::Send(args) => interruptible(tokens::send(&args)).await,
+        TokenCommand::Hold(args) => interruptible(metered::hold(&args)).await,
+        TokenCommand::Meter(args) => interruptible(metered::meter(&args)).await,
         TokenCommand::Swap(args) => interruptible(tokens::swap(&args)).await,
         TokenCommand::History(args) => interruptible(history::history(&args)).await,
         TokenCommand::Keyset(args) => interruptible(tokens::keyset(&args)).await,
@@ -40,6 +45,11 @@ pub(crate) async fn stake(args: StakeArgs) -> Result<(), Fail> {
         StakeCommand::Bond(args) => interruptible(stakes::bond(&args)).await,
         StakeCommand::Delegate(args) => interruptible(stakes::delegate(&args)).await,
         StakeCommand::Unbond(args) => interruptible(stakes::unbond(&args)).await,
+        StakeCommand::Redelegate(args) => interruptible(stakes::redelegate(&args)).await,
+        StakeCommand::Unjail(args) => interruptible(stakes::unjail(&args)).await,
+        StakeCommand::Evidence(args) => interruptible(evidence::evidence(&args)).await,
+        StakeCommand::Audit(args) => interruptible(stakes::audit(&args)).await,
+        StakeCommand::Standing(args) => interruptible(standing::standing(&args)).await,
         StakeCommand::Status(args) => interruptible(stakes::status(&args)).await,
     }
 }

@@ -13,6 +13,8 @@ pub mod table {
     pub const ACCOUNTS: u8 = 1;
     /// Balances.
     pub const BALANCES: u8 = 2;
+    /// Pending transfers.
+    pub const HOLDS: u8 = 3;
     /// Nodes, from their first bond on.
     pub const NODES: u8 = 5;
     /// Stakes: node, holder.
@@ -115,6 +117,23 @@ impl Balance {
             .saturating_sub(self.paid)
             .saturating_sub(self.held)
     }
+}
+
+/// A pending transfer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hold {
+    /// Payer.
+    pub from: NodeId,
+    /// Payee.
+    pub to: NodeId,
+    /// Number of the asset.
+    pub asset: u64,
+    /// How much is held.
+    pub amt: u64,
+    /// When it ends, in UNIX ms.
+    pub due: u64,
+    /// µ for a MiB, where a relay's counter ends it.
+    pub price: u64,
 }
 
 /// A node.
@@ -239,6 +258,29 @@ impl Balance {
             paid: wide(&mut r)?,
             owed: wide(&mut r)?,
             received: wide(&mut r)?,
+        })
+    }
+}
+
+impl Hold {
+    /// Reads the row.
+    ///
+    /// # Errors
+    ///
+    /// It is none.
+    pub fn read(value: &[u8]) -> Result<Self, Error> {
+        let mut r = Reader::new(value);
+        enter(&mut r, 7)?;
+        let (from, to) = (NodeId(array(&mut r)?), NodeId(array(&mut r)?));
+        let (asset, amt, due) = (r.unsigned()?, r.unsigned()?, r.unsigned()?);
+        r.bytes()?;
+        Ok(Self {
+            from,
+            to,
+            asset,
+            amt,
+            due,
+            price: r.unsigned()?,
         })
     }
 }
@@ -407,7 +449,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     let _ = Meta::read(data);
     let _ = Account::read(data);
     let _ = Balance::read(data);
-    let _ = Node::read(data);
+    let _ = (Node::read(data), Hold::read(data));
     let _ = KeysetRow::read(data);
     let _ = Proposal::read(data);
     let _ = (number(data), parameter(data), vote(data), id_record(data));

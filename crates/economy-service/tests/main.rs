@@ -8,6 +8,7 @@
 )]
 
 mod all {
+    mod evidence;
     mod failures;
     mod posting;
     mod remote;

@@ -24,6 +24,12 @@ pub fn redeemed_mark(ans: &Hash) -> Hash {
     Economy::once_key(ANSWERED, &[ans])
 }
 
+/// Key of the mark of a day that was paid for.
+#[must_use]
+pub fn metered_mark(from: &NodeId, relay: &NodeId, period: u64) -> Hash {
+    Economy::once_key(METERED, &[&from.0, &relay.0, &period.to_be_bytes()])
+}
+
 impl Economy {
     pub(crate) fn swap(&mut self, c: &Context<'_>, back: bool, vu: u64) -> Result<(), Code> {
         let fog = vu.saturating_mul(MICRO);
@@ -105,9 +111,7 @@ impl Economy {
             && Forwarded::is_signed(payer.0, record, payer.1)
             && Forwarded::is_signed(payee.0, record, payee.1);
         lowest.when(!good, Code::BadEvidence);
-        let period = counter.period.to_be_bytes();
-        let parts: [&[u8]; 3] = [&counter.from.0, &counter.relay.0, &period];
-        let mark = Self::once_key(METERED, &parts);
+        let mark = metered_mark(&counter.from, &counter.relay, counter.period);
         lowest.when(self.t.once.has(&(mark,)), Code::Once);
         let price = u128::from(counter.bytes) * u128::from(hold.price) / MIB;
         let amt = hold.amt.min(narrow(price));

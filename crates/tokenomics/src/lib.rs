@@ -108,7 +108,7 @@ mod work;
 pub use account::{ASSETS, Asset, Hash, Id};
 pub use apply::{Answer, CheckedKeys, EVENTS_MAX, Verified};
 pub use audit::Imbalance;
-pub use bridge::redeemed_mark;
+pub use bridge::{metered_mark, redeemed_mark};
 pub use code::Code;
 pub use error::Error;
 pub use genesis::{GENESIS_MAX, Genesis, GenesisDraft};

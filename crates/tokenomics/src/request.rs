@@ -6,7 +6,9 @@ mod transfer;
 mod write;
 
 pub use effect::{EFFECTS_MAX, Effect};
-pub use op::{EVIDENCE_MAX, ITEMS_MAX, Item, OPS, Op, OpRule, Proof, RECORD_MAX, TASK_MAX};
+pub use op::{
+    EVIDENCE_MAX, ITEMS_MAX, Item, OPS, Op, OpRule, Proof, RECORD_MAX, SENT_MAX, TASK_MAX,
+};
 pub use transfer::{HOLD_MAX_S, Kind, TRANSFERS_MAX, Transfer};
 
 use alloc::vec::Vec;

@@ -39,6 +39,10 @@ impl Town {
 
     /// With more lines of the genesis, in which names stand for keys.
     fn with(roles: &str, alloc: &str) -> Self {
+        Self::with_params(roles, "", alloc)
+    }
+
+    pub(super) fn with_params(roles: &str, params: &str, alloc: &str) -> Self {
         let town = Self(tempfile::tempdir().unwrap());
         for name in ["alice", "bob", "node", "lead", "second"] {
             let made = town.run(&["id", "new", "--key", &format!("{name}.pem")]);
@@ -47,7 +51,7 @@ impl Town {
         let key = |name| town.fact(name, "public_key");
         let file = format!(
             "name = \"a town\"\nepoch_seconds = 2\ncap = 1000000\nbase = \"0.5\"\nhalving = 1000\ntreasury = 500\n\
-             signers = [\"{}\", \"{}\"]\n{roles}[params]\nmin_bond = 1000000\ndeposit = 1000000\n\
+             signers = [\"{}\", \"{}\"]\n{roles}[params]\nmin_bond = 1000000\ndeposit = 1000000\n{params}\
              [[alloc]]\nkey = \"{}\"\namount = 1000\n[[alloc]]\nkey = \"{}\"\namount = \"900.5\"\nnode = true\n{alloc}",
             key("lead"),
             key("second"),
@@ -55,6 +59,7 @@ impl Town {
             key("node")
         );
         let file = file.replace("{lead}", &key("lead"));
+        let file = file.replace("{alice}", &key("alice"));
         let file = file.replace("{second}", &key("second"));
         std::fs::write(town.0.path().join("ledger.toml"), file).unwrap();
         let made = ["ledger", "genesis", "ledger.toml", "-o", "GENESIS"];
@@ -77,7 +82,7 @@ impl Town {
         self.command(args).output().unwrap()
     }
 
-    fn fact(&self, name: &str, fact: &str) -> String {
+    pub(super) fn fact(&self, name: &str, fact: &str) -> String {
         let key = format!("{name}.pem");
         let shown = self.run(&["id", "show", "--json", "--key", &key]);
         let facts: Value = serde_json::from_slice(&shown.stdout).unwrap();
@@ -130,7 +135,7 @@ impl Town {
 }
 
 /// The arguments of a request to a ledger as the owner of a key.
-fn with<'a>(args: &[&'a str], ledger: &'a str, key: &'a str) -> Vec<&'a str> {
+pub(super) fn with<'a>(args: &[&'a str], ledger: &'a str, key: &'a str) -> Vec<&'a str> {
     [args, &["--ledger", ledger, "--key", key]].concat()
 }
 

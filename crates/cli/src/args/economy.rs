@@ -109,6 +109,21 @@ pub(crate) enum TokenCommand {
                       Example: betanet token send 2.5 --to bn1:… --ledger bnp1… --genesis ./GENESIS"
     )]
     Send(SendArgs),
+    /// Hold FOG for a relay that forwards for your node. The relay's counter ends the hold: it pays for the bytes, and the rest comes
+    /// back.
+    #[command(
+        after_help = "Both nodes count what the relay forwards, and sign it (betanet pay accounts). The relay collects with betanet token meter.\n\
+                      One hold pays for one day. If the relay does not collect, the amount comes back after --hours.\n\n\
+                      Example: betanet token hold 5 --to bn1:… --price 0.01 --hours 72 --key ./node.pem --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Hold(HoldArgs),
+    /// Collect a hold as the relay: pay for the bytes of a day that both nodes signed.
+    #[command(
+        after_help = "The file is that of betanet pay accounts -o. A day of a peer is paid once, and ends one hold. By default it is the oldest day\n\
+                      that has ended and is not paid. --day chooses another; what is forwarded after a record is not paid for that day.\n\n\
+                      Example: betanet token meter ./evidence --hold HEX --key ./node.pem --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Meter(MeterArgs),
     /// Swap FOG for voucher units, each worth 1 FOG, or back.
     #[command(
         after_help = "Units buy vouchers with betanet pay buy. If no answer comes, look at token balance before you repeat it.\n\n\
@@ -167,6 +182,42 @@ pub(crate) struct SendArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct HoldArgs {
+    /// Most that is paid, in FOG, with up to six decimals.
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) amount: String,
+    /// The relay: a name or a public key.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) to: String,
+    /// Price of a MiB in FOG, with up to six decimals.
+    #[arg(long, value_name = "FOG")]
+    pub(crate) price: String,
+    /// Time for the relay to collect, in hours: up to 8784.
+    #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u64).range(1..=8784))]
+    pub(crate) hours: u64,
+    /// ID of the hold, 32 hex digits. By default a fresh one.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MeterArgs {
+    /// Evidence of pay accounts.
+    #[arg(value_name = "EVIDENCE")]
+    pub(crate) file: PathBuf,
+    /// ID of the hold, 32 hex digits: token hold prints it.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) hold: String,
+    /// Day to be paid, as pay accounts numbers it. It may be one that has not ended.
+    #[arg(long, value_name = "N")]
+    pub(crate) day: Option<u64>,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct KeysetArgs {
     /// ID of the keyset, 64 hex digits: pay mint-init prints it.
     #[arg(value_name = "KEYSETHEX")]
@@ -210,6 +261,41 @@ pub(crate) enum StakeCommand {
         after_help = "Example: betanet stake unbond 100 --node bn1:… --ledger bnp1… --genesis ./GENESIS"
     )]
     Unbond(MoveStakeArgs),
+    /// Move stake from one node to another at once. It stays liable for the old node until the delay of unbonding is over.
+    #[command(
+        after_help = "Until then it cannot move on. A node's own stake cannot move.\n\n\
+                      Example: betanet stake redelegate 100 --from bn1:… --to bn1:… --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Redelegate(RedelegateArgs),
+    /// End your node's jail, once its time is over and its own stake is enough.
+    #[command(
+        after_help = "betanet stake status shows when that is. A banned node stays jailed.\n\n\
+                      Example: betanet stake unjail --key ./node.pem --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Unjail(AskArgs),
+    /// Prove that a key signed two things that exclude each other. Its node loses stake and is banned; you get a tenth of it.
+    #[command(
+        after_help = "Two heads of the ledger of one size (betanet ledger head -o), or two receipts of one assignment (as task verify reads\n\
+                      them). Of heads, each key that signed both is accused; only nodes that have bonded lose something.\n\n\
+                      Example: betanet stake evidence one.head other.head --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Evidence(OffenceArgs),
+    /// As auditors: report how many probes of nodes came back in this epoch. Relays that return nine in ten share the relays' part of
+    /// the pool; those that miss too many lose stake.
+    #[command(
+        after_help = "More than half of the auditors sign, and at least two: --key and each --auditor. A node is reported once an epoch, up to 64 at\n\
+                      once. Fewer than 20 probes earn nothing. betanet mix loop --json counts an auditor's loops.\n\n\
+                      Example: betanet stake audit bn1:…=200/198 --key a1.pem --auditor a2.pem --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Audit(ProbesArgs),
+    /// Write the ratings of all nodes of the ledger, which mix directory build --standing reads.
+    #[command(
+        after_help = "The journal is replayed up to the final head. Reputation and stake are the node's; a jailed node counts as one without stake.\n\
+                      Performance is the part of probes that came back in this epoch or the last one, 0 without probes. Relays that are not on\n\
+                      the ledger get the least weight: change the table [others] in the file if they should count.\n\n\
+                      Example: betanet stake standing -o standing.toml --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Standing(StandingArgs),
     /// Show a node's standing, its own stake, and yours with it.
     #[command(
         after_help = "Example: betanet stake status bn1:… --ledger bnp1… --genesis ./GENESIS"
@@ -225,6 +311,54 @@ pub(crate) struct BondArgs {
     /// Commission in millionths of the node's pay: at most 500000, and later only less.
     #[arg(long, value_name = "PPM", default_value_t = 0)]
     pub(crate) commission: u64,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RedelegateArgs {
+    /// Amount in FOG.
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) amount: String,
+    /// Node that it leaves.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) from: String,
+    /// Node that it goes to.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OffenceArgs {
+    /// One head or receipt.
+    #[arg(value_name = "FILE")]
+    pub(crate) one: PathBuf,
+    /// The other.
+    #[arg(value_name = "OTHER")]
+    pub(crate) other: PathBuf,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StandingArgs {
+    /// TOML file to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) books: BooksArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbesArgs {
+    /// A node, the probes that were sent over it, and those that came back.
+    #[arg(value_name = "ACCOUNT=SENT/BACK", required = true)]
+    pub(crate) probes: Vec<String>,
+    /// Key file of a further auditor; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) auditor: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) ask: AskArgs,
 }
@@ -408,15 +542,17 @@ pub(crate) enum LedgerCommand {
         after_help = "Example: betanet ledger save ./audit --ledger bnp1… --genesis ./GENESIS"
     )]
     Save(SaveLedgerArgs),
-    /// Replay a journal: signatures, log, state, and sums.
+    /// Replay a journal: signatures, log, state, sums, and tallies of open proposals.
     #[command(
         after_help = format!("Exit code 6 if anything is wrong; the message names the record.\n{PEERS}\n\n\
                       Example: betanet ledger verify ./audit --genesis ./GENESIS --head kept.head")
     )]
     Verify(VerifyLedgerArgs),
-    /// Save the proof of an account's balance of FOG, which `ledger verify` checks offline.
+    /// Save the proof of an account's balance of FOG, or of its vote, which `ledger verify` checks offline.
     #[command(
-        after_help = "Example: betanet ledger proof bn1:… -o balance.proof --ledger bnp1… --genesis ./GENESIS"
+        after_help = "Where the account has not voted, that is what is proven.\n\n\
+                      Example: betanet ledger proof bn1:… -o balance.proof --ledger bnp1… --genesis ./GENESIS\n\
+                      Example: betanet ledger proof bn1:… --vote PID -o vote.proof --ledger bnp1… --genesis ./GENESIS"
     )]
     Proof(ProofArgs),
 }
@@ -476,6 +612,9 @@ pub(crate) struct VerifyLedgerArgs {
 pub(crate) struct ProofArgs {
     /// Account: a name, a public key, or a system account. By default that of --key.
     pub(crate) account: Option<String>,
+    /// Prove the account's vote on this proposal, 32 hex digits.
+    #[arg(long, value_name = "PID")]
+    pub(crate) vote: Option<String>,
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,

@@ -29,6 +29,12 @@ const TEXT_MAX: u64 = 1 << 20;
 /// Validity of the request on the copy, in ms.
 const VALID_MS: u64 = 3_600_000;
 
+/// A vote as a word.
+pub(super) fn vote_word(v: u64) -> &'static str {
+    let at = usize::try_from(v).unwrap_or(usize::MAX);
+    VOTES.get(at).copied().unwrap_or("unknown")
+}
+
 fn unread(error: Cbor) -> Fail {
     Fail::Peer(format!("a row of the ledger does not read: {error}"))
 }
@@ -234,13 +240,12 @@ pub(super) async fn tally(args: &ProposalArgs) -> Result<(), Fail> {
             continue;
         };
         let (v, own, lent) = vote_row(&value).map_err(unread)?;
-        let v = usize::try_from(v).unwrap_or(usize::MAX);
         let power = own.saturating_add(lent);
-        if let Some(sum) = sums.get_mut(v) {
+        let at = usize::try_from(v).unwrap_or(usize::MAX);
+        if let Some(sum) = sums.get_mut(at) {
             *sum = sum.saturating_add(power);
         }
-        let word = VOTES.get(v).copied().unwrap_or("unknown");
-        votes.push((voter, word, own, lent));
+        votes.push((voter, vote_word(v), own, lent));
     }
     let [no, yes, abstain] = sums;
     if [row.no, row.yes, row.abstain] != sums {

@@ -1,19 +1,32 @@
 //! `stake`: bonds, delegations, and the standing of nodes.
 
+use std::path::PathBuf;
+
 use betanet_economy_service::rows::{Node, number, stake_key, table};
-use betanet_tokenomics::request::Op;
+use betanet_keys::Identity;
+use betanet_runtime::{Error, NodeId, load_identity};
+use betanet_tokenomics::request::{Op, SENT_MAX};
 use serde_json::json;
 
 use super::amount::{account as named, fog, micro, shown};
 use super::net::{Ledger, account, fresh_id, identity, under, with_ledger};
 use super::tokens::told;
 use crate::Fail;
-use crate::args::{AccountArgs, AskArgs, BondArgs, MoveStakeArgs};
+use crate::args::{AccountArgs, AskArgs, BondArgs, MoveStakeArgs, ProbesArgs, RedelegateArgs};
 
 async fn submit(ask: &AskArgs, op: &Op, what: &str) -> Result<(), Fail> {
-    let (me, id) = (identity(&ask.books.dial)?, fresh_id()?);
+    submit_with(ask, &[], op, what).await
+}
+
+/// Sends what the keys of these files sign besides --key.
+async fn submit_with(ask: &AskArgs, more: &[PathBuf], op: &Op, what: &str) -> Result<(), Fail> {
+    let mut signers = vec![identity(&ask.books.dial)?];
+    for file in more {
+        signers.push(load_identity(file).map_err(Error::from)?);
+    }
+    let (signers, id): (Vec<&Identity>, _) = (signers.iter().collect(), fresh_id()?);
     let accepted = with_ledger!(Ledger::open(&ask.books), |ledger| {
-        ledger.submit(ask, &[&me], op, id).await
+        ledger.submit(ask, &signers, op, id).await
     })?;
     told(&accepted, ask.books.json, what, json!({}));
     Ok(())
@@ -36,6 +49,40 @@ pub(super) async fn unbond(args: &MoveStakeArgs) -> Result<(), Fail> {
     let (amt, node) = (micro(&args.amount)?, named(&args.node)?);
     let what = format!("{} FOG unbond from {}", fog(amt.into()), shown(&node));
     submit(&args.ask, &Op::Unbond { amt, node }, &what).await
+}
+
+pub(super) async fn redelegate(args: &RedelegateArgs) -> Result<(), Fail> {
+    let (amt, from, to) = (micro(&args.amount)?, named(&args.from)?, named(&args.to)?);
+    let (away, here) = (shown(&from), shown(&to));
+    let what = format!("{} FOG moved from {away} to {here}", fog(amt.into()));
+    submit(&args.ask, &Op::Redelegate { amt, from, to }, &what).await
+}
+
+pub(super) async fn unjail(ask: &AskArgs) -> Result<(), Fail> {
+    submit(ask, &Op::Unjail, "the node's jail has ended").await
+}
+
+/// Reads a node with its probes: those sent and those that came back.
+fn probed(text: &str) -> Result<(NodeId, u64, u64), Fail> {
+    let read = || {
+        let (node, counts) = text.rsplit_once('=')?;
+        let (sent, back) = counts.split_once('/')?;
+        Some((node, sent.parse::<u64>().ok()?, back.parse::<u64>().ok()?))
+    };
+    let (node, sent, back) = read()
+        .filter(|(_, sent, back)| (1..=SENT_MAX).contains(sent) && back <= sent)
+        .ok_or_else(|| {
+            let why = "a node with its probes, such as bn1:…=200/198; at least one is sent, and no more come back";
+            Fail::Usage(format!("{text}: {why}"))
+        })?;
+    Ok((named(node)?, sent, back))
+}
+
+pub(super) async fn audit(args: &ProbesArgs) -> Result<(), Fail> {
+    let list: Result<Vec<_>, Fail> = args.probes.iter().map(|text| probed(text)).collect();
+    let list = list?;
+    let what = format!("probes of {} nodes reported", list.len());
+    submit_with(&args.ask, &args.auditor, &Op::Audit { list }, &what).await
 }
 
 pub(super) async fn status(args: &AccountArgs) -> Result<(), Fail> {

@@ -19,7 +19,7 @@ pub const ITEMS_MAX: usize = 15;
 /// Most nodes of an audit.
 const AUDIT_MAX: usize = 64;
 /// Most probes of a node in one audit.
-const SENT_MAX: u64 = 1 << 32;
+pub const SENT_MAX: u64 = 1 << 32;
 /// Most voucher units of a request.
 const UNITS_MAX: u64 = 1 << 40;
 /// Longest status of a canonical result.

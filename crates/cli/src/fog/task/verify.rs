@@ -98,7 +98,7 @@ pub(crate) fn receipt_of(file: &Path, module: &Path) -> Result<(), Fail> {
 }
 
 /// Reads a receipt, and checks its fields and its signature.
-fn read(path: &Path) -> Result<Signed<Receipt>, Fail> {
+pub(crate) fn read(path: &Path) -> Result<Signed<Receipt>, Fail> {
     let bytes = disk::read_bounded(path, disk::TEXT_MAX).map_err(Fail::file(path))?;
     let wrong = |why: &str| Fail::Peer(format!("{}: {why}", path.display()));
     let bytes = match std::str::from_utf8(&bytes).map(str::trim) {
