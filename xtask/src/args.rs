@@ -198,6 +198,7 @@ mod tests {
             "xtask distinguish 300 other",
             "xtask bench --compare one",
             "xtask bench --compare one two --quick",
+            "xtask bench --compare one two --strict",
             "xtask probes --only",
         ] {
             assert!(parse(line).is_err(), "{line}");

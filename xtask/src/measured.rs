@@ -22,6 +22,9 @@ pub struct Bench {
     /// Run each measurement in its shortest form.
     #[arg(long)]
     pub quick: bool,
+    /// Exit with code 1 if a figure misses its bound.
+    #[arg(long)]
+    pub strict: bool,
     /// Run this group only; an unknown name lists the groups.
     #[arg(long, value_name = "GROUP")]
     pub only: Option<String>,
@@ -32,8 +35,25 @@ pub struct Bench {
     #[arg(long, value_name = "FILE")]
     pub page: Option<String>,
     /// Show the changes between two files of --json. The exit code is 1 if B violates a bound that A kept.
-    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["quick", "only", "json", "page"])]
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["quick", "strict", "only", "json", "page"])]
     pub compare: Option<Vec<PathBuf>>,
+}
+
+impl Bench {
+    /// The arguments as the program takes them.
+    fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        flag(&mut words, "--quick", self.quick);
+        flag(&mut words, "--strict", self.strict);
+        option(&mut words, "--only", self.only.as_ref());
+        option(&mut words, "--json", self.json.as_ref());
+        option(&mut words, "--page", self.page.as_ref());
+        if let Some(two) = &self.compare {
+            words.push("--compare".to_owned());
+            words.extend(two.iter().map(|path| path.display().to_string()));
+        }
+        words
+    }
 }
 
 /// Arguments of `attacks`.
@@ -124,16 +144,7 @@ fn option(words: &mut Vec<String>, name: &str, value: Option<&String>) {
 ///
 /// They do not build or run.
 pub fn bench(args: &Bench) -> Result<(), String> {
-    let mut words = Vec::new();
-    flag(&mut words, "--quick", args.quick);
-    option(&mut words, "--only", args.only.as_ref());
-    option(&mut words, "--json", args.json.as_ref());
-    option(&mut words, "--page", args.page.as_ref());
-    if let Some(two) = &args.compare {
-        words.push("--compare".to_owned());
-        words.extend(two.iter().map(|path| path.display().to_string()));
-    }
-    benches(&built()?, &words)
+    benches(&built()?, &args.words())
 }
 
 /// Attacks a gateway from other processes, all of it optimised.
@@ -198,4 +209,35 @@ pub(crate) fn quick() -> Result<(), String> {
     benches(&dir, &["--quick"])?;
     benches(&dir, &["attacks", "--quick"])?;
     pinned(&dir, &["--quick"])
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    fn words(line: &str) -> Vec<String> {
+        let line = Line::try_parse_from(std::iter::once("x").chain(line.split_whitespace()));
+        line.unwrap_or_else(|error| panic!("{error}")).bench.words()
+    }
+
+    #[test]
+    fn what_a_measurement_is_asked_for_reaches_the_program() {
+        for line in [
+            "--quick --strict --only quic --json out",
+            "--strict",
+            "--compare one two",
+            "",
+        ] {
+            let asked: Vec<&str> = line.split_whitespace().collect();
+            assert_eq!(words(line), asked);
+        }
+    }
 }
