@@ -1,6 +1,6 @@
 //! How a run ends.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Most bytes of a reason.
 pub const REASON_MAX: usize = 1024;
@@ -87,6 +87,8 @@ pub struct Ended {
     pub reason: String,
     /// Fuel burned. After a fault: as far as it was heard of.
     pub fuel: u64,
+    /// Time for which it ran, pauses excepted. It differs from run to run.
+    pub ran: Duration,
     /// Files that the program left, ascending by path; after ok and exit only. `stdout` is always among them.
     pub files: Vec<OutFile>,
 }
@@ -97,6 +99,7 @@ impl Ended {
             status,
             reason: short(reason.into()),
             fuel: 0,
+            ran: Duration::ZERO,
             files: Vec::new(),
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     Ended, Error, Job, Limits, Program, Settings, Sink, Status,
     child::Layer,
     heard::{Told, sorted},
-    job::MODULE_MAX,
+    job::{INPUT_MAX, MODULE_MAX},
     parent::{
         cache::{self, CODE_MAX, Cache},
         code::{Code, Memory, Sealed},
@@ -27,7 +27,7 @@ use crate::{
 
 mod listen;
 
-use listen::{Silence, To, listen};
+use listen::{Burned, Silence, To, listen};
 
 /// The engine, as receipts name it.
 pub const ENGINE: &str = "wasmtime 48.0.8";
@@ -199,7 +199,7 @@ impl Sandbox {
         let mut log = |bytes: &[u8]| sink.log(bytes);
         let to = &mut To::Folder(&mut keeper);
         let bounds = (job.limits, folders);
-        let (told, fuel) =
+        let (told, Burned { fuel, ran }) =
             listen(&self.inner.pool, &mut running, bounds, share, &mut log, to).await;
         drop(running);
         let told = match told {
@@ -207,15 +207,17 @@ impl Sandbox {
             Err(silence) => {
                 return Err(Ended {
                     fuel,
+                    ran,
                     ..silence.ended(&job.limits)
                 });
             }
         };
         let mut ended = Ended::new(told.status, told.reason);
-        ended.fuel = told.fuel;
+        (ended.fuel, ended.ran) = (told.fuel, ran);
         if matches!(told.status, Status::Ok | Status::Exit(_)) {
             let files = keeper.whole().await.map_err(|error| Ended {
                 fuel,
+                ran,
                 ..broken(&format!("the output folder: {error}"))
             })?;
             ended.files = sorted(files);
@@ -298,6 +300,10 @@ fn open(inputs: Vec<(String, std::path::PathBuf)>) -> Result<Vec<(String, OwnedF
         let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(std::io::Error::other(format!("{path} is no file")));
+        }
+        if meta.len() > INPUT_MAX {
+            let why = format!("it has more than {INPUT_MAX} bytes");
+            return Err(std::io::Error::other(why));
         }
         Ok((file.into(), meta.len()))
     };

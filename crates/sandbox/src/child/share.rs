@@ -65,9 +65,10 @@ impl Share {
 
     fn hear(&mut self, socket: &UnixStream) {
         let mut said = [0_u8; 64];
-        if let Ok((got, _)) = recv(socket, &mut said[..], RecvFlags::DONTWAIT)
+        while let Ok((got, _)) = recv(socket, &mut said[..], RecvFlags::DONTWAIT)
             && let Some(&percent) = said[..got].last()
         {
+            // The last one counts.
             self.percent = percent.clamp(1, 100);
         }
     }

@@ -345,3 +345,33 @@ fn now() -> SystemTime {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_for_another_engine_is_no_hit_under_its_own_name_or_another() {
+        let home = tempfile::tempdir().unwrap();
+        let open = |engine| Cache::open(home.path(), [engine; 32], 1 << 20).unwrap();
+        let (old, new) = (open(1), open(2));
+        let mut memory = Memory::new().unwrap();
+        memory.write(b"code").unwrap();
+        let code = Code {
+            sealed: memory.seal().unwrap(),
+            component: true,
+        };
+        let digest = [7; 32];
+        old.store(digest, &code).unwrap();
+        assert!(new.load(digest).unwrap().is_none());
+        // What the old one wrote stays: it may run again.
+        assert!(old.load(digest).unwrap().is_some_and(|code| code.component));
+        // In the new one's place it is not that of the new one.
+        fs::rename(old.path(digest), new.path(digest)).unwrap();
+        assert!(new.load(digest).unwrap().is_none());
+        assert!(!new.path(digest).exists());
+        new.store(digest, &code).unwrap();
+        assert!(new.load(digest).unwrap().is_some());
+        assert!(old.load(digest).unwrap().is_none());
+    }
+}

@@ -1,7 +1,7 @@
 //! A child, from its start to its end.
 
 use std::{
-    io::IoSlice,
+    io::{ErrorKind, IoSlice},
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::net::UnixStream as Socket,
@@ -162,13 +162,28 @@ impl Kid {
         self.socket.write_all(&body).await
     }
 
-    /// Reads some of what it says; 0 at its end.
-    pub(crate) async fn hear(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
-        self.socket.read(bytes).await
+    /// Reads some of what it says; 0 at its end. Dropping the future loses nothing.
+    pub(crate) async fn hear(&self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            self.socket.readable().await?;
+            match self.socket.try_read(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
     }
 
-    /// Tells a guest that runs its share. One that does not listen loses nothing but this.
-    pub(crate) fn share(&self, percent: u8) {
-        let _ = self.socket.try_write(&[percent]);
+    /// Tells a guest that runs its share. `false` where the socket is full: the guest has read nothing for long, and
+    /// [`Kid::listens`] waits until it does.
+    pub(crate) fn share(&self, percent: u8) -> bool {
+        match self.socket.try_write(&[percent]) {
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
+            Ok(written) => written > 0,
+        }
+    }
+
+    /// Waits until it can be told something, or is gone.
+    pub(crate) async fn listens(&self) {
+        let _ = self.socket.writable().await;
     }
 }

@@ -59,6 +59,14 @@ impl Silence {
     }
 }
 
+/// What a child took until its end, or until it was given up.
+#[derive(Clone, Copy)]
+pub(super) struct Burned {
+    pub(super) fuel: u64,
+    /// Time, pauses excepted.
+    pub(super) ran: Duration,
+}
+
 /// Listens to a child until it tells its end, lies, or runs out of time. Its bounds are the limits and the folders of its inputs.
 pub(super) async fn listen(
     pool: &Pool,
@@ -67,7 +75,7 @@ pub(super) async fn listen(
     mut share: u8,
     log: &mut (impl FnMut(&[u8]) + Send),
     to: &mut To<'_>,
-) -> (Result<Told, Silence>, u64) {
+) -> (Result<Told, Silence>, Burned) {
     let mut heard = Heard::new(limits, folders);
     let mut paused = pool.paused.subscribe();
     let mut shares = pool.share.subscribe();
@@ -76,8 +84,7 @@ pub(super) async fn listen(
     let result = loop {
         let stopped = *paused.borrow_and_update();
         let now = *shares.borrow_and_update();
-        if now != share {
-            running.kid.share(now);
+        if now != share && running.kid.share(now) {
             share = now;
         }
         let began = Instant::now();
@@ -86,6 +93,8 @@ pub(super) async fn listen(
             read = running.kid.hear(&mut bytes) => Event::Heard(read),
             _ = paused.changed() => Event::Changed,
             _ = shares.changed() => Event::Changed,
+            // What it could not be told is told as soon as it listens.
+            () = running.kid.listens(), if now != share => Event::Changed,
             () = sleep(left), if !stopped => Event::Time,
         };
         let n = match event {
@@ -125,7 +134,9 @@ pub(super) async fn listen(
             Err(lie) => break Err(Silence::Lie(lie)),
         }
     };
-    (result, heard.fuel())
+    let ran = limits.wall.saturating_sub(left);
+    let fuel = heard.fuel();
+    (result, Burned { fuel, ran })
 }
 
 fn pass(left: &mut Duration, stopped: bool, began: Instant) {

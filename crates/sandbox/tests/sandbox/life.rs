@@ -4,7 +4,7 @@ use std::{fs, os::fd::AsRawFd as _, path::PathBuf, time::Duration};
 
 use betanet_sandbox::{ChildProgram, Error, Sandbox, Status};
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, getpgid, getpgrp, getrlimit, kill_process,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, geteuid, getpgid, getpgrp, getrlimit, kill_process,
     pidfd_open, pidfd_send_signal, setrlimit,
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -111,7 +111,12 @@ async fn the_cage_holds_against_what_a_guest_that_broke_out_would_try() {
     assert!(open.is_empty(), "{open:?}");
     let layers = bench.sandbox.layers();
     assert!(layers.contains(&"seccomp"), "{layers:?}");
-    assert_eq!(layers.len() + bench.sandbox.missing_layers().len(), 8);
+    let missing = bench.sandbox.missing_layers();
+    assert_eq!(layers.len() + missing.len(), 8);
+    if geteuid().is_root() {
+        // A namespace of users is what others need to have the rest.
+        assert!(missing.iter().all(|layer| *layer == "user"), "{missing:?}");
+    }
 }
 
 #[tokio::test]
@@ -266,6 +271,100 @@ async fn a_pause_stops_the_guest_and_its_time() {
     let ended = run.await.unwrap();
     assert_eq!(ended.status, Status::Time);
     assert!(began.elapsed() >= Duration::from_millis(1500));
+    // Nor does the pause count in the time that it is said to have run.
+    assert!(ended.ran >= Duration::from_millis(500), "{:?}", ended.ran);
+    assert!(ended.ran + Duration::from_millis(900) <= began.elapsed());
+}
+
+/// The process whose guest works: of all, the one with the most processor time.
+fn busiest() -> u32 {
+    let servers = servers();
+    let guests = descendants().into_iter().filter(|p| !servers.contains(p));
+    guests.max_by_key(|pid| field::<u64>(*pid, 14)).unwrap()
+}
+
+/// Processor time of a process.
+fn used(pid: u32) -> Duration {
+    let ticks: u64 = field::<u64>(pid, 14).unwrap() + field::<u64>(pid, 15).unwrap();
+    Duration::from_millis(10 * ticks)
+}
+
+/// Starts a guest without an end, and waits until it works.
+async fn spinning(bench: &Bench) -> (tokio::task::JoinHandle<betanet_sandbox::Ended>, u32) {
+    let loops = bench.text(&program(&[], "", "(loop (br 0))"));
+    let mut job = bench.job();
+    endless(&mut job);
+    let sandbox = bench.sandbox.clone();
+    let run = tokio::spawn(async move { sandbox.run(loops, job, |_: &[u8]| {}).await });
+    until("a guest that works", || {
+        let servers = servers();
+        let mut guests = descendants().into_iter().filter(|p| !servers.contains(p));
+        guests.any(|pid| field::<i32>(pid, 19) == Some(10))
+    })
+    .await;
+    (run, busiest())
+}
+
+/// Waits until a guest has wanted the processor at each of many looks: it does not sleep in between.
+async fn never_sleeps(pid: u32) {
+    let mut awake = 0;
+    until("a guest that does not sleep", || {
+        awake = match field::<char>(pid, 3) {
+            Some('R') => awake + 1,
+            _ => 0,
+        };
+        awake > 50
+    })
+    .await;
+}
+
+/// Checks that a guest uses at most 35 % of a core, and sleeps in between.
+async fn has_a_quarter(pid: u32) {
+    // What it owes from before is paid first.
+    sleep(Duration::from_millis(300)).await;
+    let (began, before) = (Instant::now(), used(pid));
+    let mut asleep = 0;
+    while began.elapsed() < Duration::from_secs(2) {
+        asleep += u32::from(field::<char>(pid, 3) == Some('S'));
+        sleep(Duration::from_millis(10)).await;
+    }
+    let (took, all) = (used(pid) - before, began.elapsed());
+    assert!(took <= all * 35 / 100, "{took:?} of {all:?}");
+    assert!(asleep > 0, "it never slept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_share_of_a_core_holds_for_a_guest_that_runs_until_it_has_all_again() {
+    let bench = Bench::new().await;
+    let (run, pid) = spinning(&bench).await;
+    never_sleeps(pid).await;
+    bench.sandbox.set_share(25);
+    has_a_quarter(pid).await;
+    assert!(!run.is_finished());
+    bench.sandbox.set_share(100);
+    never_sleeps(pid).await;
+    run.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_share_that_a_stopped_guest_cannot_be_told_is_told_when_it_goes_on() {
+    let bench = Bench::new().await;
+    let (run, pid) = spinning(&bench).await;
+    bench.sandbox.pause(true);
+    until("a guest that is stopped", || {
+        field::<char>(pid, 3) == Some('T')
+    })
+    .await;
+    // More than its socket takes.
+    for n in 0..3_000_u32 {
+        bench.sandbox.set_share(if n % 2 == 0 { 99 } else { 100 });
+        sleep(Duration::from_micros(100)).await;
+    }
+    bench.sandbox.set_share(25);
+    sleep(Duration::from_millis(50)).await;
+    bench.sandbox.pause(false);
+    has_a_quarter(pid).await;
+    run.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
