@@ -9,6 +9,7 @@ use crate::support::{Bench, component, module, program};
 
 mod cases;
 mod files;
+mod p2;
 
 /// One of them.
 pub(crate) struct Case {
@@ -118,7 +119,9 @@ async fn run(bench: &Bench, case: Case) -> (Ended, Option<String>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn none_gets_out() {
-    let bench = Bench::new().await;
+    /// Fewer bytes than the code of all of them has.
+    const CODE_MAX: u64 = 256 << 10;
+    let bench = Bench::with(|settings| settings.cache_max = CODE_MAX).await;
     // Any first run leaves buffers and the cache's folder behind, so one comes before the counts.
     let warm = bench.run(&program(&[], "", ""), bench.job()).await;
     assert_eq!(warm.status, Status::Ok, "{}", warm.reason);
@@ -127,6 +130,7 @@ async fn none_gets_out() {
     let cases: Vec<Case> = cases::all()
         .into_iter()
         .chain(files::all())
+        .chain(p2::all())
         .chain(odd())
         .collect();
     let count = cases.len();
@@ -144,7 +148,10 @@ async fn none_gets_out() {
     );
     let grown = resident().saturating_sub(memory);
     assert!(grown < 48 * 1024, "the parent grew by {grown} KiB");
-    fs::remove_dir_all(bench.home.path().join("sandbox/code")).unwrap();
+    let code = bench.home.path().join("sandbox/code");
+    let kept = disk(&code);
+    assert!(kept > 0 && kept <= CODE_MAX, "{kept} bytes of code");
+    fs::remove_dir_all(code).unwrap();
     let kept = disk(bench.home.path());
     assert!(kept < 1 << 20, "{kept} bytes are left on disk");
     for _ in 0..200 {
@@ -154,6 +161,25 @@ async fn none_gets_out() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("{} children are left of {kids}", children());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_that_is_mostly_nothing_is_refused_by_its_length() {
+    let bench = Bench::new().await;
+    let path = bench.home.path().join("sparse");
+    let sparse = fs::File::create(&path).unwrap();
+    for (len, status, reason) in [
+        (1 << 40, Status::Input, "more than 4294967296 bytes"),
+        ((1 << 32) + 1, Status::Input, "more than 4294967296 bytes"),
+        (1 << 32, Status::Ok, "returned"),
+    ] {
+        sparse.set_len(len).unwrap();
+        let mut job = bench.job();
+        job.inputs = vec![file("a", path.to_str().unwrap())];
+        let ended = bench.run(&program(&[], "", ""), job).await;
+        assert_eq!(ended.status, status, "{len}: {}", ended.reason);
+        assert!(ended.reason.contains(reason), "{len}: {}", ended.reason);
+    }
 }
 
 /// Cases that are more than a text.
@@ -190,24 +216,28 @@ fn odd() -> Vec<Case> {
         bytes(
             "a section cut off",
             b"\0asm\x01\0\0\0\x01\xff\xff\xff\xff\x0f",
-            "",
+            "unexpected end-of-file",
         ),
         bytes(
             "a section of four gigabytes",
             b"\0asm\x01\0\0\0\x0a\xfe\xff\xff\xff\x0f\x01\x02",
-            "",
+            "function section is absent",
         ),
         bytes(
             "a component that is cut off",
             b"\0asm\x0d\0\x01\0\x04\x7f",
-            "",
+            "unexpected end-of-file",
         ),
         bytes(
             "a component that contains itself",
             b"\0asm\x0d\0\x01\0\x05\x04\x01\0\0\0",
-            "",
+            "unknown component 0",
         ),
-        bytes("functions without end", &many_functions(), ""),
+        bytes(
+            "functions without end",
+            &many_functions(),
+            "functions count exceeds limit",
+        ),
         bytes("locals without end", &many_locals(), "locals"),
         input(
             "an input that is missing",

@@ -290,6 +290,11 @@ fn many_instances() -> String {
     component("i32.const 0").replacen("(core instance $i", &format!("{one}(core instance $i"), 1)
 }
 
+/// A component of parts that name each other by number.
+fn cycle(parts: &str) -> String {
+    format!("(component {parts})")
+}
+
 fn imports() -> Vec<Case> {
     let m = |body: &str| format!("(module {body} (func (export \"_start\")))");
     vec![
@@ -299,7 +304,7 @@ fn imports() -> Vec<Case> {
         case("a function of another type", m("(import \"wasi_snapshot_preview1\" \"fd_close\" (func (param i64)))"), Module, "fd_close"),
         case("somebody's memory", m("(import \"env\" \"memory\" (memory 1))"), Module, "env::memory"),
         case("threads", m("(memory 1 1 shared)"), Module, "thread"),
-        case("collected objects", m("(type (struct (field i32)))"), Module, ""),
+        case("collected objects", m("(type (struct (field i32)))"), Module, "gc types are disabled"),
         case("no start", "(module)".to_owned(), Module, "exports no function `_start`"),
         case("a start with arguments", "(module (func (export \"_start\") (param i32)))".to_owned(), Module, "takes or returns"),
         case("a start that is no function", "(module (memory (export \"_start\") 1))".to_owned(), Module, "exports no function"),
@@ -310,7 +315,14 @@ fn imports() -> Vec<Case> {
             "without a memory",
         ),
         case("a component without a program", "(component)".to_owned(), Module, "run"),
-        case("a component that wants the web", "(component (import \"wasi:http/types@0.2.0\" (instance)))".to_owned(), Module, ""),
+        case("a component that wants the web", "(component (import \"wasi:http/types@0.2.0\" (instance (export \"x\" (func)))))".to_owned(), Module, "instance `wasi:http/types@0.2.0`"),
+        case("an instance of what comes later", cycle("(core instance (instantiate 0)) (core module)"), Module, "unknown module 0"),
+        case("an instance that is given itself", cycle("(core module (import \"a\" \"b\" (func))) (core instance (instantiate 0 (with \"a\" (instance 0))))"), Module, "unknown core instance 0"),
+        case("instances that are given each other", cycle("(core module) (core instance (instantiate 0 (with \"a\" (instance 1)))) (core instance (instantiate 0 (with \"a\" (instance 0))))"), Module, "unknown core instance 1"),
+        case("a component in itself", cycle("(instance (instantiate 0)) (component)"), Module, "unknown component 0"),
+        case("an alias of what comes later", cycle("(alias core export 0 \"a\" (core func)) (core module) (core instance (instantiate 0))"), Module, "unknown core instance 0"),
+        case("an alias of a component's own export", cycle("(alias export 0 \"a\" (instance)) (export \"a\" (instance 0))"), Module, "unknown instance 0"),
+        case("a type that holds itself", cycle("(type (list 0))"), Module, "unknown type 0"),
         case("a component that wants a shell", "(component (import \"shell\" (func)))".to_owned(), Module, "shell"),
     ]
 }
@@ -330,7 +342,7 @@ fn calls() -> Vec<Case> {
                 "(call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0))",
             ),
             Exit(21),
-            "",
+            "exited",
         ),
         case(
             "buffers without end",
@@ -340,7 +352,7 @@ fn calls() -> Vec<Case> {
                 "(call $fd_write (i32.const 1) (i32.const 8) (i32.const -1) (i32.const 0))",
             ),
             Exit(28),
-            "",
+            "exited",
         ),
         case(
             "an answer beyond memory",
@@ -350,7 +362,7 @@ fn calls() -> Vec<Case> {
                 "(call $fd_write (i32.const 1) (i32.const 8) (i32.const 0) (i32.const -2))",
             ),
             Exit(21),
-            "",
+            "exited",
         ),
         case(
             "randomness beyond memory",
@@ -360,7 +372,7 @@ fn calls() -> Vec<Case> {
                 "(call $random_get (i32.const 8) (i32.const -1))",
             ),
             Exit(21),
-            "",
+            "exited",
         ),
         case(
             "arguments beyond memory",
@@ -370,7 +382,7 @@ fn calls() -> Vec<Case> {
                 "(call $args_get (i32.const -4) (i32.const 0))",
             ),
             Exit(21),
-            "",
+            "exited",
         ),
         case(
             "events without end",
@@ -380,7 +392,7 @@ fn calls() -> Vec<Case> {
                 "(call $poll_oneoff (i32.const 0) (i32.const 0) (i32.const 1000000) (i32.const 0))",
             ),
             Exit(28),
-            "",
+            "exited",
         ),
         case(
             "the processor's clock",
@@ -390,7 +402,7 @@ fn calls() -> Vec<Case> {
                 "(call $clock_time_get (i32.const 2) (i64.const 0) (i32.const 0))",
             ),
             Exit(58),
-            "",
+            "exited",
         ),
         case(
             "a descriptor that leaked",
@@ -400,7 +412,7 @@ fn calls() -> Vec<Case> {
                 "(call $fd_fdstat_get (i32.const 5) (i32.const 0))",
             ),
             Exit(8),
-            "",
+            "exited",
         ),
         case(
             "another folder",
@@ -410,7 +422,7 @@ fn calls() -> Vec<Case> {
                 "(call $fd_prestat_get (i32.const 4) (i32.const 0))",
             ),
             Exit(8),
-            "",
+            "exited",
         ),
         case(
             "the socket",
@@ -420,7 +432,7 @@ fn calls() -> Vec<Case> {
                 "(call $fd_filestat_set_size (i32.const 0) (i64.const 1))",
             ),
             Exit(8),
-            "",
+            "exited",
         ),
     ]
 }

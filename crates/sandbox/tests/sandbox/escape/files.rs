@@ -1,6 +1,6 @@
 //! Output without end, and paths that lead elsewhere.
 
-use betanet_sandbox::Status::{Exit, Fuel, Output};
+use betanet_sandbox::Status::{Exit, Fuel, Memory, Output};
 
 use super::{Case, case};
 use crate::support::program;
@@ -20,6 +20,7 @@ pub(super) fn all() -> Vec<Case> {
         .into_iter()
         .chain(paths())
         .chain(tricks())
+        .chain(inflated())
         .collect()
 }
 
@@ -156,7 +157,7 @@ fn output() -> Vec<Case> {
                 ),
             ),
             Exit(33),
-            "",
+            "exited",
         ),
     ]
 }
@@ -200,6 +201,46 @@ fn paths() -> Vec<Case> {
         path("no path", "", 44),
         made("in place of standard output", "stdout", 2),
         made("in a folder that is none", "a/b", 44),
+    ]
+}
+
+/// A few bytes of input say how much is to be made of them.
+fn inflated() -> Vec<Case> {
+    let read = format!(
+        "(drop {}) (i32.store (i32.const 16) (i32.const 64)) (i32.store (i32.const 20) (i32.const 4))
+         (drop (call $fd_read (i32.load (i32.const 0)) (i32.const 16) (i32.const 1) (i32.const 24)))",
+        open(100, 2, 0, 2)
+    );
+    let names = ["path_open", "fd_read", "fd_write"];
+    let data = r#"(data (i32.const 100) "in") (data (i32.const 8) "\00\00\00\00\00\00\01\00")"#;
+    let less = "(i32.store (i32.const 64) (i32.sub (i32.load (i32.const 64)) (i32.const 1)))";
+    let inflates = |name: &str, step: &str, status, reason| {
+        let start = format!("{read} (loop {step} {less} (br_if 0 (i32.load (i32.const 64))))");
+        case(name, program(&names, data, &start), status, reason).with(|job| {
+            let path = job.output.parent().unwrap().join("in");
+            std::fs::write(&path, [0xff, 0xff, 0, 0]).unwrap();
+            job.inputs = vec![super::file("in", path.to_str().unwrap())];
+        })
+    };
+    vec![
+        inflates(
+            "an input that becomes much output",
+            "(drop (call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0)))",
+            Output,
+            "more than",
+        ),
+        inflates(
+            "an input that becomes much memory",
+            "(drop (memory.grow (i32.const 4)))",
+            Memory,
+            "memories and tables",
+        ),
+        inflates(
+            "an input that becomes much work",
+            "(local.set $i (i32.const 1000)) (loop (br_if 0 (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))",
+            Fuel,
+            "fuel",
+        ),
     ]
 }
 
