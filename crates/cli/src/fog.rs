@@ -19,7 +19,7 @@ use crate::Fail;
 use crate::args::{FogArgs, FogCommand, FogCommands, JobArgs, NodeArgs, TaskArgs, TopArgs};
 use crate::fail::{chain, interruptible};
 use crate::name;
-pub(crate) use connect::Session;
+pub(crate) use connect::{Others, Session};
 pub(crate) use job::Reader as JobReader;
 pub(crate) use spec::{cores_of, flag_time, in_bytes, size_of};
 pub(crate) use task::{read_receipt, verify_receipt};

@@ -9,7 +9,7 @@ mod shown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use betanet_fog_worker::{Error as WorkerError, Service, Settings};
+use betanet_fog_worker::{Error as WorkerError, Peers, Service, Settings};
 use betanet_keys::{Identity, Name};
 use betanet_runtime::{LogFormat, init_logs, load_or_new_identity, write_private};
 use betanet_sandbox::ChildProgram;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Fail;
 use crate::args::{FogArgs, WorkerArgs, WorkerCommand, WorkerSettings};
 use crate::fail::chain;
-use crate::fog::Session;
+use crate::fog::{Others, Session};
 use crate::listen::{problems, service};
 use crate::stop::Stops;
 use admin::View;
@@ -42,6 +42,7 @@ impl From<WorkerError> for Fail {
             WorkerError::NoToken => Self::Usage(format!(
                 "{text}: --token TOKEN, which betanet node token prints"
             )),
+            WorkerError::Device(_) => Self::Usage(format!("worker.devices: {text}")),
             WorkerError::Described(_) | WorkerError::Token(_) => Self::Usage(text),
             _ => Self::Local(text),
         }
@@ -74,14 +75,27 @@ fn check(args: &WorkerSettings) -> Result<(), Fail> {
     let home = place(args, &node)?;
     let key = key(args, &node, home);
     part::check(args, &node, Places { home, key: &key })?;
+    peers(args, &node)?;
     // A key is made with the state, which a check does not make.
     let anyone = Identity::from_seed(&[0; 32]);
     let described = &node.described;
-    let signed = described.sign(&anyone, &machine::measured(home), "", 0);
+    let measured = machine::measured(home);
+    let checked = described.check_devices(&measured);
+    checked.map_err(WorkerError::Device)?;
+    let signed = described.sign(&anyone, &measured, "", 0);
     signed.map_err(WorkerError::Described)?;
     match &args.config {
         Some(path) => say!("{}: a worker can start with it", path.display()),
         None => say!("a worker can start with these settings"),
+    }
+    Ok(())
+}
+
+/// Checks the peers of the settings.
+fn peers(args: &WorkerSettings, node: &Node) -> Result<(), Fail> {
+    if args.dial.mix.is_some() && !node.peers.is_empty() {
+        let why = "worker.peers: over the mix (--mix), blobs come from the coordinators alone";
+        return Err(Fail::Usage(why.to_owned()));
     }
     Ok(())
 }
@@ -127,11 +141,14 @@ async fn run(args: &WorkerSettings, as_json: bool) -> Result<(), Fail> {
     let key = key(args, &node, home);
     let places = Places { home, key: &key };
     let part = part::of(args, &node, places)?;
+    peers(args, &node)?;
     let state = State::open(&places.state()).map_err(|e| Fail::Local(chain(&e)))?;
     let state = Arc::new(state);
     let me = load_or_new_identity(&key)?;
     let name = Name::from(me.public().node_id());
     let session = session(args, &node, home, &key)?;
+    let others = others(args, &node, home, &key)?;
+    let peers = others.as_ref().map(|o| Peers::new(o.connect()));
     let mut stops = Stops::listen();
     let settings = Settings {
         measured: machine::measured(home),
@@ -140,6 +157,7 @@ async fn run(args: &WorkerSettings, as_json: bool) -> Result<(), Fail> {
         spare: node.spare,
         compiled_max: node.compiled_max,
         blobs: node.blobs,
+        peers: peers.unwrap_or_default(),
         network: node.network,
         network_private: node.network_private.clone(),
         harvest: node.harvest.clone(),
@@ -179,6 +197,9 @@ async fn run(args: &WorkerSettings, as_json: bool) -> Result<(), Fail> {
     let told = announce(view, name, as_json);
     let done = drive(working, told, &mut stops, &stop).await;
     session.close().await;
+    if let Some(others) = others {
+        others.close().await;
+    }
     if let Some(gateway) = gateway {
         gateway.shutdown().await;
     }
@@ -277,6 +298,21 @@ fn session(args: &WorkerSettings, node: &Node, home: &Path, key: &Path) -> Resul
         json: false,
         dial,
     })
+}
+
+/// What dials the peers of the settings.
+fn others(
+    args: &WorkerSettings,
+    node: &Node,
+    home: &Path,
+    key: &Path,
+) -> Result<Option<Others>, Fail> {
+    if node.peers.is_empty() {
+        return Ok(None);
+    }
+    let mut dial = args.dial.clone();
+    dial.state = Some(home.to_owned());
+    Others::open("worker.peers", &node.peers, &dial, key).map(Some)
 }
 
 /// File with the coordinators of the last start.

@@ -61,7 +61,7 @@ pub struct Described {
     pub memory: Option<u64>,
     /// Bytes of the disk for running tasks, instead of half of what is free.
     pub storage: Option<u64>,
-    /// Names of devices that tasks may have. Programs of WASI cannot use any, so without one the node announces none.
+    /// Names of devices to announce, of those that were found. Programs of WASI cannot use any: a task that asks for one ends as `input`.
     pub devices: Vec<String>,
     /// Bits a second of the line. It is not measured: 0 means that tasks which ask for some go elsewhere.
     pub bandwidth: u64,
@@ -91,6 +91,29 @@ impl Default for Described {
     }
 }
 
+/// A node is to offer a device that its machine does not have.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{}", unknown(name, found, *twice))]
+#[non_exhaustive]
+pub struct UnknownDevice {
+    /// The name that was given.
+    pub name: String,
+    /// The devices that were found.
+    pub found: Vec<String>,
+    /// Whether it is one of them, and was named before.
+    pub twice: bool,
+}
+
+fn unknown(name: &str, found: &[String], twice: bool) -> String {
+    match found.join(", ") {
+        _ if twice => format!("the device {name:?} is named twice"),
+        all if all.is_empty() => {
+            format!("there is no device {name:?}: this machine has none for computing")
+        }
+        all => format!("there is no device {name:?}: this machine has {all}"),
+    }
+}
+
 /// Label that names the devices of a node, which a task can ask for.
 const DEVICES: &str = "devices";
 
@@ -109,6 +132,25 @@ impl Described {
     pub(crate) fn lend(&mut self, percent: u8, measured: &Measured) {
         let share = measured.memory / 100 * u64::from(percent);
         self.memory = self.memory.or(Some(share));
+    }
+
+    /// Checks that each device to offer is one of those that were found, and is named once.
+    ///
+    /// # Errors
+    ///
+    /// The first that is not.
+    pub fn check_devices(&self, measured: &Measured) -> Result<(), UnknownDevice> {
+        for (n, name) in self.devices.iter().enumerate() {
+            let twice = self.devices.iter().take(n).any(|other| other == name);
+            if twice || !measured.devices.contains(name) {
+                return Err(UnknownDevice {
+                    name: name.clone(),
+                    found: measured.devices.clone(),
+                    twice: twice && measured.devices.contains(name),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The amounts that are announced.
@@ -198,9 +240,10 @@ mod tests {
         assert_eq!(lent.amounts(&measured).memory, 1 << 30);
         let less = Described {
             cpu: Some(500),
-            devices: vec!["a".into(), "b".into()],
+            devices: vec!["card 1".into(), "nvidia0".into()],
             ..described.clone()
         };
+        assert_eq!(less.check_devices(&measured), Ok(()));
         let node = less.sign(&me, &measured, "wasmtime 48", 6).unwrap();
         assert_eq!((node.cap.cpu(), node.cap.gpu()), (500, 2_000));
         let claims = Described {
@@ -209,6 +252,17 @@ mod tests {
         };
         let node = claims.sign(&me, &measured, "wasmtime 48", 7).unwrap();
         assert_eq!((node.level, node.cap.relay()), (Level::Private, 1_000_000));
+        // None that is not there, and none twice.
+        for (devices, twice) in [(["nvidia0", "anything"], false), (["nvidia0"; 2], true)] {
+            let more = Described {
+                devices: devices.map(String::from).to_vec(),
+                ..described.clone()
+            };
+            let unknown = more.check_devices(&measured).unwrap_err();
+            assert_eq!((&*unknown.name, unknown.twice), (devices[1], twice));
+            let none = more.check_devices(&Measured::default()).unwrap_err();
+            assert_eq!((&*none.name, none.twice), ("nvidia0", false));
+        }
         let none = Described {
             org: Word::default(),
             ..described

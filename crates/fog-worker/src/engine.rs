@@ -43,6 +43,8 @@ enum Fault {
     Scratch(#[source] std::io::Error),
     #[error("this node gives no program the network: its setting `network` is off")]
     NoNetwork,
+    #[error("programs of WASI cannot use devices, and the task asks for {}", asked(*gpu, names))]
+    Device { gpu: u64, names: Vec<String> },
     #[error("a file that the program left changed before it was sent")]
     Changed,
     #[error("the disk has too little room for the files of the copy")]
@@ -58,10 +60,15 @@ impl Fault {
     fn outcome(&self) -> Outcome {
         match self {
             Self::Missing(missing) if !missing.is_local() => Outcome::Input,
-            Self::NoNetwork => Outcome::Input,
+            Self::NoNetwork | Self::Device { .. } => Outcome::Input,
             _ => Outcome::Internal,
         }
     }
+}
+
+/// Thousandths of a device, and the names of those that were assigned.
+fn asked(gpu: u64, names: &[String]) -> String {
+    format!("{gpu} thousandths of one: {}", names.join(", "))
 }
 
 /// The engine of a node.
@@ -82,6 +89,8 @@ struct Inner {
     /// Whether programs whose tasks have the grant get the network.
     network: bool,
     private: Vec<IpAddr>,
+    /// Names of the devices that the node announces, as assignments number them.
+    devices: Vec<String>,
 }
 
 /// Parts that an engine works with.
@@ -97,6 +106,7 @@ pub(crate) struct Parts {
     pub(crate) secret: Arc<SecretFences>,
     pub(crate) network: bool,
     pub(crate) private: Vec<IpAddr>,
+    pub(crate) devices: Vec<String>,
 }
 
 impl SandboxEngine {
@@ -113,6 +123,7 @@ impl SandboxEngine {
             secret: parts.secret,
             network: parts.network,
             private: parts.private,
+            devices: parts.devices,
         }))
     }
 }
@@ -262,6 +273,20 @@ impl Inner {
         }
     }
 
+    /// Refuses a task that asks for a device: a program would run without it.
+    fn no_device(&self, run: &Run) -> Result<(), Fault> {
+        let gpu = run.task.res.gpu();
+        if gpu == 0 && run.work.devs.is_empty() {
+            return Ok(());
+        }
+        let name = |n: &u64| {
+            let known = usize::try_from(*n).ok().and_then(|n| self.devices.get(n));
+            known.cloned().unwrap_or_else(|| format!("device {n}"))
+        };
+        let names = run.work.devs.iter().map(name).collect();
+        Err(Fault::Device { gpu, names })
+    }
+
     async fn work(
         &self,
         client: &FogClient,
@@ -271,6 +296,7 @@ impl Inner {
         if run.task.grants.contains(&Grant::Network) && !self.network {
             return Err(Fault::NoNetwork);
         }
+        self.no_device(run)?;
         self.pin(run);
         let _pinned = Pinned(self, run);
         let route = Route {
@@ -306,11 +332,10 @@ impl Inner {
             let log = log.clone();
             move |bytes: &[u8]| log.add(bytes)
         };
-        let began = self.clock.elapsed();
         let ended = self.sandbox.run(program, job, sink).await;
-        let took = self.clock.elapsed().saturating_sub(began);
-        self.usage
-            .add(self.clock.now().unix_ms, &run.task, ended.fuel, took);
+        // In a pause its memory serves nobody.
+        let now_ms = self.clock.now().unix_ms;
+        self.usage.add(now_ms, &run.task, ended.fuel, ended.ran);
         self.conclude(client, ended, &folder).await
     }
 

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use betanet_fog::{Level, Refusal};
 
+use crate::announce::UnknownDevice;
+
 /// Reason why a node cannot work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,6 +26,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The node is to offer a device that is not there.
+    #[error(transparent)]
+    Device(#[from] UnknownDevice),
     /// The node's description breaks a rule.
     #[error("the node cannot be described: {0}")]
     Described(Refusal),

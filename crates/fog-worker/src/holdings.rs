@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{sleep, timeout};
 
 use crate::counters::Counters;
+use crate::peers::Peers;
 
 /// First and longest pause between attempts to fetch a blob.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
@@ -28,7 +29,7 @@ pub(crate) const KNOWN_MAX: usize = 1 << 16;
 /// Reason why a blob is not there to be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Missing {
-    /// The coordinator does not give it.
+    /// Neither the coordinator nor a peer gives it.
     #[error("the blob {digest} cannot be fetched")]
     Refused {
         digest: Digest,
@@ -84,6 +85,7 @@ pub(crate) struct Holdings {
     blobs: Blobs,
     control: Control,
     counters: Arc<Counters>,
+    peers: Peers,
     /// Held while a blob is fetched, so that it is fetched once.
     fetching: Mutex<BTreeMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
     known: Mutex<BTreeSet<Digest>>,
@@ -127,11 +129,17 @@ fn is_wrong(error: &BlobError) -> bool {
 }
 
 impl Holdings {
-    pub(crate) fn new(blobs: Blobs, control: Control, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        blobs: Blobs,
+        control: Control,
+        counters: Arc<Counters>,
+        peers: Peers,
+    ) -> Self {
         Self {
             blobs,
             control,
             counters,
+            peers,
             fetching: Mutex::default(),
             known: Mutex::default(),
             public: Mutex::default(),
@@ -164,7 +172,9 @@ impl Holdings {
         let _turn = turn.lock().await;
         let (mut pause, mut wrong) = (PAUSES.0, 0);
         loop {
-            let source = match self.attempt(route, digest, size).await? {
+            // What peers sent may have been wrong.
+            let alone = wrong > 0;
+            let source = match self.attempt(route, digest, size, alone).await? {
                 None => return Ok(()),
                 Some(error) => error,
             };
@@ -187,12 +197,21 @@ impl Holdings {
         }
     }
 
-    /// Tries to fetch a blob. An error that is returned as `Some` may pass.
+    /// Where a blob may be. A task above public is no matter of peers, who would learn of it.
+    fn sources(&self, route: Route<'_>, alone: bool) -> Sources {
+        if alone || route.level > Level::Public {
+            return Sources::new(route.client.clone());
+        }
+        self.peers.sources(route.client)
+    }
+
+    /// Tries to fetch a blob, perhaps from the coordinator alone. An error that is returned as `Some` may pass.
     async fn attempt(
         &self,
         route: Route<'_>,
         digest: Digest,
         size: u64,
+        alone: bool,
     ) -> Result<Option<BlobError>, Missing> {
         if self.blobs.has(digest) == Some(size) {
             self.counters.blob_hit();
@@ -200,7 +219,7 @@ impl Holdings {
             return Ok(None);
         }
         // A download that is cut goes on where it was.
-        let fetch = Sources::new(route.client.clone()).fetch(&digest.0, size);
+        let fetch = self.sources(route, alone).fetch(&digest.0, size);
         let stored = self.blobs.put(digest, size, parts(fetch)).await;
         match stored {
             Ok(_) => {
@@ -306,6 +325,9 @@ impl Holdings {
 #[cfg(test)]
 mod tests {
     use betanet_blobs::Settings;
+    use betanet_fog_client::{Connect, Connecting};
+    use betanet_keys::{Identity, Name};
+    use betanet_runtime::RelayError;
     use betanet_store::State;
 
     use super::*;
@@ -316,12 +338,52 @@ mod tests {
         Digest(bytes)
     }
 
+    /// Opens no session.
+    struct Nowhere(Vec<Name>);
+
+    impl Connect for Nowhere {
+        fn coordinators(&self) -> Vec<Name> {
+            self.0.clone()
+        }
+
+        fn connect(&self, name: Name) -> Connecting<'_> {
+            Box::pin(async move { Err(RelayError::Unknown(name).into()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn peers_are_asked_for_blobs_of_public_tasks_until_bytes_were_wrong() {
+        let home = tempfile::tempdir().unwrap();
+        let state = Arc::new(State::open(home.path()).unwrap());
+        let blobs = Blobs::open(&state, Settings::default()).await.unwrap();
+        let all = [1, 2, 3].map(|n| Identity::from_seed(&[n; 32]));
+        let names = all.each_ref().map(|i| Name::from(i.public().node_id()));
+        let peers = Peers::new(Arc::new(Nowhere(names.to_vec())));
+        let holdings = Holdings::new(blobs, Control::default(), Arc::default(), peers);
+        let [me, ..] = all;
+        let client = FogClient::new(me, Nowhere(Vec::new()));
+        let asked = |level, alone| {
+            let client = &client;
+            let sources = holdings.sources(Route { client, level }, alone);
+            let text = format!("{sources:?}");
+            let (_, rest) = text.split_once("peers: ").unwrap();
+            rest.trim_end_matches(" }").parse::<usize>().unwrap()
+        };
+        // Both others, and not oneself.
+        assert_eq!(asked(Level::Public, false), 2);
+        assert_eq!(asked(Level::Public, true), 0);
+        for level in Level::ALL.iter().copied().filter(|l| *l > Level::Public) {
+            assert_eq!(asked(level, false), 0, "{level}");
+        }
+    }
+
     #[tokio::test]
     async fn digests_are_bounded_and_only_those_of_public_tasks_are_for_peers() {
         let home = tempfile::tempdir().unwrap();
         let state = Arc::new(State::open(home.path()).unwrap());
         let blobs = Blobs::open(&state, Settings::default()).await.unwrap();
-        let holdings = Holdings::new(blobs, Control::default(), Arc::default());
+        let none = Peers::default();
+        let holdings = Holdings::new(blobs, Control::default(), Arc::default(), none);
         for level in Level::ALL.iter().copied().filter(|l| *l > Level::Public) {
             holdings.note(digest(0), level);
             assert!(!holdings.is_public(&digest(0)), "{level}");

@@ -34,6 +34,7 @@
 //!     spare: 1,
 //!     compiled_max: 1 << 30,
 //!     blobs: Default::default(),
+//!     peers: Default::default(), // asks the coordinators alone
 //!     network: false,
 //!     network_private: Vec::new(),
 //!     harvest: None,
@@ -56,6 +57,7 @@ mod holdings;
 mod job;
 mod logs;
 mod membership;
+mod peers;
 pub mod programs;
 mod receipts;
 mod scratch;
@@ -63,11 +65,12 @@ mod service;
 mod status;
 mod usage;
 
-pub use announce::{Described, Measured};
+pub use announce::{Described, Measured, UnknownDevice};
 pub use counters::{Counters, Counts};
 pub use error::Error;
 #[doc(hidden)]
 pub use fuzz::fuzz;
 pub use job::{HOSTS, NoOutput, host, job, outcome, output, output_blob};
+pub use peers::Peers;
 pub use receipts::StoredReceipts;
 pub use service::{Handle, Service, Settings};

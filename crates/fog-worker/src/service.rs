@@ -29,6 +29,7 @@ use crate::counters::Counters;
 use crate::engine::{Parts, SandboxEngine};
 use crate::holdings::Holdings;
 use crate::membership::Membership;
+use crate::peers::Peers;
 use crate::receipts::StoredReceipts;
 use crate::scratch::Scratch;
 use crate::usage::Usage;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub compiled_max: u64,
     /// Bounds of the node's blobs.
     pub blobs: BlobSettings,
+    /// Nodes that may have the blobs of public tasks, beside the coordinators.
+    pub peers: Peers,
     /// Whether programs whose tasks have the grant get the network.
     pub network: bool,
     /// Addresses that they reach although these are private or this machine's own.
@@ -132,12 +135,13 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// One of them cannot be used. [`Error::NoMix`].
+    /// One of them cannot be used. [`Error::NoMix`], [`Error::Device`].
     pub async fn open(
         state: &Arc<State>,
         client: FogClient,
         mut settings: Settings,
     ) -> Result<Self, Error> {
+        settings.described.check_devices(&settings.measured)?;
         if let Some(rules) = &settings.harvest {
             settings.described.lend(rules.memory(), &settings.measured);
         }
@@ -173,7 +177,8 @@ impl Service {
         }
         let blobs = Blobs::open(state, settings.blobs).await?;
         let (control, counters) = (Control::default(), Arc::new(Counters::default()));
-        let holdings = Holdings::new(blobs, control.clone(), Arc::clone(&counters));
+        let peers = settings.peers.clone();
+        let holdings = Holdings::new(blobs, control.clone(), Arc::clone(&counters), peers);
         let holdings = Arc::new(holdings);
         let clock = client.clock();
         let usage = Arc::new(usage);
@@ -189,6 +194,7 @@ impl Service {
             secret: receipts.secret(),
             network: settings.network,
             private: settings.network_private.clone(),
+            devices: settings.described.devices.clone(),
         });
         let membership = Membership::new(storage, client.clone());
         let answers = Answers::new(client.me().clone());

@@ -1,6 +1,9 @@
 //! Reports of a node to its operator: status as JSON, metrics as text.
 
+use std::sync::atomic::AtomicU64;
+
 use betanet_fog::Outcome;
+use betanet_harvest::{Entry, Used};
 use betanet_keys::Name;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -160,6 +163,7 @@ impl Handle {
             counter.inc_by(n);
             registry.register(name, help, counter);
         }
+        contribution(&mut registry, &shared.usage.entries());
         let harvest = shared.phase().harvest.clone();
         let share = harvest
             .as_ref()
@@ -208,6 +212,65 @@ impl Handle {
     }
 }
 
+/// Days whose contribution is in the metrics. The ledger has more of them.
+const DAYS: u64 = 31;
+
+/// Registers what each device gave on each of the last days that have a line in the ledger.
+fn contribution(registry: &mut Registry, entries: &[Entry]) {
+    let newest = entries.iter().map(|entry| entry.day).max().unwrap_or(0);
+    let last: Vec<&Entry> = entries
+        .iter()
+        .filter(|entry| newest - entry.day < DAYS)
+        .collect();
+    for (name, help, of) in GIVEN {
+        let family = Family::<Vec<(&str, String)>, Counter<f64, AtomicU64>>::default();
+        for entry in &last {
+            let labels = vec![
+                ("day", entry.day.to_string()),
+                ("device", entry.device.clone()),
+            ];
+            family.get_or_create(&labels).inc_by(of(&entry.used));
+        }
+        registry.register(name, help, family);
+    }
+}
+
+/// A counter of contribution: its name, its help, and how a line of the ledger tells it.
+type Given = (&'static str, &'static str, fn(&Used) -> f64);
+
+/// Counters of contribution, by day since 1970 and by device.
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a reader of metrics has floating point, and no sum is made of these"
+)]
+const GIVEN: [Given; 5] = [
+    (
+        "given_tasks",
+        "Copies of tasks that ended, by day since 1970 and device",
+        |used| used.tasks as f64,
+    ),
+    (
+        "given_fuel",
+        "Fuel that tasks burned, by day since 1970 and device",
+        |used| used.fuel as f64,
+    ),
+    (
+        "given_processor_seconds",
+        "Processor time of the node and its programs, by day since 1970 and device",
+        |used| used.cpu_ms as f64 / 1e3,
+    ),
+    (
+        "given_gb_hours",
+        "Memory of tasks times the time for which they ran, in GB-hours, by day since 1970 and device",
+        |used| used.memory_kib_ms as f64 * 1024.0 / 3.6e15,
+    ),
+    (
+        "given_joules",
+        "Estimate of the energy, as far as the machine tells it, by day since 1970 and device",
+        |used| used.energy_mj as f64 / 1e3,
+    ),
+];
+
 fn share(decision: betanet_harvest::Decision) -> Option<u8> {
     match decision {
         betanet_harvest::Decision::Run { share } => Some(share),
@@ -246,4 +309,58 @@ fn devices(found: &[String], granted: &[String]) -> Vec<Value> {
         })
     };
     found.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_device_gave_on_each_day_is_in_the_metrics() {
+        let used = Used {
+            tasks: 2,
+            fuel: 70,
+            cpu_ms: 1_500,
+            // A GB for half an hour.
+            memory_kib_ms: 1_000_000_000 / 1024 * 1_800_000,
+            energy_mj: 2_500,
+            energy_cpu_ms: 1_500,
+        };
+        let entry = |day, device: &str| Entry {
+            day,
+            device: device.to_owned(),
+            used,
+        };
+        let entries = [entry(9, "cpu"), entry(20_000, "cpu"), entry(20_001, "gpu0")];
+        let mut registry = Registry::with_prefix("w");
+        contribution(&mut registry, &entries);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for (name, value) in [
+            ("tasks", "2.0"),
+            ("fuel", "70.0"),
+            ("processor_seconds", "1.5"),
+            ("joules", "2.5"),
+        ] {
+            for of in [
+                r#"day="20000",device="cpu""#,
+                r#"day="20001",device="gpu0""#,
+            ] {
+                let line = format!("w_given_{name}_total{{{of}}} {value}\n");
+                assert!(text.contains(&line), "{line}: {text}");
+            }
+        }
+        let hours = text.lines().filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            name.starts_with("w_given_gb_hours_total")
+                .then(|| value.parse::<f64>().unwrap())
+        });
+        let hours: Vec<f64> = hours.collect();
+        assert_eq!(hours.len(), 2);
+        assert!(hours.iter().all(|n| (n - 0.5).abs() < 1e-3), "{hours:?}");
+        // That day is long past.
+        assert!(!text.contains(r#"day="9""#), "{text}");
+        let mut none = Registry::default();
+        contribution(&mut none, &[]);
+    }
 }

@@ -46,13 +46,13 @@ impl Usage {
     }
 
     /// Adds a program that has ended.
-    pub(crate) fn add(&self, now_ms: u64, task: &Task, fuel: u64, took: Duration) {
+    pub(crate) fn add(&self, now_ms: u64, task: &Task, fuel: u64, ran: Duration) {
         let mut used = Used {
             tasks: 1,
             fuel,
             ..Used::default()
         };
-        used.memory(task.res.memory(), took);
+        used.memory(task.res.memory(), ran);
         self.more(now_ms, &used);
     }
 

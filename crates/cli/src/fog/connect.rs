@@ -1,5 +1,6 @@
 //! The client of a command, over the way that its flags describe.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use betanet_runtime::{DialError, Error, Name, Peer, load_identity};
 use tokio::sync::Mutex;
 
 use crate::Fail;
-use crate::args::FogArgs;
+use crate::args::{DialArgs, FogArgs};
 use crate::id::default_key;
 use crate::opened::Opened;
 use crate::target::Dialling;
@@ -28,7 +29,47 @@ struct Dialler {
     again: Arc<Mutex<()>>,
 }
 
+/// Dials other nodes as coordinators are dialled, from a node of its own: one that does not answer holds up no coordinator.
+pub(crate) struct Others(Dialler);
+
+impl Others {
+    /// Prepares for the nodes of these names and peer strings.
+    pub(crate) fn open(
+        key: &'static str,
+        texts: &[String],
+        dial: &DialArgs,
+        me: &Path,
+    ) -> Result<Self, Fail> {
+        Ok(Self(Dialler::new(coordinators(key, texts)?, dial, me)?))
+    }
+
+    /// What opens the sessions.
+    pub(crate) fn connect(&self) -> Arc<dyn Connect> {
+        Arc::new(self.0.clone())
+    }
+
+    /// Closes the sessions.
+    pub(crate) async fn close(self) {
+        let leaving = async { self.0.dialling.lock().await.leave().await };
+        let _ = tokio::time::timeout(GOODBYE, leaving).await;
+    }
+}
+
 impl Dialler {
+    fn new(
+        coordinators: Vec<(Name, Option<Peer>)>,
+        dial: &DialArgs,
+        key: &Path,
+    ) -> Result<Self, Fail> {
+        let dialling = Dialling::to_any_of(&coordinators, dial, Some(key))?;
+        Ok(Self {
+            dialling: Arc::new(Mutex::new(dialling)),
+            coordinators,
+            relays: dial.mix.map_or(0, usize::from),
+            again: Arc::default(),
+        })
+    }
+
     /// Opens the session, also while the coordinator rests after failures.
     async fn open(&self, dialling: &mut Dialling) -> Result<Opened, Error> {
         let resting = match dialling.session().await {
@@ -87,7 +128,7 @@ pub(crate) struct Session {
 impl Session {
     /// Prepares a client. The session with a coordinator is opened by the first request.
     pub(crate) fn open(args: &FogArgs) -> Result<Self, Fail> {
-        let coordinators = coordinators(&args.coordinator)?;
+        let coordinators = coordinators("--coordinator", &args.coordinator)?;
         let key = args.dial.key.clone().unwrap_or_else(default_key);
         if args.dial.key.is_none() && !key.exists() {
             return Err(Fail::Local(format!(
@@ -96,13 +137,7 @@ impl Session {
             )));
         }
         let me = load_identity(&key)?;
-        let dialling = Dialling::to_any_of(&coordinators, &args.dial, Some(&key))?;
-        let dialler = Dialler {
-            dialling: Arc::new(Mutex::new(dialling)),
-            coordinators,
-            relays: args.dial.mix.map_or(0, usize::from),
-            again: Arc::default(),
-        };
+        let dialler = Dialler::new(coordinators, &args.dial, &key)?;
         let patience = Patience {
             repeat: Duration::from_secs(args.patience),
             ..Patience::default()
@@ -127,14 +162,14 @@ impl Session {
 }
 
 /// Reads names and peer strings of coordinators.
-fn coordinators(texts: &[String]) -> Result<Vec<(Name, Option<Peer>)>, Fail> {
+fn coordinators(key: &str, texts: &[String]) -> Result<Vec<(Name, Option<Peer>)>, Fail> {
     let read = |text: &String| match text.trim().parse::<Name>() {
         Ok(name) => Ok((name, None)),
         Err(_) => {
             let peer: Result<Peer, _> = text.trim().parse();
             let peer = peer.map_err(|e| {
                 Fail::Usage(format!(
-                    "--coordinator {text}: {e}, or a name that starts with bn1:"
+                    "{key} {text}: {e}, or a name that starts with bn1:"
                 ))
             })?;
             Ok((peer.name(), Some(peer)))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use betanet_blobs::{FLOOR, Settings as BlobSettings};
 use betanet_fog::{Kind, Level, Signed, Text, Token, Word};
+use betanet_fog_client::PEERS_MAX;
 use betanet_fog_worker::Described;
 use betanet_harvest::{Rules, Table as HarvestTable};
 use betanet_keys::{Peer, PublicKey};
@@ -46,6 +47,8 @@ pub(super) struct Node {
     pub(super) network_private: Vec<IpAddr>,
     pub(super) harvest: Option<Rules>,
     pub(super) blobs: BlobSettings,
+    /// Peer strings of nodes that may have blobs of public tasks.
+    pub(super) peers: Vec<String>,
     pub(super) spare: usize,
     pub(super) compiled_max: u64,
     pub(super) log: Option<String>,
@@ -77,6 +80,7 @@ struct Table {
     level: Option<String>,
     network: bool,
     network_private: Vec<IpAddr>,
+    peers: Vec<String>,
     blob_quota: Option<String>,
     blob_floor: Option<String>,
     compiled_max: Option<String>,
@@ -149,6 +153,17 @@ impl Faults<'_> {
                 None
             }
         }
+    }
+
+    fn peers(&mut self, key: &str, given: Vec<String>) -> Vec<String> {
+        let allowed = format!("up to {PEERS_MAX} peer strings, as `worker --listen` prints them");
+        if given.len() > PEERS_MAX {
+            self.say(key, &given.len().to_string(), &allowed);
+        }
+        for text in given.iter().filter(|t| t.parse::<Peer>().is_err()) {
+            self.say(key, text, &allowed);
+        }
+        given
     }
 
     fn price(&mut self, key: &str, given: Option<u64>) -> Option<u64> {
@@ -283,6 +298,7 @@ fn of_file(file: File, folder: &Path, faults: &mut Faults<'_>) -> Node {
                 .unwrap_or(FLOOR),
             ..BlobSettings::default()
         },
+        peers: faults.peers("worker.peers", t.peers),
         spare: usize::try_from(spare).unwrap_or(1),
         compiled_max: faults
             .size("worker.compiled_max", t.compiled_max.as_deref())
@@ -458,5 +474,16 @@ mod tests {
         }
         let faults = read_text("[worker]\n", &NodeFlags::default()).unwrap_err();
         assert!(faults[0].contains("--org"), "{faults:?}");
+        let mut peers = vec![peer_of(&token()).unwrap().packed(); PEERS_MAX];
+        let with = |peers: &[String]| {
+            let text = format!("[worker]\norg = \"acme\"\npeers = {peers:?}\n");
+            read_text(&text, &NodeFlags::default())
+        };
+        assert_eq!(with(&peers).unwrap().peers, peers);
+        peers.push("bn1:somebody".to_owned());
+        let faults = with(&peers).unwrap_err().join("\n");
+        for part in ["worker.peers", "\"17\"", "bn1:somebody"] {
+            assert!(faults.contains(part), "{part}: {faults}");
+        }
     }
 }

@@ -52,6 +52,7 @@ impl Worker {
             spare: 1,
             compiled_max: 64 << 20,
             blobs: Default::default(),
+            peers: Default::default(),
             network: false,
             network_private: Vec::new(),
             harvest: None,

@@ -28,3 +28,59 @@ pub(in crate::fog) fn check(level: Level, args: &FogArgs, stays: bool) -> Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        fog: FogArgs,
+    }
+
+    fn fog(line: &str) -> FogArgs {
+        let given = ["x", "--coordinator", "bn1:x", "--network", "n.toml"];
+        let all = given.into_iter().chain(line.split_whitespace());
+        Line::try_parse_from(all)
+            .unwrap_or_else(|error| panic!("{error}"))
+            .fog
+    }
+
+    #[test]
+    fn a_way_with_fewer_relays_than_the_level_or_without_its_cover_sends_nothing() {
+        let cover = "--mix 7 --mix-cover 200";
+        for (level, line, stays, said) in [
+            (Level::Public, "", false, None),
+            (Level::Public, "--mix 3", false, None),
+            (Level::Private, "", false, Some("--mix 3")),
+            (Level::Private, "--mix 3", false, None),
+            (Level::Private, "--mix 5", false, None),
+            (Level::Confidential, "--mix 3", true, Some("--mix 5")),
+            (Level::Confidential, "--mix 5", true, Some("--mix-cover")),
+            (Level::Confidential, cover, false, Some("--detach")),
+            (Level::Confidential, cover, true, None),
+            (
+                Level::Secret,
+                "--mix 5 --mix-cover 200",
+                true,
+                Some("--mix 7"),
+            ),
+            (Level::Secret, "--mix 7", true, Some("--mix-cover")),
+            (Level::Secret, cover, false, Some("--detach")),
+            (Level::Secret, cover, true, None),
+        ] {
+            match (check(level, &fog(line), stays), said) {
+                (Ok(()), None) => {}
+                (Err(Fail::Usage(text)), Some(said)) => {
+                    assert!(text.contains(said), "{level} {line}: {text}");
+                    let refused = text.contains("privacy_route");
+                    assert_eq!(refused, said.starts_with("--mix "), "{text}");
+                }
+                (done, _) => panic!("{level} {line} {stays}: {done:?}"),
+            }
+        }
+    }
+}
