@@ -15,10 +15,18 @@ mod bucket;
 mod chaos;
 #[path = "worker/coordinators.rs"]
 mod coordinators;
+#[path = "worker/devices.rs"]
+mod devices;
 #[path = "worker/drains.rs"]
 mod drains;
 #[path = "worker/faults.rs"]
 mod faults;
+#[path = "worker/harvest.rs"]
+mod harvest;
+#[path = "worker/idle.rs"]
+mod idle;
+#[path = "worker/journal.rs"]
+mod journal;
 #[path = "worker/levels.rs"]
 mod levels;
 #[path = "worker/lies.rs"]
@@ -27,12 +35,16 @@ mod lies;
 mod line;
 #[path = "worker/network.rs"]
 mod network;
+#[path = "worker/peers.rs"]
+mod peers;
 #[path = "worker/process.rs"]
 mod process;
 #[path = "worker/rate.rs"]
 mod rate;
 #[path = "worker/runs.rs"]
 mod runs;
+#[path = "worker/watch.rs"]
+mod watch;
 #[path = "worker/ways.rs"]
 mod ways;
 #[path = "worker/words.rs"]
@@ -45,11 +57,11 @@ use std::time::Duration;
 
 use betanet_fog::bodies::{Status, TokenRequest};
 use betanet_fog::{
-    Amounts, Attribute, Input, Kind, List, Module, Need, Op, Resources, Signed, Source, Task,
-    TaskId, Verification,
+    Amounts, Attribute, Input, Kind, List, Module, Need, NodeId, NodeState, Op, Resources, Signed,
+    Source, Task, TaskId, Verification,
 };
 use betanet_fog_client::testkit::{client, task};
-use betanet_fog_client::{Blob, FogClient};
+use betanet_fog_client::{Blob, FogClient, Lists};
 use betanet_fog_service::{Coordinator, Namespace, PREFIX, Role, Running, Settings, Stores};
 use betanet_fog_worker::programs::WORDS;
 use betanet_journal_sqlite::SqliteJournal;
@@ -77,13 +89,16 @@ fn now_ms() -> u64 {
 /// Clients of an operator and of a user, and mostly a coordinator in this process.
 struct Fog {
     own: Option<(Gateway, Running)>,
+    /// Its journal, if it is in this process.
+    journal: Option<Arc<SqliteJournal>>,
     /// The first of the coordinators.
     peer: Peer,
     user: FogClient,
     operator: FogClient,
     module: Blob,
     tokens: std::cell::Cell<u8>,
-    _home: tempfile::TempDir,
+    /// The coordinator's folder, if it is in this process.
+    home: tempfile::TempDir,
 }
 
 impl Fog {
@@ -93,8 +108,10 @@ impl Fog {
         config.listener.listen = vec!["127.0.0.1:0".into()];
         (config.limits.opens, config.limits.opens_per_second) = (Some(65_536), Some(16_384));
         let state = Arc::new(State::open(&config.state()).unwrap());
+        // For the command line, which takes keys from files.
+        let user = betanet_runtime::new_identity(&home.path().join("user.pem")).unwrap();
         let namespace = Namespace {
-            users: vec![*owner().public()],
+            users: vec![*owner().public(), *user.public()],
             ..Namespace::default()
         };
         let settings = Settings {
@@ -112,12 +129,15 @@ impl Fog {
             .await
             .unwrap();
         let journal = SqliteJournal::open(&state, Default::default()).unwrap();
+        let journal = Arc::new(journal);
         let peer = gateway.listening().peer();
-        let running = coordinator.start(&peer, Arc::new(journal)).await.unwrap();
+        let kept = Arc::clone(&journal);
+        let running = coordinator.start(&peer, kept).await.unwrap();
         let leads = |role: &Role| matches!(role, Role::Leads(_));
         running.handle().wait_for(leads).await;
         let mut this = Self::of(std::slice::from_ref(&peer), home).await;
         this.own = Some((gateway, running));
+        this.journal = Some(journal);
         this
     }
 
@@ -132,11 +152,12 @@ impl Fog {
         Self {
             operator: client(&operator(), peers),
             own: None,
+            journal: None,
             peer: peers[0].clone(),
             user: client(&owner(), peers),
             module,
             tokens: std::cell::Cell::new(0),
-            _home: home,
+            home,
         }
     }
 
@@ -232,6 +253,12 @@ impl Fog {
             all.extend_from_slice(&bytes);
         }
         String::from_utf8_lossy(&all).into_owned()
+    }
+
+    /// State of a node.
+    async fn node(&self, id: &NodeId) -> NodeState {
+        let nodes = self.operator.nodes(&Lists::default()).await.unwrap();
+        nodes.items.iter().find(|n| n.id == *id).unwrap().state
     }
 
     async fn stop(self) {

@@ -5,12 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use betanet_coordinator::Change;
 use betanet_fog::bodies::Status;
-use betanet_fog::{Kind, Outcome, Receipt, Signed, TaskId, TaskState, Tier};
+use betanet_fog::{Kind, NodeId, Outcome, Receipt, Signed, TaskId, TaskState, Tier};
 use rustix::process::Signal;
 
 use crate::coordinators::Pair;
 use crate::faults::ends;
+use crate::journal::records;
 use crate::line::Line;
 use crate::process::Worker;
 use crate::{Fog, now_ms};
@@ -220,22 +222,30 @@ async fn under_random_faults_each_task_ends_once_and_is_paid_once() {
         }
     }
     let kept = receipts(&places);
+    let journal = pair.journal().await;
+    let mut bills = bills(&records(&journal).await);
+    let spent: u64 = bills.values().map(|bill| bill.cost).sum();
     let (mut attempts, mut cost, mut ran) = (0, 0, 0);
     for id in &ids {
         let status = fog.user.status(id).await.unwrap();
         let receipts = kept.get(id).map_or(&[][..], Vec::as_slice);
         let fuel = settled(&status, receipts);
         let m = u128::from(fuel.div_ceil(1_000_000).max(100));
-        // The factor lies between its bounds, for one run and not for two.
-        let at = |f: u128| (w * m * 1_000 * f).div_ceil(3_600_000 * 1_000_000_000);
-        let bounds = at(500_000)..=at(3_000_000);
-        assert!(
-            bounds.contains(&status.cost.into()),
-            "{status:?} {bounds:?}"
-        );
+        // For one run and not for two, at the factor of the last placement.
+        let bill = bills.remove(id).unwrap();
+        let factor = u128::from(bill.factor);
+        let due = (w * m * 1_000 * factor).div_ceil(3_600_000 * 1_000_000_000);
+        assert_eq!(u128::from(status.cost), due, "{status:?} {bill:?}");
+        assert_eq!(bill.cost, status.cost, "{status:?} {bill:?}");
+        // The node whose receipt decides has all of it.
+        let good = status.copies.iter().find(|c| c.state.as_str() == "ok");
+        assert_eq!(bill.paid, good.map(|c| c.node), "{status:?} {bill:?}");
         (attempts, cost) = (attempts + status.attempts, cost + status.cost);
         ran += receipts.len();
     }
+    // Nothing else was paid.
+    assert!(bills.is_empty(), "{bills:?}");
+    assert_eq!(cost, spent);
     let ended = ends(&fog).await;
     assert_eq!(ended.len(), ids.len());
     assert!(ended.values().all(|n| *n == 1));
@@ -244,6 +254,47 @@ async fn under_random_faults_each_task_ends_once_and_is_paid_once() {
         took.as_secs_f64()
     );
     fog.stop().await;
+}
+
+/// What the journal says of a task's money.
+#[derive(Debug, Default)]
+struct Bill {
+    /// Factor of its last placement, in ppm.
+    factor: u64,
+    /// Nodes of its copies, by fence.
+    nodes: BTreeMap<u64, NodeId>,
+    /// What its namespace pays, in µ.
+    cost: u64,
+    /// Who gets it.
+    paid: Option<NodeId>,
+}
+
+fn bills(records: &BTreeMap<u64, Change>) -> BTreeMap<TaskId, Bill> {
+    let mut all: BTreeMap<TaskId, Bill> = BTreeMap::new();
+    for (index, change) in records {
+        match change {
+            Change::Assigned {
+                task, node, factor, ..
+            } => {
+                let bill = all.entry(*task).or_default();
+                bill.factor = *factor;
+                bill.nodes.insert(*index, *node);
+            }
+            Change::Ended {
+                task,
+                deciding,
+                cost,
+                ..
+            } => {
+                let bill = all.entry(*task).or_default();
+                assert_eq!((bill.cost, deciding.len()), (0, 1), "{change:?}");
+                bill.cost = *cost;
+                bill.paid = bill.nodes.get(&deciding[0]).copied();
+            }
+            _ => {}
+        }
+    }
+    all
 }
 
 /// Weight of a task's resources, in µ an hour.

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use betanet_journal_postgres::testkit::Cluster;
+use betanet_journal_postgres::{PostgresJournal, Settings};
 use betanet_keys::{Identity, Peer};
 
 use crate::process::{binary, clean};
@@ -174,6 +175,12 @@ impl Pair {
         }
         this.leader().await;
         this
+    }
+
+    /// What the leaders of both wrote down.
+    pub(crate) async fn journal(&self) -> PostgresJournal {
+        let settings = Settings::new(&self.cluster.url()).unwrap();
+        PostgresJournal::open(settings).await.unwrap()
     }
 
     /// Starts one of them, also after it was killed.

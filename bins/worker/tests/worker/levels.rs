@@ -1,7 +1,7 @@
 //! Privacy levels, with all nodes as processes: a network with a mix, a coordinator, a worker, and a user of `betanet task run`.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -145,16 +145,6 @@ fn asked(worker: &Worker, relays: &str) -> Value {
     }
 }
 
-fn metrics(worker: &Worker) -> String {
-    let admin = worker.admin();
-    let mut tcp = TcpStream::connect(&admin).unwrap();
-    let request = format!("GET /metrics HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
-    tcp.write_all(request.as_bytes()).unwrap();
-    let mut all = String::new();
-    tcp.read_to_string(&mut all).unwrap();
-    all
-}
-
 const COUNTED: &str = "and 1\nfog 1\nsea 1\nthe 2\n";
 
 #[test]
@@ -189,7 +179,7 @@ fn a_worker_proves_its_level_runs_private_tasks_and_gives_blobs_of_public_ones_t
     assert_eq!(status["counts"]["returned"], 1, "{status}");
     // The program, and the book.
     assert_eq!(status["counts"]["fetched"], 2, "{status}");
-    let all = metrics(&worker);
+    let all = worker.metrics();
     let answered = &status["questions"]["answered"];
     for line in [
         "level_relays 3".to_owned(),

@@ -1,7 +1,8 @@
 //! A worker's process.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -45,6 +46,10 @@ pub(crate) struct Worker {
     admin: u16,
     /// Length of its own disk in MiB.
     disk: Option<u32>,
+    /// Whether it has the first core alone, and offers what it measured of itself.
+    one_core: bool,
+    /// Folder in place of `/` for its sensors.
+    sensors: Option<PathBuf>,
     child: Option<Child>,
     log: Arc<Mutex<String>>,
 }
@@ -60,6 +65,8 @@ impl Worker {
             org: org.to_owned(),
             admin: free.local_addr().unwrap().port(),
             disk: None,
+            one_core: false,
+            sensors: None,
             child: None,
             log: Arc::default(),
         }
@@ -73,6 +80,18 @@ impl Worker {
     /// Gives it a disk of so many MiB.
     pub(crate) fn on_disk_of(mut self, size: u32) -> Self {
         self.disk = Some(size);
+        self
+    }
+
+    /// Gives it the first core alone, and no amounts to announce in place of those that it measures.
+    pub(crate) fn on_one_core(mut self) -> Self {
+        self.one_core = true;
+        self
+    }
+
+    /// Gives it files in place of sensors and devices.
+    pub(crate) fn with_sensors(mut self, folder: &Path) -> Self {
+        self.sensors = Some(folder.to_owned());
         self
     }
 
@@ -104,6 +123,11 @@ impl Worker {
 
     pub(crate) fn command(&self) -> Command {
         let mut command = match self.disk {
+            None if self.one_core => {
+                let mut command = clean(Command::new("taskset"));
+                command.args(["--cpu-list", "0"]).arg(binary("worker"));
+                command
+            }
             None => program(),
             Some(size) => {
                 let mut command = clean(Command::new("unshare"));
@@ -116,14 +140,19 @@ impl Worker {
                 command
             }
         };
+        if let Some(folder) = &self.sensors {
+            command.env("BETANET_SENSORS", folder);
+        }
         command
             .args(["--json", "--org", &self.org])
             .args(["--admin", &self.admin()])
-            .args(["--cpu", "8", "--memory", "4 GiB"])
             .arg("--state")
             .arg(self.state())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if !self.one_core {
+            command.args(["--cpu", "8", "--memory", "4 GiB"]);
+        }
         command
     }
 
@@ -160,16 +189,49 @@ impl Worker {
 
     /// Stops its programs, or lets them go on. It does not notice.
     pub(crate) fn freeze(&self, frozen: bool) {
-        let me = self.child.as_ref().unwrap().id();
-        let parents = parents();
         let signal = if frozen { Signal::STOP } else { Signal::CONT };
-        for pid in parents.keys().copied().filter(|pid| *pid != me) {
-            let mut above = std::iter::successors(Some(pid), |pid| parents.get(pid).copied());
-            if above.any(|pid| pid == me) {
-                let pid = Pid::from_raw(pid.cast_signed()).unwrap();
-                let _ = kill_process(pid, signal);
-            }
+        for pid in self.below() {
+            let pid = Pid::from_raw(pid.cast_signed()).unwrap();
+            let _ = kill_process(pid, signal);
         }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// The processes that descend from it.
+    pub(crate) fn below(&self) -> Vec<u32> {
+        let (me, parents) = (self.pid(), parents());
+        let others = parents.keys().copied().filter(|pid| *pid != me);
+        let mine = others.filter(|pid| {
+            let mut above = std::iter::successors(Some(*pid), |pid| parents.get(pid).copied());
+            above.any(|pid| pid == me)
+        });
+        mine.collect()
+    }
+
+    /// Processor time of its programs, in ticks.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.below().into_iter().filter_map(ticks).sum()
+    }
+
+    /// Processor time of its own process, in ticks.
+    pub(crate) fn own_ticks(&self) -> u64 {
+        ticks(self.pid()).unwrap()
+    }
+
+    /// What its metrics say.
+    pub(crate) fn metrics(&self) -> String {
+        let admin = self.admin();
+        let mut tcp = TcpStream::connect(&admin).unwrap();
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).unwrap();
+        let mut all = String::new();
+        tcp.read_to_string(&mut all).unwrap();
+        all
     }
 
     pub(crate) fn kill(&mut self) {
@@ -222,6 +284,14 @@ impl Worker {
         let copies = self.state().join("node/running/copies");
         std::fs::read_dir(copies).map_or(0, Iterator::count)
     }
+}
+
+/// Processor time of a process, in ticks.
+fn ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    Some(fields[11].parse::<u64>().ok()? + fields[12].parse::<u64>().ok()?)
 }
 
 /// The parent of each process.

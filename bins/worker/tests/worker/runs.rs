@@ -1,6 +1,6 @@
 //! Programs run: inputs, outputs, logs, fuel.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use betanet_fog::{Input, List, Receipt, Signed, Source, TaskState};
 use betanet_fog_client::Blob;
@@ -55,7 +55,17 @@ async fn a_job_of_many_tasks_maps_and_reduces_over_two_workers() {
         assert_eq!(receipt.engine.as_str(), status["engine"]);
         assert!(receipt.fuel > 0 && receipt.out.is_some());
     }
-    let status = one.status();
+    // Processor time is looked at every 10 s.
+    let began = Instant::now();
+    let status = loop {
+        let status = one.status();
+        let cpu = status["given"][0]["cpu_ms"].as_u64();
+        if cpu > Some(0) {
+            break status;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{status}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
     assert!(
         status["counts"]["returned"].as_u64().unwrap() > 0,
         "{status}"
@@ -63,6 +73,30 @@ async fn a_job_of_many_tasks_maps_and_reduces_over_two_workers() {
     let days = status["given"].as_array().unwrap().iter();
     let tasks: u64 = days.map(|day| day["tasks"].as_u64().unwrap()).sum();
     assert_eq!(tasks, status["counts"]["returned"], "{status}");
+    let day = &status["given"][0];
+    for what in ["fuel", "memory_kib_ms", "cpu_ms"] {
+        assert!(day[what].as_u64() > Some(0), "{what}: {day}");
+    }
+    let of = format!("{{day=\"{}\",device=\"cpu\"}}", day["day"]);
+    let metrics = one.metrics();
+    for (name, value) in [
+        ("tasks", day["tasks"].as_f64().unwrap()),
+        ("fuel", day["fuel"].as_f64().unwrap()),
+        (
+            "gb_hours",
+            day["memory_kib_ms"].as_f64().unwrap() * 1024.0 / 3.6e15,
+        ),
+        ("processor_seconds", 1e-3),
+    ] {
+        let name = format!("betanet_worker_given_{name}_total{of} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        let told: f64 = line
+            .unwrap_or_else(|| panic!("{name}: {metrics}"))
+            .parse()
+            .unwrap();
+        // Processor time goes on meanwhile.
+        assert!(told >= value * 0.999, "{name}{told}, not {value}");
+    }
     for _ in 0..100 {
         if one.left() + two.left() == 0 {
             break;

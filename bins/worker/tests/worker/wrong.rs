@@ -1,10 +1,12 @@
 //! Wrong input: each ends with its named reason, and leaves nothing.
 
-use betanet_fog::{Kind, Module, TaskState};
+use std::time::Duration;
+
+use betanet_fog::{Input, Kind, List, Module, RefusalCode, Signed, Source, TaskState};
 use betanet_fog_client::Blob;
 
-use crate::Fog;
 use crate::process::{Worker, program};
+use crate::{Fog, input};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_wrong_program_ends_with_its_reason() {
@@ -48,12 +50,60 @@ async fn each_wrong_program_ends_with_its_reason() {
             let log = fog.log(&id, status.copies.last().unwrap().fence).await;
             assert!(log.contains(&format!("[worker] {reason}: ")), "{log}");
         }
+        leaves_nothing(&worker).await;
     }
     let exit = fog.submit(fog.task(13, &["exit", "7"])).await;
     let exit = fog.end(&exit).await;
     let output = fog.user.output(&exit.out.unwrap()).await.unwrap();
     assert_eq!(output.exit, 7);
     assert_eq!(worker.status()["counts"]["refused"], 0);
+    fog.stop().await;
+}
+
+/// Waits until no file of a copy is left.
+async fn leaves_nothing(worker: &Worker) {
+    for _ in 0..250 {
+        if worker.left() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{} folders of copies stay", worker.left());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_is_missing_or_another_ends_the_task_before_its_program_runs() {
+    let fog = Fog::start().await;
+    let worker = fog.worker("one").await;
+    let book = Blob::from(b"the fog and the sea\n".to_vec());
+    let mut task = fog.task(1, &["count", "book"]);
+    task.inputs = List::try_from(vec![input("book", &book)]).unwrap();
+    // Nobody has stored it.
+    let signed = Signed::sign(task.clone(), &crate::owner()).unwrap();
+    let refused = fog.user.submit(&signed).await.unwrap_err();
+    assert_eq!(refused.code(), Some(RefusalCode::Unknown), "{refused}");
+    // A file that the task before it does not leave.
+    let first = fog.submit(fog.task(2, &["spin", "1"])).await;
+    let mut second = fog.task(3, &["count", "book"]);
+    second.after = List::try_from(vec![first]).unwrap();
+    let file = Input {
+        path: "book".parse().unwrap(),
+        source: Source::File {
+            task: first,
+            path: "no/such/file".parse().unwrap(),
+        },
+    };
+    second.inputs = List::try_from(vec![file]).unwrap();
+    let second = fog.submit(second).await;
+    let status = fog.end(&second).await;
+    assert_eq!(status.state, TaskState::Failed, "{status:?}");
+    assert_eq!(status.reason.as_str(), "input", "{status:?}");
+    // A program that opens what it was not given.
+    let third = fog.submit(fog.task(4, &["count", "book"])).await;
+    let status = fog.end(&third).await;
+    assert_eq!(status.state, TaskState::Failed, "{status:?}");
+    assert_eq!(status.reason.as_str(), "exit", "{status:?}");
+    leaves_nothing(&worker).await;
     fog.stop().await;
 }
 
