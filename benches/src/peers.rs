@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use betanet_runtime::{Gateway, Headers, Method, Node, Plain, Request, Session, Transport};
+use betanet_runtime::{Gateway, Headers, Method, Node, PeerSession, Plain, Request, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 
@@ -125,7 +125,7 @@ struct Own {
     node: Node,
 }
 
-struct OwnLine(Session);
+struct OwnLine(PeerSession);
 
 impl Line for OwnLine {
     fn fetch(&self, len: u64) -> Later<'_, u64> {
