@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use betanet_runtime::{Gateway, Headers, Method, Node, PeerSession, Plain, Request, Transport};
+use betanet_runtime::{Gateway, Headers, Method, Node, Plain, Request, SessionHandle, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 
@@ -125,7 +125,7 @@ struct Own {
     node: Node,
 }
 
-struct OwnLine(PeerSession);
+struct OwnLine(SessionHandle);
 
 impl Line for OwnLine {
     fn fetch(&self, len: u64) -> Later<'_, u64> {

@@ -12,7 +12,7 @@ pub const MODULE_MAX: u64 = 1 << 26;
 /// Most inputs of a job.
 pub const INPUTS_MAX: usize = 64;
 /// Most bytes of one input. Those of tasks are blobs, which have no more.
-pub const INPUT_MAX: u64 = 1 << 32;
+pub(crate) const INPUT_MAX: u64 = 1 << 32;
 /// Most bytes of all arguments and variables of a job together.
 pub const TEXT_MAX: usize = 256 * 1024;
 /// Most bytes of a path.

@@ -139,7 +139,7 @@ impl Kid {
     ) -> std::io::Result<()> {
         let body = order.encode();
         let head = u32::try_from(body.len())
-            .map_err(|_| std::io::ErrorKind::InvalidInput)?
+            .map_err(|_| ErrorKind::InvalidInput)?
             .to_le_bytes();
         let socket = &self.socket;
         let sent = socket
@@ -148,7 +148,7 @@ impl Kid {
                     rustix::cmsg_space!(ScmRights(INPUTS_MAX + 1))];
                 let mut control = SendAncillaryBuffer::new(&mut space);
                 if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
-                    return Err(std::io::ErrorKind::InvalidInput.into());
+                    return Err(ErrorKind::InvalidInput.into());
                 }
                 Ok(sendmsg(
                     socket.as_fd(),
