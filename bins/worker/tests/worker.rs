@@ -57,8 +57,8 @@ use std::time::Duration;
 
 use betanet_fog::bodies::{Status, TokenRequest};
 use betanet_fog::{
-    Amounts, Attribute, Input, Kind, List, Module, Need, NodeId, NodeState, Op, Resources, Signed,
-    Source, Task, TaskId, Verification,
+    Amounts, Attribute, Input, Kind, List, Module, Need, NodeState, Op, Resources, Signed, Source,
+    Task, TaskId, Verification,
 };
 use betanet_fog_client::testkit::{client, task};
 use betanet_fog_client::{Blob, FogClient, Lists};
@@ -66,7 +66,7 @@ use betanet_fog_service::{Coordinator, Namespace, PREFIX, Role, Running, Setting
 use betanet_fog_worker::programs::WORDS;
 use betanet_journal_sqlite::SqliteJournal;
 use betanet_keys::{Identity, Peer};
-use betanet_runtime::{Clock, Gateway, GatewayConfig};
+use betanet_runtime::{Clock, Gateway, GatewayConfig, NodeId};
 use betanet_store::{State, Storage};
 
 use process::Worker;

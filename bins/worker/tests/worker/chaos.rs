@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use betanet_coordinator::Change;
 use betanet_fog::bodies::Status;
-use betanet_fog::{Kind, NodeId, Outcome, Receipt, Signed, TaskId, TaskState, Tier};
+use betanet_fog::{Kind, Outcome, Receipt, Signed, TaskId, TaskState, Tier};
+use betanet_runtime::NodeId;
 use rustix::process::Signal;
 
 use crate::coordinators::Pair;

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use betanet_fog::{
-    Grant, Kind, List, NodeId, NodeState, Outcome, Output, Receipt, RefusalCode, Signed, TaskState,
+    Grant, Kind, List, NodeState, Outcome, Output, Receipt, RefusalCode, Signed, TaskState,
     Verification, Verify,
 };
 use betanet_fog_client::node::{Ended, Engine, MemoryReceipts, Run, Running, Worker};
 use betanet_fog_client::testkit::{client, node};
 use betanet_fog_client::{Blob, FogClient, Lists};
 use betanet_keys::{Identity, PublicKey};
+use betanet_runtime::NodeId;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
