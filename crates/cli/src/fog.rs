@@ -22,7 +22,7 @@ use crate::name;
 pub(crate) use connect::{Others, Session};
 pub(crate) use job::Reader as JobReader;
 pub(crate) use spec::{cores_of, flag_time, in_bytes, size_of};
-pub(crate) use task::{read_receipt, verify_receipt};
+pub(crate) use task::verify_receipt;
 
 impl From<FogError> for Fail {
     fn from(error: FogError) -> Self {

@@ -49,6 +49,7 @@ mod pay;
 mod probe;
 mod progress;
 mod put;
+mod receipt;
 mod seed;
 mod shape;
 mod shape_file;

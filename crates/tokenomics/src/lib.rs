@@ -84,6 +84,7 @@ mod error;
 mod genesis;
 mod govern;
 pub mod journal;
+mod key;
 mod ledger;
 pub mod math;
 pub mod params;

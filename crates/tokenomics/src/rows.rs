@@ -9,8 +9,9 @@ use betanet_wire::cbor::{Decode, Encode, Error, Reader, Writer};
 
 use crate::account::DAY_MS;
 use crate::code::Code;
+use crate::key::Key;
 use crate::params::{Param, Role};
-use crate::table::{Due, Key, Row};
+use crate::table::{Due, Row};
 use crate::{Asset, Hash, Id};
 
 /// A keyset's vouchers are redeemed for so long after it expires; then it is swept.

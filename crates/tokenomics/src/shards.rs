@@ -8,7 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::{Bound, RangeBounds};
 
-use crate::table::Key;
+use crate::key::Key;
 
 /// Rows of a shard before it is split, which takes well below a millisecond.
 const SHARD_MAX: usize = 1 << 11;

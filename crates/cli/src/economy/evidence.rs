@@ -17,7 +17,7 @@ use super::net::{Ledger, fresh_id, identity, with_ledger};
 use super::tokens::told;
 use crate::Fail;
 use crate::args::OffenceArgs;
-use crate::fog::read_receipt;
+use crate::receipt;
 
 /// Longest head that is read.
 const HEAD_MAX: u64 = 64 << 10;
@@ -96,7 +96,7 @@ pub(super) async fn evidence(args: &OffenceArgs) -> Result<(), Fail> {
     with_ledger!(Ledger::open(&args.ask.books), |ledger| {
         let (kind, offences) = match (head(one)?, head(other)?) {
             (Some(a), Some(b)) => double_signs(&a, &b, ledger.trust.genesis().id())?,
-            _ => equivocation(&read_receipt(one)?, &read_receipt(other)?)?,
+            _ => equivocation(&receipt::read(one)?, &receipt::read(other)?)?,
         };
         let (mut accepted, mut refused) = (0, None);
         for list in offences {

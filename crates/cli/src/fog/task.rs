@@ -25,7 +25,7 @@ use crate::economy::escrow;
 
 pub(super) use describe::refused;
 pub(super) use files::{nonces, store};
-pub(crate) use verify::{read as read_receipt, receipt_of as verify_receipt};
+pub(crate) use verify::receipt_of as verify_receipt;
 pub(super) use watch::{Watched, watch};
 
 /// Exit code of a task that was cancelled.

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use betanet_carrier::disk;
-use betanet_fog::{List, Outcome, Output, OutputFile, Receipt, Received, Signed, json};
+use betanet_fog::{List, Outcome, Output, OutputFile, Receipt, Signed, json};
 use betanet_fog_client::Blob;
 use betanet_keys::PublicKey;
 use betanet_wire::text;
@@ -20,7 +19,7 @@ const FILES_MAX: usize = 64;
 type Check = (&'static str, Option<String>);
 
 pub(super) fn run(args: &VerifyArgs) -> Result<(), Fail> {
-    let receipt = read(&args.receipt)?;
+    let receipt = crate::receipt::read(&args.receipt)?;
     let signer = PublicKey::from_bytes(&receipt.key).map_err(|e| Fail::Peer(e.to_string()))?;
     let id = signer.node_id();
     let mut checks: Vec<Check> = vec![("signature", None)];
@@ -87,7 +86,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Fail> {
 ///
 /// It is not right.
 pub(crate) fn receipt_of(file: &Path, module: &Path) -> Result<(), Fail> {
-    let receipt = read(file)?;
+    let receipt = crate::receipt::read(file)?;
     if *Blob::file(module)?.digest() == receipt.module {
         return Ok(());
     }
@@ -95,27 +94,6 @@ pub(crate) fn receipt_of(file: &Path, module: &Path) -> Result<(), Fail> {
         "{}: it is of another module",
         file.display()
     )))
-}
-
-/// Reads a receipt, and checks its fields and its signature.
-pub(crate) fn read(path: &Path) -> Result<Signed<Receipt>, Fail> {
-    let bytes = disk::read_bounded(path, disk::TEXT_MAX).map_err(Fail::file(path))?;
-    let wrong = |why: &str| Fail::Peer(format!("{}: {why}", path.display()));
-    let bytes = match std::str::from_utf8(&bytes).map(str::trim) {
-        Ok(json) if json.starts_with('{') => {
-            let envelope: betanet_fog::Envelope =
-                json::from_str(json).map_err(|e| wrong(&e.to_string()))?;
-            betanet_fog::to_vec(&envelope)
-        }
-        Ok(hex) => text::unhex(hex).unwrap_or(bytes),
-        Err(_) => bytes,
-    };
-    let received = Received::<Receipt>::read(&bytes);
-    let received = received.map_err(|e| wrong(&format!("no receipt: {e}")))?;
-    let authentic = received
-        .verify()
-        .map_err(|e| wrong(&format!("the signature is wrong: {e}")))?;
-    authentic.check(0).map_err(|e| wrong(&e.to_string()))
 }
 
 /// Compares the output that the receipt names with a folder.
