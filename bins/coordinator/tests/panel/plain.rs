@@ -91,7 +91,9 @@ fn without_script_every_page_and_form_works() {
         assert_eq!(waits, json!(true), "{page}");
         let dead = "[...document.forms].filter(f => { \
                     const button = f.querySelector('button, input[type=submit]'); \
-                    const own = new URL(f.action).origin === location.origin && ['get', 'post'].includes(f.method); \
+                    const to = new URL(f.getAttribute('action') ?? '', location.href); \
+                    const how = (f.getAttribute('method') ?? 'get').toLowerCase(); \
+                    const own = to.origin === location.origin && ['get', 'post'].includes(how); \
                     const shown = f.dataset.passkey ? !f.querySelector('[data-passkey-none]').hidden : !button.hidden && !button.disabled; \
                     return !own || !shown; }).map(f => f.outerHTML)";
         assert_eq!(browser.run(dead), json!([]), "{page}");

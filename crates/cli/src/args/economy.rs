@@ -549,11 +549,9 @@ pub(crate) enum LedgerCommand {
     )]
     Verify(VerifyLedgerArgs),
     /// Save the proof of an account's balance of FOG, or of its vote, which `ledger verify` checks offline.
-    #[command(
-        after_help = "Where the account has not voted, that is what is proven.\n\n\
+    #[command(after_help = "An account that has not voted gets a proof of that.\n\n\
                       Example: betanet ledger proof bn1:… -o balance.proof --ledger bnp1… --genesis ./GENESIS\n\
-                      Example: betanet ledger proof bn1:… --vote PID -o vote.proof --ledger bnp1… --genesis ./GENESIS"
-    )]
+                      Example: betanet ledger proof bn1:… --vote PID -o vote.proof --ledger bnp1… --genesis ./GENESIS")]
     Proof(ProofArgs),
 }
 
