@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use betanet_fog::{List, Outcome, Output, OutputFile, Receipt, Signed, json};
+use betanet_fog::{List, Outcome, Output, OutputFile, Receipt, json};
 use betanet_fog_client::Blob;
 use betanet_keys::PublicKey;
 use betanet_wire::text;
