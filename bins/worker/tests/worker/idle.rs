@@ -49,7 +49,7 @@ async fn a_worker_without_a_task_is_small_and_sleeps_between_its_beats() {
         limit.is_some_and(|l| std::fs::read_to_string(l).is_ok_and(|l| l.trim() != "max"))
     });
     assert!(memory == most || has_limit && memory < most, "{facts}");
-    let disk = rustix::fs::statvfs(&worker.state()).unwrap();
+    let disk = rustix::fs::statvfs(worker.state()).unwrap();
     let free = disk.f_bavail * disk.f_frsize / 2;
     assert!(announced("storage").abs_diff(free) < free / 4, "{facts}");
     assert_eq!((announced("gpu"), announced("relay")), (0, 0));
