@@ -35,7 +35,7 @@ async fn a_silver_task_that_is_watched_shows_its_log_while_it_runs_and_ends_with
         command.spawn().unwrap()
     };
     // Long enough that a part of its log comes before its end.
-    let mut watched = run(&["spin", "2000"]);
+    let mut watched = run(&["spin", "300"]);
     let mut lines = BufReader::new(watched.stderr.take().unwrap()).lines();
     let mut said = Vec::new();
     for line in lines.by_ref() {

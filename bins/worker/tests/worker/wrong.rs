@@ -96,8 +96,8 @@ async fn an_input_that_is_missing_or_another_ends_the_task_before_its_program_ru
     second.inputs = List::try_from(vec![file]).unwrap();
     let second = fog.submit(second).await;
     let status = fog.end(&second).await;
-    assert_eq!(status.state, TaskState::Failed, "{status:?}");
-    assert_eq!(status.reason.as_str(), "input", "{status:?}");
+    assert_eq!(status.state, TaskState::Cancelled, "{status:?}");
+    assert_eq!(status.reason.as_str(), "dependency", "{status:?}");
     // A program that opens what it was not given.
     let third = fog.submit(fog.task(4, &["count", "book"])).await;
     let status = fog.end(&third).await;

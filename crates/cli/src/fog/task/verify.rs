@@ -179,7 +179,7 @@ fn lines(receipt: &Receipt, node: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use betanet_fog::{TaskId, to_vec};
+    use betanet_fog::{Signed, TaskId, to_vec};
     use betanet_keys::{Identity, hash};
 
     use super::*;
