@@ -378,14 +378,16 @@ fn many_signatures_are_judged_together_as_each_is_alone() {
         with.sort_by_key(|key| of(key));
         Envelope::sign(request, &genesis, &with)
     };
-    let mut all: Vec<Envelope> = (0..19).map(|n| signed(n as u8, &[n], &[n])).collect();
+    let mut all: Vec<Envelope> = (0..19_u8)
+        .map(|n| signed(n, &[n.into()], &[n.into()]))
+        .collect();
     // Several signers, of whom one is not who it says; one that is unknown; and signatures that are altered.
     all.insert(3, signed(30, &[1, 2, 3], &[1, 2, 3]));
     all.insert(5, signed(31, &[4, 5], &[4, 6]));
     all.insert(9, signed(32, &[19], &[19]));
-    for at in [0, 31, 32, 62] {
-        let mut envelope = signed(40 + at as u8, &[7, 8], &[7, 8]);
-        envelope.sigs[1][at] ^= 1;
+    for at in [0, 31, 32, 62_u8] {
+        let mut envelope = signed(40 + at, &[7, 8], &[7, 8]);
+        envelope.sigs[1][usize::from(at)] ^= 1;
         all.push(envelope);
     }
     let mut above = signed(50, &[7], &[7]);
