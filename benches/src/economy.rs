@@ -341,7 +341,7 @@ fn replay(count: u64) -> Figure {
         let by = n % 64;
         let kind = Kind::Plain {
             from: of(by),
-            to: of((n / 64 + 1 + by) % 64),
+            to: of((by + 1 + n / 64 % 63) % 64),
             asset: Asset::Fog,
             amt: 1,
         };

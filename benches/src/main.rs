@@ -30,7 +30,6 @@ mod naming;
 mod neighbours;
 mod parts;
 mod path;
-mod peers;
 mod probes;
 mod quic;
 mod results;
@@ -56,12 +55,7 @@ struct Figure {
     detail: String,
 }
 
-/// How a group is measured.
-enum Measure {
-    Figures(fn(Effort) -> Vec<Figure>),
-    /// With a table in Markdown.
-    Table(fn(Effort) -> (Vec<Figure>, String)),
-}
+type Measure = fn(Effort) -> Vec<Figure>;
 
 /// How long and how often.
 #[derive(Clone, Copy)]
@@ -100,33 +94,32 @@ fn beside(name: &str) -> PathBuf {
 }
 
 const GROUPS: &[(&str, Measure)] = &[
-    ("cbor", Measure::Figures(cbor::measure)),
-    ("fog", Measure::Figures(fog::measure)),
-    ("harvest", Measure::Figures(harvest::measure)),
-    ("sandbox", Measure::Figures(sandbox::measure)),
-    ("neighbours", Measure::Figures(neighbours::measure)),
-    ("tasks", Measure::Figures(tasks::measure)),
-    ("frames", Measure::Figures(frames::measure)),
-    ("path", Measure::Figures(path::measure)),
-    ("mesh", Measure::Figures(mesh::measure)),
-    ("economy", Measure::Figures(economy::measure)),
-    ("naming", Measure::Figures(naming::measure)),
-    ("x25519", Measure::Figures(mix::multiplications)),
-    ("leak", Measure::Figures(leak::measure)),
-    ("exchanges", Measure::Figures(mix::exchanges)),
-    ("mix", Measure::Figures(mix::measure)),
-    ("mixnode", Measure::Figures(mixnode::measure)),
-    ("download", Measure::Figures(download::measure)),
-    ("quic", Measure::Figures(quic::measure)),
-    ("legs", Measure::Figures(legs::measure)),
-    ("peers", Measure::Table(peers::measure)),
+    ("cbor", cbor::measure),
+    ("fog", fog::measure),
+    ("harvest", harvest::measure),
+    ("sandbox", sandbox::measure),
+    ("neighbours", neighbours::measure),
+    ("tasks", tasks::measure),
+    ("frames", frames::measure),
+    ("path", path::measure),
+    ("mesh", mesh::measure),
+    ("economy", economy::measure),
+    ("naming", naming::measure),
+    ("x25519", mix::multiplications),
+    ("leak", leak::measure),
+    ("exchanges", mix::exchanges),
+    ("mix", mix::measure),
+    ("mixnode", mixnode::measure),
+    ("download", download::measure),
+    ("quic", quic::measure),
+    ("legs", legs::measure),
     #[cfg(feature = "mimic")]
-    ("browser", Measure::Figures(browser::measure)),
-    ("handshakes", Measure::Figures(handshakes::measure)),
-    ("idle", Measure::Figures(idle::measure)),
-    ("flood", Measure::Figures(flood::measure)),
-    ("services", Measure::Figures(services::measure)),
-    ("vouchers", Measure::Figures(vouchers::measure)),
+    ("browser", browser::measure),
+    ("handshakes", handshakes::measure),
+    ("idle", idle::measure),
+    ("flood", flood::measure),
+    ("services", services::measure),
+    ("vouchers", vouchers::measure),
 ];
 
 fn usage() -> String {
@@ -229,21 +222,11 @@ fn main() {
         quick: asked.quick,
     };
     let mut figures = Vec::new();
-    let mut tables = Vec::new();
     for (name, measure) in GROUPS {
         if asked.only.as_ref().is_some_and(|only| only != name) {
             continue;
         }
-        let measured = match measure {
-            Measure::Figures(measure) => measure(effort),
-            Measure::Table(measure) => {
-                let (figures, table) = measure(effort);
-                println!("{table}");
-                tables.push((*name, table));
-                figures
-            }
-        };
-        for figure in measured {
+        for figure in measure(effort) {
             let sign = if figure.at_least { ">=" } else { "<=" };
             println!(
                 "{:34} {:>8.2} {sign} {:<6} {:6} {}",
@@ -268,7 +251,7 @@ fn main() {
         write(path, format!("{results}\n"));
     }
     if let Some(path) = asked.page {
-        write(path, results::to_page(&figures, &tables, asked.quick));
+        write(path, results::to_page(&figures, asked.quick));
     }
     if asked.strict && missed > 0 {
         eprintln!("{missed} figures missed their bounds");

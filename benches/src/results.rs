@@ -40,8 +40,8 @@ pub(super) fn to_json(figures: &[Figure], quick: bool) -> Value {
     json!({"machine": machine(), "commit": commit(), "quick": quick, "figures": list})
 }
 
-/// The same as a page of Markdown, with the tables of their groups.
-pub(super) fn to_page(figures: &[Figure], tables: &[(&str, String)], quick: bool) -> String {
+/// The same as a page of Markdown.
+pub(super) fn to_page(figures: &[Figure], quick: bool) -> String {
     let machine = machine();
     let said = |key: &str| machine[key].as_str().unwrap_or("unknown").to_owned();
     let ifma = match machine["avx512ifma"] == true {
@@ -64,9 +64,6 @@ pub(super) fn to_page(figures: &[Figure], tables: &[(&str, String)], quick: bool
             "| {} | {:.2} | {sign} {} | {word} | {} |\n",
             f.name, f.ratio, f.bound, f.detail
         );
-    }
-    for (name, table) in tables {
-        page += &format!("\n## {name}\n\n`cargo xtask bench --only {name}`\n\n{table}");
     }
     page
 }
@@ -177,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_each_figure_and_table() {
+    fn a_page_has_each_figure() {
         let figure = |name, ratio| Figure {
             name,
             ratio,
@@ -186,10 +183,9 @@ mod tests {
             detail: "9 MB".to_owned(),
         };
         let figures = [figure("download", 1.0), figure("quic", 0.5)];
-        let page = to_page(&figures, &[("peers", "| a |\n".to_owned())], true);
+        let page = to_page(&figures, true);
         assert!(page.contains("| download | 1.00 | ≥ 0.8 | met | 9 MB |\n"));
         assert!(page.contains("| quic | 0.50 | ≥ 0.8 | missed | 9 MB |\n"));
-        assert!(page.ends_with("--only peers`\n\n| a |\n"), "{page}");
         assert!(page.contains("in its short form"));
     }
 

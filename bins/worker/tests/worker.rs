@@ -35,8 +35,6 @@ mod lies;
 mod line;
 #[path = "worker/network.rs"]
 mod network;
-#[path = "worker/peers.rs"]
-mod peers;
 #[path = "worker/process.rs"]
 mod process;
 #[path = "worker/rate.rs"]

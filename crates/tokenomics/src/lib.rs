@@ -54,18 +54,19 @@
 //!
 //! # Measured
 //!
-//! By `examples/scale.rs`, on one core of an AMD EPYC that others used too, 2026-11-30. All are processor time of one run, without a
-//! journal and without signatures.
+//! By `cargo xtask bench --only economy`, on one core of a Xeon server that others used too, 2026-11-30. All are processor time of one
+//! run, without a journal and without signatures.
 //!
 //! | what | figure |
 //! |---|---|
-//! | 1 000 000 transfers, 64 a request: read from bytes | 1 035 000 a second |
-//! | the same applied | 616 000 a second |
-//! | the same read and applied, and the root once | 246 000 a second |
+//! | 1 000 000 transfers, 64 a request: read from bytes | 799 000 a second |
+//! | the same applied | 634 000 to 749 000 a second |
+//! | their root, once at the end | 1.4 s |
 //! | the longest of the records in which 100 000 holds end in one instant | 4 ms, counted in steps of 4 ms |
-//! | 1 125 261 rows of a snapshot loaded, and their root | 0.22 s, 1.19 s |
-//! | the end of an epoch with 1 000 nodes and 100 000 stakes | 24 ms |
-//! | votes of 1 000 nodes for 100 000 stakes, together | 12 ms |
+//! | 1 125 261 rows of a snapshot loaded, and their root | 0.24 s, 1.42 s |
+//! | the end of an epoch with 1 000 nodes and 100 000 stakes | 40 ms |
+//! | votes of 1 000 nodes for 100 000 holders, together | 16 ms |
+//! | 1 000 000 records of one transfer read and applied, and their root | 9.9 s |
 #![no_std]
 
 extern crate alloc;
