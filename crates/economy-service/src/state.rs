@@ -240,8 +240,8 @@ impl Books {
         self.economy.time() > now.unix_ms.saturating_add(SKEW_MS)
     }
 
-    /// Checks the signatures of requests together. What does not verify is left to be refused in its turn: by then, its signer may
-    /// have another key.
+    /// Checks the signatures of requests together. A request that fails here is checked again in its turn, because an earlier request
+    /// may change its signer's key.
     fn check(&mut self, requests: &mut dyn Iterator<Item = &mut Ask>) {
         let (mut asks, mut envelopes) = (Vec::new(), Vec::new());
         for ask in requests {
