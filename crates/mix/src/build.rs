@@ -2,13 +2,13 @@
 
 use alloc::vec::Vec;
 
+use betanet_hctr2::Hctr2;
 use betanet_wire::NodeId;
 use betanet_x25519_batch::{BASE, Backend, Pair, multiply_unclamped};
 use curve25519_dalek::{MontgomeryPoint, Scalar};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::hctr2::Hctr2;
 use crate::hop::{Extract, HopKeys, STREAM, xor};
 use crate::packet::{
     BETA, BODY, COMMAND, Command, HEADER, PACKET, PAYLOAD, Packet, SLOT, SLOTS, VERSION, ZEROS,

@@ -8,7 +8,7 @@
 //! [`Client`] and [`RecipientMachine`] are the two ends of exchanges. A relay consists of [`KeyRing`], [`process`], [`Memory`],
 //! [`Waiting`] and [`Links`]. [`Directory`] lists the relays.
 //!
-//! **Below:** `x25519-batch`, `keys`, `wire`. **Above:** `stack` (BAR over it), `runtime` (threads, sockets), `sim`. **Source:**
+//! **Below:** `x25519-batch`, `hctr2`, `keys`, `wire`. **Above:** `stack` (BAR over it), `runtime` (threads, sockets), `sim`. **Source:**
 //! profile chapter 5 (`spec-vectors/PROFILE.md`); Danezis and Goldberg, "Sphinx: A Compact and Provably Secure Mix Format", 2009;
 //! Crowley, Huckleberry and Biggers, "Length-preserving encryption with HCTR2", 2021.
 //!
@@ -43,7 +43,6 @@ mod directory;
 mod epoch;
 mod fragment;
 mod guard;
-mod hctr2;
 mod hop;
 pub mod links;
 mod lottery;
@@ -61,6 +60,7 @@ pub use beacon::{
     BEACON_KEY, BEACON_SIG, BeaconKey, BeaconSecret, BeaconShare, PartialBeacon, join_beacon,
     layer_of, layer_text,
 };
+pub use betanet_hctr2::Hctr2;
 /// Implementation of point multiplication.
 pub use betanet_x25519_batch::Backend;
 pub use build::{
@@ -80,7 +80,6 @@ pub use directory::{
 pub use epoch::{AFTER_MS, DelayProof, EPOCH_MS, KeyRing, MixKeys, epoch_at, epoch_start};
 pub use fragment::{Ack, DATA_MAX, Fragment, FragmentError, Kind, SURBS_MAX};
 pub use guard::{GUARD_MS, Guard};
-pub use hctr2::Hctr2;
 pub use links::Links;
 pub use lottery::{Net, NetError, NoRoute, Ticket, draw, lottery_seed};
 pub use memory::Memory;

@@ -2,12 +2,12 @@
 
 use core::borrow::{Borrow, BorrowMut};
 
+use betanet_hctr2::Hctr2;
 use betanet_x25519_batch::{BASE, Backend, Pair, multiply_with};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::delay::own_delay;
-use crate::hctr2::Hctr2;
 use crate::hop::{Extract, HopKeys, xor};
 use crate::packet::{Command, Delay, Packet, SLOT, VERSION, ZEROS, part};
 

@@ -14,6 +14,7 @@ pub use betanet_compat11 as compat11;
 pub use betanet_coordinator as coordinator;
 pub use betanet_fog as fog;
 pub use betanet_harvest as harvest;
+pub use betanet_hctr2 as hctr2;
 pub use betanet_htx as htx;
 pub use betanet_keys as keys;
 pub use betanet_log as log;

@@ -1,4 +1,4 @@
-//! HCTR2 with AES-256 and an empty tweak (Crowley, Huckleberry and Biggers, "Length-preserving encryption with HCTR2", 2021).
+//! HCTR2 over the crates `aes` and `polyval`, which choose their instructions themselves.
 
 use aes::Aes256;
 use aes::cipher::{BlockCipherDecrypt as _, BlockCipherEncrypt as _, KeyInit as _};
@@ -9,18 +9,17 @@ const BLOCK: usize = 16;
 /// Key-stream blocks computed together.
 const STRIDE: usize = 32;
 
-/// A wide-block cipher: every bit of the output depends on every bit of the input.
-pub struct Hctr2 {
+/// A key, and what is computed from it.
+pub(crate) struct Cipher {
     aes: Aes256,
     /// State of the hash before its first block.
     hash: Polyval,
     l: u128,
 }
 
-impl Hctr2 {
+impl Cipher {
     /// Creates a cipher with a key.
-    #[must_use]
-    pub fn new(key: &[u8; 32]) -> Self {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
         let aes = Aes256::new(key.into());
         let encrypted = |n: u128| {
             let mut block = n.to_le_bytes().into();
@@ -71,7 +70,7 @@ impl Hctr2 {
     }
 
     /// Encrypts a message of 16 bytes or more in place; a shorter one stays unchanged.
-    pub fn encrypt(&self, message: &mut [u8]) {
+    pub(crate) fn encrypt(&self, message: &mut [u8]) {
         let Some((first, rest)) = message.split_first_chunk_mut::<BLOCK>() else {
             return;
         };
@@ -84,7 +83,7 @@ impl Hctr2 {
     }
 
     /// The inverse of [`Self::encrypt`].
-    pub fn decrypt(&self, message: &mut [u8]) {
+    pub(crate) fn decrypt(&self, message: &mut [u8]) {
         let Some((first, rest)) = message.split_first_chunk_mut::<BLOCK>() else {
             return;
         };
