@@ -215,6 +215,7 @@ fn swap_if(bits: &Bits, bit: usize, a: &mut Fe, b: &mut Fe) {
 }
 
 ladder!(#[target_feature(enable = "avx2")]);
+inversion!(#[target_feature(enable = "avx2")]);
 
 /// Words of all lanes, in registers.
 #[target_feature(enable = "avx2")]

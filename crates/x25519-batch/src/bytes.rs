@@ -3,6 +3,10 @@
 /// The low 51 bits.
 pub(crate) const MASK: u64 = (1 << 51) - 1;
 
+/// The low 52 bits.
+#[cfg(any(test, target_arch = "x86_64"))]
+pub(crate) const MASK_52: u64 = (1 << 52) - 1;
+
 /// How a scalar is decoded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Decoding {
@@ -40,6 +44,31 @@ pub(crate) fn limbs(point: &[u8; 32]) -> [u64; 5] {
         (c >> 25 | d << 39) & MASK,
         (d >> 12) & MASK,
     ]
+}
+
+/// A u-coordinate in limbs of 52 bits; its highest bit is dropped.
+#[cfg(any(test, target_arch = "x86_64"))]
+pub(crate) fn limbs_52(point: &[u8; 32]) -> [u64; 5] {
+    let [a, b, c, d] = words(point);
+    [
+        a & MASK_52,
+        (a >> 52 | b << 12) & MASK_52,
+        (b >> 40 | c << 24) & MASK_52,
+        (c >> 28 | d << 36) & MASK_52,
+        (d & u64::MAX >> 1) >> 16,
+    ]
+}
+
+/// The one encoding of a field element in limbs of 52 bits, of which the highest is below 2^48.
+#[cfg(any(test, target_arch = "x86_64"))]
+pub(crate) fn encode_52(l: [u64; 5]) -> [u8; 32] {
+    encode([
+        l[0] & MASK,
+        (l[0] >> 51 | l[1] << 1) & MASK,
+        (l[1] >> 50 | l[2] << 2) & MASK,
+        (l[2] >> 49 | l[3] << 3) & MASK,
+        l[3] >> 48 | l[4] << 4,
+    ])
 }
 
 /// The one encoding of a field element, of which each limb is below 2^63.
@@ -86,6 +115,7 @@ mod tests {
     fn limbs_read_back() {
         let bytes: [u8; 32] = core::array::from_fn(|i| u8::try_from(i * 37 % 128).unwrap_or(0));
         assert_eq!(encode(limbs(&bytes)), bytes);
+        assert_eq!(encode_52(limbs_52(&bytes)), bytes);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Eight pairs with AVX-512 IFMA: lane i of each register belongs to pair i.
 //!
-//! `vpmadd52` multiplies the low 52 bits of two lanes, and adds the low or the high 52 bits of the product. With limbs of 51 bits
-//! the high half belongs to the next limb, doubled.
+//! `vpmadd52` multiplies the low 52 bits of two lanes, and adds the low or the high 52 bits of the product. The ladder has limbs of
+//! 52 bits. Signatures have limbs of 51 bits, of which the high half of a product belongs to the next limb, doubled.
 
 use core::arch::x86_64::{
     __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
@@ -11,10 +11,24 @@ use core::arch::x86_64::{
 };
 
 use crate::bytes::{self, Decoding, MASK};
-use crate::ladder::{LAST, swaps};
+use crate::ladder::swaps;
 use crate::terms::{self, Root, Terms};
 
 eight_lanes!(#[target_feature(enable = "avx512f,avx512ifma")]);
+
+mod montgomery {
+    use core::arch::x86_64::{
+        __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
+        _mm512_mask_blend_epi64, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_srli_epi64,
+        _mm512_sub_epi64, _mm512_test_epi64_mask,
+    };
+
+    use super::gather;
+    use crate::bytes::{self, MASK_52};
+    use crate::ladder::LAST;
+
+    eight_lanes_52!(#[target_feature(enable = "avx512f,avx512ifma")]);
+}
 
 /// Each limb's lanes, in memory.
 #[target_feature(enable = "avx512f,avx512ifma")]
@@ -35,9 +49,9 @@ fn unload(element: &Fe) -> [[u64; 8]; 5] {
 #[inline]
 fn x25519_here(decoding: Decoding, scalars: &[[u8; 32]; 8], points: &mut [[u8; 32]; 8]) {
     let mut words = scalars.map(|s| swaps(decoding.bits(&s)));
-    let lanes = unload(&products(&words, points));
+    let lanes = unload(&montgomery::products(&words, points));
     for (n, point) in points.iter_mut().enumerate() {
-        *point = bytes::encode(lanes.map(|limb| limb[n]));
+        *point = bytes::encode_52(lanes.map(|limb| limb[n]));
     }
     zeroize::Zeroize::zeroize(&mut words);
 }
@@ -68,7 +82,7 @@ mod model {
     #![allow(non_camel_case_types)]
 
     use crate::bytes::{self, Decoding, MASK};
-    use crate::ladder::{LAST, swaps};
+    use crate::ladder::swaps;
     use crate::terms::{self, Root, Terms};
 
     type __m512i = [u64; 8];
@@ -146,14 +160,65 @@ mod model {
 
     eight_lanes!();
 
+    mod montgomery {
+        use super::{
+            __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_madd52hi_epu64,
+            _mm512_madd52lo_epu64, _mm512_mask_blend_epi64, _mm512_set1_epi64,
+            _mm512_setzero_si512, _mm512_srli_epi64, _mm512_sub_epi64, _mm512_test_epi64_mask,
+            gather,
+        };
+        use crate::bytes::{self, MASK_52};
+        use crate::ladder::LAST;
+
+        eight_lanes_52!();
+
+        /// The bounds that the code's comments claim, at their edges.
+        #[test]
+        fn the_largest_limbs_do_not_overflow() {
+            let high = (1 << 47) + (1 << 9) - 1;
+            let most = [
+                [MASK_52; 8],
+                [MASK_52; 8],
+                [MASK_52; 8],
+                [MASK_52; 8],
+                [high; 8],
+            ];
+            let value = |limbs: &Fe| bytes::encode_52(limbs.map(|l| l[3]));
+            let plain = crate::portable::through_limbs(value(&most), value(&most));
+            assert_eq!(value(&mul(&most, &most)), plain);
+            assert_eq!(value(&square(&most)), plain);
+            let none = zero();
+            assert_eq!(value(&sub(&most, &most)), [0; 32]);
+            let back = sub(&none, &sub(&none, &most));
+            assert_eq!(value(&back), value(&most));
+            let scaled = add_scaled(&most, &most);
+            let mut factor = [0; 32];
+            factor[..4].copy_from_slice(&121_666_u32.to_le_bytes());
+            let plain = crate::portable::through_limbs(value(&most), factor);
+            assert_eq!(value(&scaled), plain);
+            let all = [
+                mul(&most, &most),
+                square(&most),
+                sub(&none, &most),
+                sub(&most, &none),
+                add(&most, &most),
+                scaled,
+            ];
+            for [lower @ .., highest] in all {
+                assert!(lower.iter().all(|limb| limb[3] <= MASK_52));
+                assert!(highest[3] <= high);
+            }
+        }
+    }
+
     fn unload(element: &Fe) -> [[u64; 8]; 5] {
         *element
     }
 
     fn x25519(scalars: &[[u8; 32]; 8], points: &[[u8; 32]; 8]) -> [[u8; 32]; 8] {
         let words = scalars.map(|s| swaps(Decoding::Clamped.bits(&s)));
-        let limbs = products(&words, points);
-        core::array::from_fn(|n| bytes::encode(limbs.map(|limb| limb[n])))
+        let limbs = montgomery::products(&words, points);
+        core::array::from_fn(|n| bytes::encode_52(limbs.map(|limb| limb[n])))
     }
 
     #[test]

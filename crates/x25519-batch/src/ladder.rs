@@ -1,5 +1,5 @@
-/// The Montgomery ladder (RFC 7748, section 5) and the inversion after it, over the field operations of the module that this
-/// stands in: `Fe`, `Bits`, `zero`, `one`, `add`, `sub`, `mul`, `square`, `add_scaled`, `swap_if`.
+/// The Montgomery ladder (RFC 7748, section 5) over the field operations of the module that this stands in: `Fe`, `Bits`, `zero`,
+/// `one`, `add`, `sub`, `mul`, `square`, `add_scaled`, `swap_if`, and `invert`.
 macro_rules! ladder {
     ($(#[$feature:meta])*) => {
         /// The product's u-coordinate; the points are reduced.
@@ -25,7 +25,12 @@ macro_rules! ladder {
             swap_if(scalar, LAST, &mut z2, &mut z3);
             mul(&x2, &invert(&z2))
         }
+    };
+}
 
+/// Powers over the field operations of the module that this stands in: `Fe`, `mul`, `square`.
+macro_rules! inversion {
+    ($(#[$feature:meta])*) => {
         $(#[$feature])*
         fn square_times(x: &Fe, times: usize) -> Fe {
             let mut x = square(x);

@@ -1,5 +1,6 @@
-/// Field arithmetic in eight lanes, over instructions of the names that `core::arch::x86_64` gives them: they and `__m512i` are
-/// in scope where this stands. Without a feature it runs over a model of them, on any machine.
+/// Field arithmetic of signatures' equations in eight lanes, with limbs of 51 bits, over instructions of the names that
+/// `core::arch::x86_64` gives them: they and `__m512i` are in scope where this stands. Without a feature it runs over a model of
+/// them, on any machine.
 #[cfg_attr(
     not(any(test, target_arch = "x86_64")),
     allow(unused_macros, reason = "other machines have no such instructions")
@@ -7,7 +8,6 @@
 macro_rules! eight_lanes {
     ($(#[$feature:meta])*) => {
         type Fe = [__m512i; 5];
-        type Bits = [__m512i; 4];
 
         // Limbs are below 2^51 + 2^14 after every operation.
 
@@ -174,37 +174,7 @@ macro_rules! eight_lanes {
             fold(z)
         }
 
-        /// `a + 121665 e`.
-        $(#[$feature])*
-        #[inline]
-        fn add_scaled(a: &Fe, e: &Fe) -> Fe {
-            let factor = all(121_665);
-            let zero = _mm512_setzero_si512();
-            let mut out = *a;
-            for i in 0..5 {
-                out[i] = _mm512_madd52lo_epu64(a[i], e[i], factor);
-            }
-            for i in 0..4 {
-                let high = _mm512_madd52hi_epu64(zero, e[i], factor);
-                out[i + 1] = plus(out[i + 1], twice(high));
-            }
-            let high = twice(_mm512_madd52hi_epu64(zero, e[4], factor));
-            out[0] = _mm512_madd52lo_epu64(out[0], high, all(19));
-            carry(out)
-        }
-
-        $(#[$feature])*
-        #[inline]
-        fn swap_if(bits: &Bits, bit: usize, a: &mut Fe, b: &mut Fe) {
-            let swapped = _mm512_test_epi64_mask(bits[bit / 64], all(1 << (bit % 64)));
-            for i in 0..5 {
-                let (old_a, old_b) = (a[i], b[i]);
-                a[i] = _mm512_mask_blend_epi64(swapped, old_a, old_b);
-                b[i] = _mm512_mask_blend_epi64(swapped, old_b, old_a);
-            }
-        }
-
-        ladder!($(#[$feature])*);
+        inversion!($(#[$feature])*);
         edwards!($(#[$feature])*);
 
         /// Words of all lanes, in registers.
@@ -226,14 +196,6 @@ macro_rules! eight_lanes {
                 );
             }
             out
-        }
-
-
-        /// Eight products' limbs, each by lane.
-        $(#[$feature])*
-        #[inline]
-        fn products(words: &[[u64; 4]; 8], points: &[[u8; 32]; 8]) -> Fe {
-            ladder(&gather(words), &gather(&points.map(|p| bytes::limbs(&p))))
         }
     };
 }

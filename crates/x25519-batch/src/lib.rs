@@ -25,6 +25,8 @@ mod edwards;
 mod ladder;
 #[macro_use]
 mod lanes;
+#[macro_use]
+mod radix52;
 mod bytes;
 mod portable;
 mod terms;
@@ -73,7 +75,7 @@ impl core::fmt::Debug for Pair {
 /// How pairs are multiplied.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Backend {
-    /// Eight at once in 512-bit registers, 51 bits a limb.
+    /// Eight at once in 512-bit registers, 52 bits a limb.
     Avx512Ifma,
     /// Four at once in 256-bit registers, 25 and 26 bits a limb.
     Avx2,

@@ -103,6 +103,7 @@ fn swap_if(bits: &Bits, bit: usize, a: &mut Fe, b: &mut Fe) {
 }
 
 ladder!();
+inversion!();
 
 /// One product.
 pub(crate) fn x25519(decoding: Decoding, scalar: &[u8; 32], point: &[u8; 32]) -> [u8; 32] {
