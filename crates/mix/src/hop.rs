@@ -2,7 +2,7 @@
 
 use chacha20::cipher::{KeyIvInit as _, StreamCipher as _};
 use chacha20::{ChaCha20, Key};
-use hkdf::Hkdf;
+use hkdf::{Hkdf, HkdfExtract};
 use poly1305::Poly1305;
 use poly1305::universal_hash::KeyInit as _;
 use sha2::Sha256;
@@ -68,16 +68,18 @@ impl HopKeys {
     }
 }
 
-/// HKDF's first half, with its salt.
-pub(crate) struct Extract;
+/// HKDF's first half, with its salt, which is hashed once for many packets.
+pub(crate) struct Extract(HkdfExtract<Sha256>);
 
 impl Extract {
-    pub(crate) const fn new() -> Self {
-        Self
+    pub(crate) fn new() -> Self {
+        Self(HkdfExtract::new(Some(b"betanet/mix/1")))
     }
 
     fn with(&self, shared: &[u8; 32]) -> Hkdf<Sha256> {
-        Hkdf::new(Some(b"betanet/mix/1"), shared)
+        let mut extract = self.0.clone();
+        extract.input_ikm(shared);
+        extract.finalize().1
     }
 }
 
