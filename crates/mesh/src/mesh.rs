@@ -713,8 +713,9 @@ impl Mesh {
             Offer::Known | Offer::Refused(_) => self.stats.records_idle += 1,
         }
         if self.table.len() > self.policy.view_max {
-            let linked: BTreeSet<NodeId> = self.links.values().map(|l| l.node).collect();
-            for node in self.table.fit(|n| linked.contains(&n)) {
+            // Seldom asked: only when the share narrows.
+            let linked = |n: NodeId| self.links.values().any(|l| l.node == n);
+            for node in self.table.fit(linked) {
                 self.tell(now, Event::Gone(node));
             }
         }

@@ -119,6 +119,8 @@ pub struct Table {
     untested: Untested,
     prefixes: BTreeMap<Prefix, usize>,
     tested: usize,
+    /// Tested peers in the share.
+    tested_near: usize,
     relays_afar: usize,
     share: Share,
     /// The newest records by `seq`, with the change that brought each.
@@ -146,6 +148,7 @@ impl Table {
             untested: Untested::new(policy.untested_max, policy.untested_per_teller),
             prefixes: BTreeMap::new(),
             tested: 0,
+            tested_near: 0,
             relays_afar: 0,
             share: Share::all(own),
             fresh: BTreeMap::new(),
@@ -489,6 +492,7 @@ impl Table {
         let limited = !self.seeds.contains(&node);
         if let Some(tested) = self.entries.get_mut(&node).and_then(|e| e.tested.take()) {
             self.tested -= 1;
+            self.tested_near -= usize::from(self.share.holds(node));
             let near = Prefix::near(tested.ip);
             if limited && let Some(n) = self.prefixes.get_mut(&near) {
                 *n -= 1;
@@ -596,6 +600,7 @@ impl Table {
             self.note_change(node, seq);
         }
         self.tested += 1;
+        self.tested_near += usize::from(self.share.holds(node));
         if limited {
             *self.prefixes.entry(near).or_default() += 1;
         }
@@ -659,18 +664,19 @@ impl Table {
         gone
     }
 
-    /// Tested peers in the share. Untested peers do not narrow the share.
-    fn tested_near(&self) -> usize {
+    /// Counts the tested peers in a share that has changed. Untested peers do not narrow the share.
+    fn count_near(&mut self) {
         let (lo, hi) = self.share.bounds();
         let near = self.entries.range(lo..=hi);
-        near.filter(|(_, e)| e.tested.is_some()).count()
+        self.tested_near = near.filter(|(_, e)| e.tested.is_some()).count();
     }
 
     /// Narrows or widens the share to the number of records that the node keeps. Peers for which `stays` is true remain. Returns
     /// the removed peers.
     pub(crate) fn fit(&mut self, stays: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
         let mut gone = Vec::new();
-        while self.tested_near() > self.view_max && self.share.narrow() {
+        while self.tested_near > self.view_max && self.share.narrow() {
+            self.count_near();
             let mut relays = 0;
             let mut far = Vec::new();
             for (node, entry) in &self.entries {
@@ -692,7 +698,8 @@ impl Table {
                 gone.push(node);
             }
         }
-        if self.tested_near() < self.view_max / 4 && self.share.widen() {
+        if self.tested_near < self.view_max / 4 && self.share.widen() {
+            self.count_near();
             self.relays_afar = self
                 .entries
                 .keys()
