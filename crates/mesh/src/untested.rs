@@ -2,6 +2,7 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::ops::Bound::{Excluded, Included, Unbounded};
 
 use betanet_wire::NodeId;
 
@@ -112,30 +113,20 @@ impl Untested {
         own: NodeId,
         mut ready: impl FnMut(NodeId) -> bool,
     ) -> Option<NodeId> {
-        let after = self.turn;
-        let later = self
-            .buckets
-            .keys()
-            .filter(|p| after.is_none_or(|t| **p > t));
-        let earlier = self
-            .buckets
-            .keys()
-            .filter(|p| after.is_some_and(|t| **p <= t));
-        let order: Vec<Prefix> = later.chain(earlier).copied().collect();
         self.nearest = !self.nearest;
-        for from in order {
-            let nearest = self.nearest;
-            let Some(bucket) = self.buckets.get_mut(&from) else {
-                continue;
-            };
-            let found = if nearest {
-                take_nearest(bucket, own, &mut ready)
-            } else {
-                take_oldest(bucket, &mut ready)
-            };
-            if found.is_some() {
-                self.turn = Some(from);
-                return found;
+        let after = self.turn.map_or(Unbounded, Excluded);
+        let again = self.turn.map(|turn| (Unbounded, Included(turn)));
+        for part in [Some((after, Unbounded)), again].into_iter().flatten() {
+            for (from, bucket) in self.buckets.range_mut(part) {
+                let found = if self.nearest {
+                    take_nearest(bucket, own, &mut ready)
+                } else {
+                    take_oldest(bucket, &mut ready)
+                };
+                if found.is_some() {
+                    self.turn = Some(*from);
+                    return found;
+                }
             }
         }
         None
