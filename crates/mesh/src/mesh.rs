@@ -2,6 +2,7 @@
 
 mod asking;
 mod dialling;
+mod links;
 mod lookup;
 mod serving;
 
@@ -19,7 +20,8 @@ use bytes::Bytes;
 use crate::record::LIFE_MAX_MS;
 use crate::{Addr, Done, Draft, Offer, Policy, Prefix, Record, Table, Teller, Work};
 
-use dialling::{Dial, Link, Seeds};
+use dialling::{Dial, Seeds};
+use links::Links;
 use lookup::Lookup;
 
 /// ID of a dial, and of the link that it leads to.
@@ -336,7 +338,7 @@ pub struct Mesh {
     table: Table,
     seeds: Seeds,
     dials: BTreeMap<DialId, Dial>,
-    links: BTreeMap<DialId, Link>,
+    links: Links,
     exchanges: BTreeMap<ExchangeId, Exchange>,
     away: BTreeMap<u64, Away>,
     lookups: BTreeMap<NodeId, Lookup>,
@@ -386,7 +388,7 @@ impl Mesh {
             table,
             seeds: Seeds::new(seeds, now.mono),
             dials: BTreeMap::new(),
-            links: BTreeMap::new(),
+            links: Links::default(),
             exchanges: BTreeMap::new(),
             away: BTreeMap::new(),
             lookups: BTreeMap::new(),
@@ -528,7 +530,7 @@ impl Mesh {
     /// Computes the next wake-up.
     fn plan(&mut self, now: Now) {
         let at = |at, why| Some(Wake { at, why });
-        let links = self.links.values().filter_map(Link::due).min();
+        let links = self.links.due();
         let exchanges = self.exchanges.values().map(|x| x.until).min();
         let renew = self.draft.is_some().then(|| {
             let left = self.renew_at.saturating_sub(now.unix_ms);

@@ -34,7 +34,7 @@ impl Mesh {
         fin: bool,
     ) {
         let id = self.id();
-        let Some(l) = self.links.get_mut(&link) else {
+        let Some(l) = self.links.get_mut(link) else {
             return;
         };
         l.exchange = Some(id);
@@ -92,6 +92,9 @@ impl Mesh {
 
     /// Begins an exchange on every link that is due.
     pub(super) fn gossip(&mut self, now: Now) {
+        if self.links.due().is_none_or(|at| at > now.mono) {
+            return;
+        }
         let due: Vec<DialId> = self
             .links
             .iter()
@@ -101,7 +104,7 @@ impl Mesh {
         for link in due {
             let have = self.have(link);
             let next = self.gossip_wait();
-            if let Some(l) = self.links.get_mut(&link) {
+            if let Some(l) = self.links.get_mut(link) {
                 l.next = now.mono + next;
                 l.asked += 1;
             }
@@ -125,7 +128,7 @@ impl Mesh {
     /// Records to report on a link: new ones first, then a slice of the table.
     fn have(&mut self, link: DialId) -> Vec<Have> {
         let change = self.table.change();
-        let Some(l) = self.links.get_mut(&link) else {
+        let Some(l) = self.links.get_mut(link) else {
             return Vec::new();
         };
         let (told, peer, asked, teller) = (l.told, l.node, l.asked, l.teller());
@@ -260,7 +263,7 @@ impl Mesh {
         let Some(x) = self.exchanges.remove(&id) else {
             return;
         };
-        if let Some(l) = x.link.and_then(|l| self.links.get_mut(&l)) {
+        if let Some(l) = x.link.and_then(|l| self.links.get_mut(l)) {
             l.exchange = None;
         }
         match x.stage {

@@ -159,7 +159,7 @@ impl Mesh {
             .find(|(_, l)| l.node == node && l.exchange.is_none());
         if let Some(link) = standing.map(|(id, _)| *id) {
             let seed = state.peer.key;
-            if let Some(l) = self.links.get_mut(&link) {
+            if let Some(l) = self.links.get_mut(link) {
                 l.seed = Some(i);
             }
             return self.ask_list(now, link, seed);
@@ -316,14 +316,16 @@ impl Mesh {
 
     /// Whether gossip needs more links.
     pub(super) fn wants_links(&self) -> bool {
+        let most = self.policy.links.min(self.table.tested());
+        if self.links.staying() >= most {
+            return false;
+        }
         let dialled = self
             .dials
             .values()
             .filter(|d| d.purpose == Purpose::Link)
             .count();
-        let staying = self.links.values().filter(|l| l.stays).count();
-        staying + dialled < self.policy.links.min(self.table.tested())
-            && self.dials.len() < DIAL_MAX
+        self.links.staying() + dialled < most && self.dials.len() < DIAL_MAX
     }
 
     /// Dials tested peers while there are too few links. If the node keeps a partial view, three of four are near.
@@ -442,13 +444,7 @@ impl Mesh {
     /// Whether a newly reached peer becomes a link. It does while there are few links. Later it does so as often as keeps the
     /// links an even sample of all tested peers, independent of their order.
     fn makes_place(&mut self, now: Now, purpose: Purpose) -> bool {
-        let staying: Vec<DialId> = self
-            .links
-            .iter()
-            .filter(|(_, l)| l.stays)
-            .map(|(id, _)| *id)
-            .collect();
-        if staying.len() < self.policy.links {
+        if self.links.staying() < self.policy.links {
             return true;
         }
         let tested = u64::try_from(self.table.tested()).unwrap_or(u64::MAX);
@@ -456,14 +452,16 @@ impl Mesh {
         if purpose != Purpose::Test || !lucky {
             return false;
         }
-        let resting: Vec<DialId> = staying
-            .into_iter()
-            .filter(|id| self.links[id].exchange.is_none())
+        let resting: Vec<DialId> = self
+            .links
+            .iter()
+            .filter(|(_, l)| l.stays && l.exchange.is_none())
+            .map(|(id, _)| *id)
             .collect();
         let Some(&link) = self.pick(&resting) else {
             return false;
         };
-        self.links.remove(&link);
+        self.links.remove(link);
         self.transmit(now, Transmit::Hang { link });
         true
     }
@@ -486,7 +484,7 @@ impl Mesh {
     }
 
     pub(super) fn link_lost(&mut self, now: Now, id: DialId) {
-        if let Some(link) = self.links.remove(&id)
+        if let Some(link) = self.links.remove(id)
             && let Some(exchange) = link.exchange
         {
             self.end_exchange(now, exchange);
@@ -509,21 +507,20 @@ impl Mesh {
 
     /// Handles the end of an exchange: closes the link if nothing needs it.
     pub(super) fn link_rests(&mut self, now: Now, id: DialId) {
-        let staying = self.links.values().filter(|l| l.stays).count();
-        let Some(link) = self.links.get_mut(&id) else {
+        let few = self.links.staying() < self.policy.links;
+        let Some(link) = self.links.get(&id) else {
             return;
         };
         if link.stays || link.exchange.is_some() {
             return;
         }
         // A seed is told of this node once, too, and stays while there is nobody better.
-        let few = staying < self.policy.links;
         let told = link.asked > 0;
         let idle = link.since + IDLE <= now.mono;
         if (link.seed.is_some() && (few || !told)) || (link.seed.is_none() && !idle) {
             return;
         }
-        self.links.remove(&id);
+        self.links.remove(id);
         self.transmit(now, Transmit::Hang { link: id });
     }
 
@@ -538,7 +535,7 @@ impl Mesh {
             .map(|(id, _)| *id);
         let others = self.table.tested() > self.policy.links + self.policy.anchors;
         if let Some(link) = oldest.filter(|_| others) {
-            self.links.remove(&link);
+            self.links.remove(link);
             self.transmit(now, Transmit::Hang { link });
         }
         let resting: Vec<DialId> = self
