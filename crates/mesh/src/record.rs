@@ -3,6 +3,7 @@
 use alloc::borrow::ToOwned as _;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -227,24 +228,34 @@ impl Draft {
             rec: &rec,
             sig: &sig,
         });
-        Record {
+        Record(Arc::new(Signed {
             raw: raw.into(),
             node: issuer.public().node_id(),
+            key: *issuer.public().as_bytes(),
+            pin: self.pin,
             seq,
             exp: seq.saturating_add(life_ms.min(LIFE_MAX_MS)),
             roles: self.roles,
-        }
+            addrs: known(addrs.iter().map(String::as_str)),
+        }))
     }
 }
 
-/// A peer record with a valid signature.
+/// A peer record with a valid signature. Clones share one value, which does not change.
 #[derive(Clone, Eq, Hash, PartialEq)]
-pub struct Record {
+pub struct Record(Arc<Signed>);
+
+/// The envelope, and the fields that are read often.
+#[derive(Eq, Hash, PartialEq)]
+struct Signed {
     raw: Bytes,
     node: NodeId,
+    key: [u8; 32],
+    pin: Option<[u8; 32]>,
     seq: u64,
     exp: u64,
     roles: Roles,
+    addrs: Vec<Addr>,
 }
 
 /// Fields of an envelope that are read without a signature check.
@@ -275,6 +286,12 @@ fn open(raw: &[u8]) -> Result<(Envelope<'_>, Claims<'_>), RecordError> {
     Ok((envelope, claims))
 }
 
+/// The addresses in known forms.
+fn known<'a>(addrs: impl Iterator<Item = &'a str>) -> Vec<Addr> {
+    let read = addrs.filter_map(|a| a.parse().ok());
+    read.take(ADDRS_MAX).collect()
+}
+
 /// Reads an envelope without checking its signature.
 ///
 /// # Errors
@@ -300,13 +317,16 @@ impl Record {
         let (envelope, claims) = open(raw)?;
         let key = PublicKey::from_bytes(claims.key)?;
         key.verify(LABEL, &[envelope.rec], envelope.sig)?;
-        Ok(Self {
+        Ok(Self(Arc::new(Signed {
             node: key.node_id(),
+            key: *claims.key,
+            pin: claims.pin.try_into().ok(),
             seq: claims.seq,
             exp: claims.exp,
             roles: Roles::of_names(claims.roles.iter().copied()).0,
+            addrs: known(claims.addrs.iter().copied()),
             raw: Bytes::copy_from_slice(raw),
-        })
+        })))
     }
 
     /// Checks that the record is valid at this time.
@@ -314,11 +334,11 @@ impl Record {
     /// # Errors
     ///
     /// [`RecordError::Expired`], or [`RecordError::Life`] for a record from the future.
-    pub const fn check_time(&self, unix_ms: u64) -> Result<(), RecordError> {
-        if self.exp <= unix_ms {
+    pub fn check_time(&self, unix_ms: u64) -> Result<(), RecordError> {
+        if self.0.exp <= unix_ms {
             return Err(RecordError::Expired);
         }
-        if self.seq > unix_ms.saturating_add(SKEW_MS) {
+        if self.0.seq > unix_ms.saturating_add(SKEW_MS) {
             return Err(RecordError::Life);
         }
         Ok(())
@@ -326,38 +346,38 @@ impl Record {
 
     /// The envelope's bytes.
     #[must_use]
-    pub const fn envelope(&self) -> &Bytes {
-        &self.raw
+    pub fn envelope(&self) -> &Bytes {
+        &self.0.raw
     }
 
     /// Node of the record.
     #[must_use]
-    pub const fn node(&self) -> NodeId {
-        self.node
+    pub fn node(&self) -> NodeId {
+        self.0.node
     }
 
     /// Sequence number.
     #[must_use]
-    pub const fn seq(&self) -> u64 {
-        self.seq
+    pub fn seq(&self) -> u64 {
+        self.0.seq
     }
 
     /// Expiry, UNIX milliseconds.
     #[must_use]
-    pub const fn exp(&self) -> u64 {
-        self.exp
+    pub fn exp(&self) -> u64 {
+        self.0.exp
     }
 
     /// Claimed roles.
     #[must_use]
-    pub const fn roles(&self) -> Roles {
-        self.roles
+    pub fn roles(&self) -> Roles {
+        self.0.roles
     }
 
     /// The signed bytes. Equal bytes are one statement, even with two signatures.
     #[must_use]
     pub fn signed(&self) -> &[u8] {
-        open(&self.raw).map_or(&[], |(e, _)| e.rec)
+        open(&self.0.raw).map_or(&[], |(e, _)| e.rec)
     }
 
     /// The fields of the record.
@@ -366,29 +386,25 @@ impl Record {
     ///
     /// None in practice, because the record was decoded before.
     pub fn claims(&self) -> Result<Claims<'_>, RecordError> {
-        open(&self.raw).map(|(_, claims)| claims)
+        open(&self.0.raw).map(|(_, claims)| claims)
     }
 
     /// The issuer's key.
     #[must_use]
     pub fn key(&self) -> [u8; 32] {
-        self.claims().map_or([0; 32], |c| *c.key)
+        self.0.key
     }
 
     /// The pin of the issuer's certificate.
     #[must_use]
     pub fn pin(&self) -> Option<[u8; 32]> {
-        self.claims().ok()?.pin.try_into().ok()
+        self.0.pin
     }
 
     /// The addresses in known forms.
     #[must_use]
-    pub fn addrs(&self) -> Vec<Addr> {
-        let read = |c: Claims<'_>| {
-            let known = c.addrs.iter().filter_map(|a| a.parse().ok());
-            known.take(ADDRS_MAX).collect()
-        };
-        self.claims().map(read).unwrap_or_default()
+    pub fn addrs(&self) -> &[Addr] {
+        &self.0.addrs
     }
 
     /// Claimed operator.
@@ -400,7 +416,7 @@ impl Record {
 
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Record({} seq {})", self.node, self.seq)
+        write!(f, "Record({} seq {})", self.node(), self.seq())
     }
 }
 
@@ -428,7 +444,8 @@ mod tests {
         assert_eq!(read, record);
         assert_eq!(read.node(), me.public().node_id());
         assert_eq!((read.seq(), read.exp()), (1000, 6000));
-        assert_eq!((read.addrs(), read.pin()), (draft().addrs, draft().pin));
+        assert_eq!(read.addrs(), draft().addrs);
+        assert_eq!(read.pin(), draft().pin);
         assert_eq!(read.claims().unwrap().price.get("bar"), Some(&3));
         let peeked = peek(record.envelope()).unwrap();
         assert_eq!((peeked.node, peeked.seq), (read.node(), 1000));

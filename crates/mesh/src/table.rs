@@ -104,6 +104,14 @@ pub enum Refusal {
     NoRoom,
 }
 
+/// The addresses of a record that may be dialled: public ones, or all.
+fn dialable(record: &Record, private: bool) -> impl Iterator<Item = &Addr> {
+    record.addrs().iter().filter(move |a| match a.host {
+        Host::Ip(ip) => private || is_public(ip),
+        Host::Dns(_) => true,
+    })
+}
+
 /// All known records.
 #[derive(Clone, Debug, Hash)]
 pub struct Table {
@@ -327,12 +335,11 @@ impl Table {
     }
 
     /// The addresses of a record that this node may dial.
-    pub(crate) fn dialable(&self, record: &Record) -> Vec<Addr> {
-        let may = |a: &Addr| match a.host {
-            Host::Ip(ip) => self.private || is_public(ip),
-            Host::Dns(_) => true,
-        };
-        record.addrs().into_iter().filter(may).collect()
+    pub(crate) fn dialable<'a>(
+        &self,
+        record: &'a Record,
+    ) -> impl Iterator<Item = &'a Addr> + use<'a> {
+        dialable(record, self.private)
     }
 
     /// Whether this node may dial an IP address that a name resolved to.
@@ -394,7 +401,7 @@ impl Table {
         if !self.keeps(node, record.roles()) {
             return Offer::Refused(Refusal::Far);
         }
-        if self.dialable(&record).is_empty() {
+        if self.dialable(&record).next().is_none() {
             return Offer::Refused(Refusal::NoAddress);
         }
         if !self.wait(node, &teller) {
@@ -454,16 +461,16 @@ impl Table {
 
     fn replace(&mut self, record: Record, teller: Teller) -> Offer {
         let node = record.node();
-        let addrs = self.dialable(&record);
+        let addrs = || self.dialable(&record);
         let Some(entry) = self.entries.get(&node) else {
             return Offer::Refused(Refusal::Old);
         };
         // What was reached stands for the new record while that still names it.
         let stands = entry.tested.is_some_and(|t| {
-            addrs.iter().any(|a| a.host == Host::Ip(t.ip)) || addrs == self.dialable(&entry.record)
+            addrs().any(|a| a.host == Host::Ip(t.ip)) || addrs().eq(self.dialable(&entry.record))
         });
         let waits = entry.teller.is_some();
-        if addrs.is_empty() {
+        if addrs().next().is_none() {
             self.remove(node);
             return Offer::Refused(Refusal::NoAddress);
         }
@@ -553,21 +560,16 @@ impl Table {
         let private = self.private;
         let address = |node: NodeId| {
             let entry = entries.get(&node)?;
-            let mut addrs = entry.record.addrs();
-            addrs.retain(|a| match a.host {
-                Host::Ip(ip) => private || is_public(ip),
-                Host::Dns(_) => true,
-            });
-            addrs.into_iter().nth(usize::from(entry.tried))
+            dialable(&entry.record, private).nth(usize::from(entry.tried))
         };
         let node = self
             .untested
-            .next(self.own, |node| match address(node).map(|a| a.host) {
-                Some(Host::Ip(ip)) => cool(Prefix::near(ip)),
+            .next(self.own, |node| match address(node).map(|a| &a.host) {
+                Some(Host::Ip(ip)) => cool(Prefix::near(*ip)),
                 Some(Host::Dns(_)) => true,
                 None => false,
             })?;
-        Some((node, address(node)?))
+        Some((node, address(node)?.clone()))
     }
 
     /// Records that a peer was reached; `false` if its prefix is full.
@@ -612,7 +614,7 @@ impl Table {
         let Some(entry) = self.entries.get(&node) else {
             return false;
         };
-        let addrs = self.dialable(&entry.record).len();
+        let addrs = self.dialable(&entry.record).count();
         let tried = usize::from(entry.tried) + 1;
         if entry.tested.is_some() {
             return true;

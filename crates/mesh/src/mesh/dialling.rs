@@ -377,11 +377,9 @@ impl Mesh {
         };
         let reached = entry.tested().map(|t| t.ip);
         // Only what this node dials at all: a record may name private addresses beside public ones.
-        let addrs = self.table.dialable(entry.record());
-        let at = addrs
-            .iter()
-            .find(|a| reached.is_some_and(|ip| a.host == Host::Ip(ip)));
-        let Some(addr) = at.or(addrs.first()).cloned() else {
+        let addrs = || self.table.dialable(entry.record());
+        let at = addrs().find(|a| reached.is_some_and(|ip| a.host == Host::Ip(ip)));
+        let Some(addr) = at.or_else(|| addrs().next()).cloned() else {
             return false;
         };
         let (key, pin) = (entry.record().key(), entry.record().pin());
