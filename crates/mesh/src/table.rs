@@ -32,13 +32,20 @@ pub struct Tested {
     pub ip: IpAddr,
 }
 
+/// State of a record.
+#[derive(Clone, Copy, Debug, Hash)]
+enum State {
+    /// It waits for its test; this peer reported it.
+    Waits(Teller),
+    /// Its peer was reached.
+    Tested(Tested),
+}
+
 /// One record and its state.
 #[derive(Clone, Debug, Hash)]
 pub struct Entry {
     record: Record,
-    tested: Option<Tested>,
-    /// The reporting peer, while the record waits for its test.
-    teller: Option<Teller>,
+    state: State,
     /// Index of the address to try next.
     tried: u8,
 }
@@ -53,7 +60,10 @@ impl Entry {
     /// Time and address of the last successful test.
     #[must_use]
     pub const fn tested(&self) -> Option<Tested> {
-        self.tested
+        match self.state {
+            State::Tested(tested) => Some(tested),
+            State::Waits(_) => None,
+        }
     }
 }
 
@@ -284,7 +294,7 @@ impl Table {
         }
         self.entries
             .get(&node)
-            .filter(|e| e.tested.is_some())
+            .filter(|e| e.tested().is_some())
             .map(|e| &e.record)
     }
 
@@ -410,8 +420,7 @@ impl Table {
         self.evidence.remove(&node);
         self.insert(Entry {
             record,
-            tested: None,
-            teller: Some(teller),
+            state: State::Waits(teller),
             tried: 0,
         });
         Offer::New
@@ -466,27 +475,27 @@ impl Table {
             return Offer::Refused(Refusal::Old);
         };
         // What was reached stands for the new record while that still names it.
-        let stands = entry.tested.is_some_and(|t| {
+        let stands = entry.tested().is_some_and(|t| {
             addrs().any(|a| a.host == Host::Ip(t.ip)) || addrs().eq(self.dialable(&entry.record))
         });
-        let waits = entry.teller.is_some();
+        let waits = entry.tested().is_none();
         if addrs().next().is_none() {
             self.remove(node);
             return Offer::Refused(Refusal::NoAddress);
         }
-        let again = entry.tested.is_some() && !stands;
+        let again = entry.tested().is_some() && !stands;
         if again && !self.wait(node, &teller) {
             return Offer::Refused(Refusal::NoRoom);
         }
         if again {
-            self.untest(node);
+            self.uncount(node);
         }
         if let Some(entry) = self.entries.get_mut(&node) {
             entry.tried = 0;
             let seq = record.seq();
             entry.record = record;
             if again {
-                entry.teller = Some(teller);
+                entry.state = State::Waits(teller);
             }
             if stands {
                 self.note_change(node, seq);
@@ -495,9 +504,10 @@ impl Table {
         Offer::Newer(again || waits)
     }
 
-    fn untest(&mut self, node: NodeId) {
+    /// Takes a peer out of the counts of tested peers; the caller changes its state.
+    fn uncount(&mut self, node: NodeId) {
         let limited = !self.seeds.contains(&node);
-        if let Some(tested) = self.entries.get_mut(&node).and_then(|e| e.tested.take()) {
+        if let Some(tested) = self.entries.get(&node).and_then(Entry::tested) {
             self.tested -= 1;
             self.tested_near -= usize::from(self.share.holds(node));
             let near = Prefix::near(tested.ip);
@@ -512,9 +522,9 @@ impl Table {
 
     /// Removes a peer.
     pub(crate) fn remove(&mut self, node: NodeId) -> Option<Entry> {
-        self.untest(node);
+        self.uncount(node);
         let entry = self.entries.remove(&node)?;
-        if let Some(teller) = &entry.teller {
+        if let State::Waits(teller) = &entry.state {
             self.untested.remove(node, teller);
         }
         if !self.share.holds(node) {
@@ -579,7 +589,7 @@ impl Table {
         let Some(entry) = self.entries.get_mut(&node) else {
             return false;
         };
-        if let Some(tested) = &mut entry.tested
+        if let State::Tested(tested) = &mut entry.state
             && Prefix::near(tested.ip) == near
         {
             *tested = Tested { at: now, ip };
@@ -590,12 +600,13 @@ impl Table {
             self.avoid(now, node);
             return false;
         }
-        self.untest(node);
+        self.uncount(node);
         if let Some(entry) = self.entries.get_mut(&node) {
-            entry.tested = Some(Tested { at: now, ip });
+            let tested = State::Tested(Tested { at: now, ip });
+            let before = core::mem::replace(&mut entry.state, tested);
             entry.tried = 0;
             let seq = entry.record.seq();
-            if let Some(teller) = entry.teller.take() {
+            if let State::Waits(teller) = before {
                 self.untested.remove(node, &teller);
             }
             // Who was told of before can be given now.
@@ -616,7 +627,7 @@ impl Table {
         };
         let addrs = self.dialable(&entry.record).count();
         let tried = usize::from(entry.tried) + 1;
-        if entry.tested.is_some() {
+        if entry.tested().is_some() {
             return true;
         }
         if tried < addrs {
@@ -632,7 +643,10 @@ impl Table {
     /// Removes expired records, and queues old tests again. Returns the removed peers.
     pub(crate) fn sweep(&mut self, now: Now) -> Vec<NodeId> {
         let over = |e: &Entry| e.record.exp().saturating_add(GRACE_MS) <= now.unix_ms;
-        let old = |e: &Entry| e.tested.is_some_and(|t| t.at + self.tested_for <= now.mono);
+        let old = |e: &Entry| {
+            e.tested()
+                .is_some_and(|t| t.at + self.tested_for <= now.mono)
+        };
         let mut gone: Vec<NodeId> = Vec::new();
         let mut stale: Vec<NodeId> = Vec::new();
         for (node, entry) in &self.entries {
@@ -653,9 +667,9 @@ impl Table {
                 seed: true,
             };
             if self.wait(node, &teller) {
-                self.untest(node);
+                self.uncount(node);
                 if let Some(entry) = self.entries.get_mut(&node) {
-                    entry.teller = Some(teller);
+                    entry.state = State::Waits(teller);
                 }
             } else {
                 self.remove(node);
@@ -670,7 +684,7 @@ impl Table {
     fn count_near(&mut self) {
         let (lo, hi) = self.share.bounds();
         let near = self.entries.range(lo..=hi);
-        self.tested_near = near.filter(|(_, e)| e.tested.is_some()).count();
+        self.tested_near = near.filter(|(_, e)| e.tested().is_some()).count();
     }
 
     /// Narrows or widens the share to the number of records that the node keeps. Peers for which `stays` is true remain. Returns
@@ -685,7 +699,7 @@ impl Table {
                 if self.share.holds(*node) {
                     continue;
                 }
-                let relay = entry.tested.is_some() && entry.record.roles().relays();
+                let relay = entry.tested().is_some() && entry.record.roles().relays();
                 let kept = stays(*node) || self.seeds.contains(node);
                 if kept || (relay && relays < self.relays_max) {
                     relays += 1;
