@@ -4,12 +4,12 @@
 //! and an exchange's bytes arrive in order after latency, jitter, loss and the sender's uplink. The cryptography of handshakes
 //! is left out (`ring` and `paths` run it). Signatures are really checked, once per envelope if the cache is on.
 
+mod agenda;
 mod attack;
 mod scenario;
 
-use alloc::collections::{BTreeMap, BinaryHeap};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::cmp::Ordering;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -22,6 +22,7 @@ use betanet_stack::{Node, NodeCommand, NodeEvent, NodeInput};
 use betanet_wire::{ChargeTo, Code, NodeId};
 use bytes::Bytes;
 
+use agenda::Agenda;
 pub use attack::{Attack, AttackKind};
 pub use scenario::{Minute, Outcome, Partition, Scenario, Spread, run};
 
@@ -122,30 +123,6 @@ enum Task {
     Script(scenario::Step),
 }
 
-struct Due {
-    at: Time,
-    order: u64,
-    task: Task,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-impl Eq for Due {}
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> Ordering {
-        // The heap yields the greatest entry first.
-        (other.at, other.order).cmp(&(self.at, self.order))
-    }
-}
-
 /// Cached results of signature checks, by their exact input.
 #[derive(Default)]
 struct Checks {
@@ -182,8 +159,7 @@ struct Net<H> {
     by_ip: BTreeMap<IpAddr, Id>,
     pairs: Vec<Option<Pair>>,
     free: Vec<usize>,
-    agenda: BinaryHeap<Due>,
-    order: u64,
+    agenda: Agenda,
     next_peer_exchange: u64,
     parted: bool,
     dice: Rng,
@@ -220,8 +196,7 @@ impl<H: Host> Net<H> {
             by_ip: BTreeMap::new(),
             pairs: Vec::new(),
             free: Vec::new(),
-            agenda: BinaryHeap::new(),
-            order: 0,
+            agenda: Agenda::default(),
             next_peer_exchange: PEERS_EXCHANGES,
             parted: false,
             dice: Rng::new(&seed.split("net")),
@@ -244,9 +219,7 @@ impl<H: Host> Net<H> {
     }
 
     fn push(&mut self, at: Time, task: Task) {
-        self.order += 1;
-        let order = self.order;
-        self.agenda.push(Due { at, order, task });
+        self.agenda.push(at, task);
     }
 
     fn delay(&mut self, from: Id, to: Id) -> Duration {
@@ -473,13 +446,12 @@ impl<H: Host> Net<H> {
 
     /// Runs to `end`, or until the script has a step.
     fn next(&mut self, end: Time) -> Option<scenario::Step> {
-        while self.agenda.peek().is_some_and(|d| d.at <= end) {
-            let Some(due) = self.agenda.pop() else { break };
-            self.now = due.at;
-            match due.task {
+        while let Some((at, task)) = self.agenda.pop(end) {
+            self.now = at;
+            match task {
                 Task::Script(step) => return Some(step),
                 Task::Wake(id) => {
-                    if self.places[id].wake == Some(due.at) {
+                    if self.places[id].wake == Some(at) {
                         self.places[id].wake = None;
                         let now = self.clock(id);
                         if let Some(host) = &mut self.places[id].host {
