@@ -66,9 +66,9 @@ impl Roles {
     }
 }
 
+/// What was measured of a peer.
 #[derive(Clone, Debug, Default, Hash)]
 struct Peer {
-    roles: Roles,
     healthy: Option<Time>,
     outcomes: VecDeque<(Time, bool)>,
     timeouts: u8,
@@ -114,7 +114,9 @@ impl Peer {
 /// The peers that paths may use, with their measurements.
 #[derive(Clone, Debug, Default, Hash)]
 pub struct Peers {
-    known: BTreeMap<NodeId, Peer>,
+    known: BTreeMap<NodeId, Roles>,
+    /// Of known peers. Most are never on a path, and have no room taken here.
+    measured: BTreeMap<NodeId, Peer>,
 }
 
 impl Peers {
@@ -129,18 +131,24 @@ impl Peers {
         if self.known.len() >= PEERS_MAX && !self.known.contains_key(&node) {
             return false;
         }
-        self.known.entry(node).or_default().roles = roles;
+        self.known.insert(node, roles);
         true
     }
 
     /// Removes a peer.
     pub fn remove(&mut self, node: NodeId) {
         self.known.remove(&node);
+        self.measured.remove(&node);
+    }
+
+    fn peer(&mut self, node: NodeId) -> Option<&mut Peer> {
+        let known = self.known.contains_key(&node);
+        known.then(|| self.measured.entry(node).or_default())
     }
 
     /// Records an answer of a peer after `rtt`.
     pub fn answered(&mut self, now: Time, node: NodeId, rtt: Duration) {
-        if let Some(peer) = self.known.get_mut(&node) {
+        if let Some(peer) = self.peer(node) {
             peer.rtt.sample(rtt);
             peer.healthy = Some(now);
             peer.timeouts = 0;
@@ -151,7 +159,7 @@ impl Peers {
 
     /// Records a timeout. Three consecutive timeouts exclude the peer, longer each time.
     pub fn timed_out(&mut self, now: Time, node: NodeId, rng: &mut Rng) {
-        let Some(peer) = self.known.get_mut(&node) else {
+        let Some(peer) = self.peer(node) else {
             return;
         };
         peer.record(now, false);
@@ -175,8 +183,8 @@ impl Peers {
 
     /// Records a peer's congestion report.
     pub fn congestion(&mut self, now: Time, node: NodeId, cf: Cf) {
-        if let Some(peer) = self.known.get_mut(&node)
-            && cf.ecn == Ecn::Severe
+        if cf.ecn == Ecn::Severe
+            && let Some(peer) = self.peer(node)
         {
             peer.severe_until = Some(now + SEVERE_FOR);
         }
@@ -185,24 +193,31 @@ impl Peers {
     /// A peer's smoothed round-trip time.
     #[must_use]
     pub fn rtt(&self, node: NodeId) -> Option<Rtt> {
-        self.known.get(&node).map(|p| p.rtt)
+        let measured = self.measured.get(&node);
+        let known = self.known.contains_key(&node);
+        known.then(|| measured.map(|p| p.rtt).unwrap_or_default())
     }
 
     /// Whether a path may use a peer in this role now.
     #[must_use]
     pub fn is_candidate(&self, now: Time, node: NodeId, role: Role) -> bool {
-        self.known
-            .get(&node)
-            .is_some_and(|p| p.roles.has(role) && p.is_candidate(now))
+        let peer = self.measured.get(&node);
+        self.has(node, role) && peer.is_some_and(|p| p.is_candidate(now))
+    }
+
+    fn has(&self, node: NodeId, role: Role) -> bool {
+        self.known.get(&node).is_some_and(|roles| roles.has(role))
     }
 
     /// Draws up to three candidates for a position, without replacement. A peer with a SEVERE report has half the weight.
     #[must_use]
     pub fn draw(&self, now: Time, role: Role, not: &[NodeId], rng: &mut Rng) -> Vec<NodeId> {
         let mut urn: Vec<(NodeId, u64)> = self
-            .known
+            .measured
             .iter()
-            .filter(|(node, p)| p.roles.has(role) && p.is_candidate(now) && !not.contains(node))
+            .filter(|(node, p)| {
+                self.has(**node, role) && p.is_candidate(now) && !not.contains(node)
+            })
             .map(|(node, p)| (*node, if p.is_severe(now) { 1 } else { 2 }))
             .collect();
         let mut drawn = Vec::with_capacity(DRAWN);
@@ -222,7 +237,7 @@ impl Peers {
     #[must_use]
     pub fn choose(&self, now: Time, role: Role, not: &[NodeId], rng: &mut Rng) -> Option<NodeId> {
         let drawn = self.draw(now, role, not, rng);
-        let rtt = |node: &NodeId| self.known.get(node).map(|p| p.rtt.smoothed());
+        let rtt = |node: &NodeId| self.measured.get(node).map(|p| p.rtt.smoothed());
         let least = drawn.iter().map(rtt).min()?;
         let nearest: Vec<NodeId> = drawn.into_iter().filter(|n| rtt(n) == least).collect();
         let i = rng.below(u64::try_from(nearest.len()).ok()?);
