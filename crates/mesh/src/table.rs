@@ -326,16 +326,25 @@ impl Table {
 
     /// Peers from `lo` to `hi`, inclusive, with their `seq`; this node is included.
     pub(crate) fn range(&self, lo: NodeId, hi: NodeId) -> impl Iterator<Item = (NodeId, u64)> {
+        self.records(lo, hi).map(|(node, r, _)| (node, r.seq()))
+    }
+
+    /// The records of that range, and whether each may be passed on.
+    pub(crate) fn records(
+        &self,
+        lo: NodeId,
+        hi: NodeId,
+    ) -> impl Iterator<Item = (NodeId, &Record, bool)> {
         let own = self
             .own_record
             .as_ref()
             .filter(|_| (lo..=hi).contains(&self.own));
-        let mut own = own.map(|r| (self.own, r.seq()));
+        let mut own = own.map(|r| (self.own, r, true));
         let mut others = (lo <= hi)
             .then(|| self.entries.range(lo..=hi))
             .into_iter()
             .flatten()
-            .map(|(n, e)| (*n, e.record.seq()))
+            .map(|(n, e)| (*n, &e.record, e.tested().is_some()))
             .peekable();
         core::iter::from_fn(move || match (&own, others.peek()) {
             (Some(o), Some(other)) if other.0 < o.0 => others.next(),

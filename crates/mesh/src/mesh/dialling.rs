@@ -389,10 +389,10 @@ impl Mesh {
 
     /// Records that a peer was reached at the address of its record.
     fn test_passed(&mut self, now: Now, node: NodeId, ip: IpAddr) -> bool {
-        let before = self.table.get(node).and_then(|e| e.tested());
-        let known = self.table.get(node).map(|e| e.record().clone());
+        let known = self.table.get(node).filter(|e| e.tested().is_none());
+        let known = known.map(|e| e.record().clone());
         let stays = self.table.reached(now.mono, node, ip);
-        if let Some(record) = known.filter(|_| stays && before.is_none()) {
+        if let Some(record) = known.filter(|_| stays) {
             self.tell(now, Event::Tested { record, ip });
         }
         stays

@@ -12,7 +12,7 @@ use super::{
     Stage, Transmit, kind,
 };
 use crate::message::{self, DISCOVER_MAX, GOSSIP_MAX, Have, MessageError};
-use crate::{Prefix, Record, Role, Teller};
+use crate::{Entry, Prefix, Record, Role, Teller};
 
 impl Mesh {
     pub(super) fn opened(
@@ -212,7 +212,9 @@ impl Mesh {
                 }
                 continue;
             }
-            match self.table.seq(h.node) {
+            let entry = self.table.get(h.node);
+            let own = self.table.own().filter(|_| h.node == self.own);
+            match entry.map(Entry::record).or(own).map(Record::seq) {
                 None if new < new_max && self.table.would_take(now.mono, h.node) => {
                     new += 1;
                     want.push(h.node);
@@ -220,9 +222,7 @@ impl Mesh {
                 None => {}
                 Some(seq) if seq < h.seq => want.push(h.node),
                 Some(seq) if seq > h.seq => give.extend(self.table.passable(h.node).cloned()),
-                Some(_) if h.node != self.own && self.table.get(h.node).is_some() => {
-                    doubted.push(h.node);
-                }
+                Some(_) if entry.is_some() => doubted.push(h.node),
                 Some(_) => {}
             }
         }
@@ -258,17 +258,12 @@ impl Mesh {
         named: &[NodeId],
         give: &mut Vec<Record>,
     ) {
-        for (node, _) in self.table.range(lo, hi) {
+        for (node, record, passable) in self.table.records(lo, hi) {
             if give.len() >= GOSSIP_MAX {
                 return;
             }
-            if named.binary_search(&node).is_err() {
-                give.extend(
-                    self.table
-                        .passable(node)
-                        .filter(|r| r.exp() > now.unix_ms)
-                        .cloned(),
-                );
+            if passable && record.exp() > now.unix_ms && named.binary_search(&node).is_err() {
+                give.push(record.clone());
             }
         }
     }
