@@ -689,19 +689,24 @@ impl Table {
         gone
     }
 
-    /// Counts the tested peers in a share that has changed. Untested peers do not narrow the share.
-    fn count_near(&mut self) {
+    /// Counts the tested peers in the share. Untested peers do not narrow it.
+    fn count_near(&self) -> usize {
         let (lo, hi) = self.share.bounds();
         let near = self.entries.range(lo..=hi);
-        self.tested_near = near.filter(|(_, e)| e.tested().is_some()).count();
+        near.filter(|(_, e)| e.tested().is_some()).count()
     }
 
     /// Narrows or widens the share to the number of records that the node keeps. Peers for which `stays` is true remain. Returns
     /// the removed peers.
     pub(crate) fn fit(&mut self, stays: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
+        debug_assert_eq!(
+            self.tested_near,
+            self.count_near(),
+            "tested peers in the share"
+        );
         let mut gone = Vec::new();
         while self.tested_near > self.view_max && self.share.narrow() {
-            self.count_near();
+            self.tested_near = self.count_near();
             let mut relays = 0;
             let mut far = Vec::new();
             for (node, entry) in &self.entries {
@@ -724,7 +729,7 @@ impl Table {
             }
         }
         if self.tested_near < self.view_max / 4 && self.share.widen() {
-            self.count_near();
+            self.tested_near = self.count_near();
             self.relays_afar = self
                 .entries
                 .keys()

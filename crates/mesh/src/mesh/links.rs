@@ -25,10 +25,15 @@ impl Links {
     /// Time of the next exchange on any link.
     pub(super) fn due(&mut self) -> Option<Time> {
         if !self.fresh {
-            self.due = self.all.values().filter_map(Link::due).min();
+            self.due = self.first();
             self.fresh = true;
         }
+        debug_assert_eq!(self.due, self.first(), "the next exchange of all links");
         self.due
+    }
+
+    fn first(&self) -> Option<Time> {
+        self.all.values().filter_map(Link::due).min()
     }
 
     /// A link, to change it; whether it stays does not change.
