@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use betanet_fog::{Authentic, Received, Record, Refusal};
-use betanet_keys::{PreparedKey, PublicKey};
+use betanet_keys::{Equation, PreparedKey, PublicKey};
+
+use crate::together::Together;
 
 /// Most keys that are remembered. Beyond, all are forgotten.
 const KEYS_MAX: usize = 1 << 16;
@@ -82,11 +84,35 @@ impl State {
 
 /// Keys that have signed something.
 #[derive(Debug, Default)]
-pub(crate) struct CheckedKeys(Mutex<State>);
+pub(crate) struct CheckedKeys {
+    state: Mutex<State>,
+    together: Together,
+}
 
 impl CheckedKeys {
     fn locked(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Verifies a record's signature, together with those of other requests that wait, where the machine gains by it.
+    ///
+    /// # Errors
+    ///
+    /// `sig_invalid`.
+    pub(crate) async fn verify_with_others<T: Record>(
+        &self,
+        received: Received<T>,
+    ) -> Result<Authentic<T>, Refusal> {
+        let known = self.locked().keys.get(received.signer()).map(|k| k.key);
+        let key = known.filter(|_| Equation::has_lanes());
+        let Some(key) = key else {
+            return self.verify(received);
+        };
+        let pending = received.with_others(&key)?;
+        match self.together.judge(*pending.equation()).await {
+            Some(holds) => pending.judged(holds),
+            None => self.verify(pending.alone()),
+        }
     }
 
     /// Verifies a record's signature.

@@ -62,6 +62,7 @@ mod places;
 mod room;
 mod service;
 mod settings;
+mod together;
 
 pub use error::Error;
 pub use escrow::{Claim, Covered, Escrow, Purpose, Released, Untold};

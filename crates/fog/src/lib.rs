@@ -72,7 +72,7 @@ pub use records::{
 pub use refusal::{Refusal, RefusalCode};
 pub use resources::{Amounts, Resource, Resources};
 pub use shape::Shape;
-pub use signed::{Authentic, Envelope, Received, Record, SIGNED_MAX, Signed};
+pub use signed::{Authentic, Envelope, Pending, Received, Record, SIGNED_MAX, Signed};
 pub use timing::{Interval, amnesty};
 pub use vocabulary::{
     Fate, Grant, Kind, Level, NodeState, Offline, Outcome, Side, Strategy, TaskState, Tier, Verify,

@@ -3,7 +3,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
 
-use betanet_keys::{Identity, PreparedKey, PublicKey};
+use betanet_keys::{Equation, Identity, PreparedKey, PublicKey, hash};
 use betanet_wire::cbor::Reader;
 
 use crate::item::{item, read, to_vec};
@@ -93,6 +93,14 @@ pub struct Received<T> {
     of: PhantomData<fn() -> T>,
 }
 
+/// A record whose signature is verified together with others.
+#[derive(Clone, Debug)]
+pub struct Pending<T> {
+    received: Received<T>,
+    signer: PublicKey,
+    equation: Equation,
+}
+
 /// A record that its signer signed. Its bounds are not checked.
 #[derive(Clone, Debug)]
 pub struct Authentic<T> {
@@ -180,6 +188,22 @@ impl<T: Record> Received<T> {
         self.signed_by(key.key(), stands)
     }
 
+    /// Prepares the signature, by a key that is known already, to be verified together with others.
+    ///
+    /// # Errors
+    ///
+    /// `sig_invalid` where the record names another signer, or no signature can be so.
+    pub fn with_others(self, key: &PublicKey) -> Result<Pending<T>, Refusal> {
+        let Envelope { rec, sig } = &self.envelope;
+        let digest = hash(&[T::LABEL.as_bytes(), rec]);
+        let equation = Equation::of(key, &digest, sig).filter(|_| *key.as_bytes() == self.signer);
+        Ok(Pending {
+            equation: equation.ok_or(RefusalCode::SigInvalid.bare())?,
+            received: self,
+            signer: *key,
+        })
+    }
+
     fn signed_by(self, key: &PublicKey, stands: bool) -> Result<Authentic<T>, Refusal> {
         if !stands || *key.as_bytes() != self.signer {
             return Err(RefusalCode::SigInvalid.bare());
@@ -188,6 +212,29 @@ impl<T: Record> Received<T> {
             received: self,
             signer: *key,
         })
+    }
+}
+
+impl<T: Record> Pending<T> {
+    /// The equation that has to hold.
+    #[must_use]
+    pub const fn equation(&self) -> &Equation {
+        &self.equation
+    }
+
+    /// The record as it was, to be verified alone.
+    #[must_use]
+    pub fn alone(self) -> Received<T> {
+        self.received
+    }
+
+    /// Takes the verdict of [`Equation::hold`] on [`Self::equation`].
+    ///
+    /// # Errors
+    ///
+    /// `sig_invalid`.
+    pub fn judged(self, holds: bool) -> Result<Authentic<T>, Refusal> {
+        self.received.signed_by(&self.signer, holds)
     }
 }
 

@@ -206,10 +206,19 @@ enum Side {
     },
 }
 
-/// Equations from which eight at once take less time than one after the other.
-const WORTH_LANES: usize = 4;
-
 impl Equation {
+    /// Equations that are computed at once, where the machine can.
+    pub const LANES: usize = LANES;
+
+    /// Equations from which eight at once take less time than one after the other.
+    pub const WORTH: usize = 4;
+
+    /// Whether this machine computes eight at once: then a table of a key is of use for a few signatures alone.
+    #[must_use]
+    pub fn has_lanes() -> bool {
+        ed25519::is_available()
+    }
+
     fn new(side: Side, sig: &[u8; 64]) -> Option<Self> {
         let r = *sig.first_chunk()?;
         // The identity is the only R of small order that the equation can give: the key is in the prime-order subgroup.
@@ -250,7 +259,7 @@ impl Equation {
             .filter(|at| of.binary_search(at).is_err())
             .collect();
         for (of, some) in of.chunks(LANES).zip(computed.chunks(LANES)) {
-            let Some(filled) = fill(some).filter(|_| some.len() >= WORTH_LANES) else {
+            let Some(filled) = fill(some).filter(|_| some.len() >= Self::WORTH) else {
                 alone.extend(of);
                 continue;
             };

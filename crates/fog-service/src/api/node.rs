@@ -117,7 +117,8 @@ impl Api {
                 self.order(by.caller, Request::Nack(task, fence)).await
             }
             Op::Done(task) => {
-                let authentic = self.keys.verify(Received::<Receipt>::read(body)?)?;
+                let received = Received::<Receipt>::read(body)?;
+                let authentic = self.keys.verify_with_others(received).await?;
                 let signer = *authentic.signer();
                 let receipt = authentic.check(self.now_ms())?;
                 let caller = by.sends(self, &signer);
@@ -144,13 +145,16 @@ impl Api {
     }
 
     /// Checks a signed task for its owner: size, encoding, types, signature, role, bounds.
-    pub(super) fn task_of(
+    pub(super) async fn task_of(
         &self,
         by: Verified,
         body: &[u8],
         named: Option<TaskId>,
     ) -> Result<(Caller, Signed<Task>), Refusal> {
-        let authentic = self.keys.verify(Received::<Task>::read(body)?)?;
+        let authentic = self
+            .keys
+            .verify_with_others(Received::<Task>::read(body)?)
+            .await?;
         let signer = *authentic.signer();
         let ns = authentic.namespace()?;
         let caller = by.clone().sends(self, &signer);

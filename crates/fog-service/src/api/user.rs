@@ -26,7 +26,7 @@ impl Api {
     ) -> Result<Answer, Refusal> {
         match op {
             Op::Submit(id) => {
-                let (caller, task) = self.task_of(by, body, Some(id))?;
+                let (caller, task) = self.task_of(by, body, Some(id)).await?;
                 let _one = self.begin(std::slice::from_ref(&task))?;
                 self.check_budget(&caller, &task).await?;
                 let missing = self.missing(&task);
@@ -35,7 +35,7 @@ impl Api {
                 self.order(caller, Request::Submit { task, missing }).await
             }
             Op::Plan => {
-                let (caller, task) = self.task_of(by, body, None)?;
+                let (caller, task) = self.task_of(by, body, None).await?;
                 let Reply::Plan(plan) = self.ask(caller, Request::Plan(Box::new(task))).await?
                 else {
                     return Err(odd());
