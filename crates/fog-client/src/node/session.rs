@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use betanet_fog::bodies::{Beat, BeatAnswer, Held, JoinAnswer, RoundTrip, RunCopy, WorkItem};
 use betanet_fog::{Assignment, Digest, List, Received, Refusal, RefusalCode, Signed, Task, TaskId};
-use betanet_keys::PublicKey;
+use betanet_keys::{PreparedKey, PublicKey};
 use betanet_machine::{Now, Time};
 use betanet_wire::NodeId;
 
@@ -94,10 +94,16 @@ struct Copy {
     ended: bool,
 }
 
+/// A key that may sign assignments. Whoever does signs all of them, so it is prepared at its first.
+struct Leader {
+    key: PublicKey,
+    prepared: Option<PreparedKey>,
+}
+
 /// A node's state towards its coordinators.
 pub struct NodeSession {
     own: NodeId,
-    leaders: Vec<PublicKey>,
+    leaders: Vec<Leader>,
     epoch: u64,
     /// Whether the coordinator in use was deposed: its drops are not obeyed.
     deposed: bool,
@@ -138,6 +144,10 @@ impl NodeSession {
             own,
             leaders: keys
                 .filter_map(|key| PublicKey::from_bytes(key).ok())
+                .map(|key| Leader {
+                    key,
+                    prepared: None,
+                })
                 .collect(),
             epoch: joined.epoch,
             deposed: false,
@@ -282,11 +292,14 @@ impl NodeSession {
 
     fn take(&mut self, item: &RunCopy) -> Result<Order, WorkError> {
         let received = Received::<Assignment>::new(item.work.clone()).map_err(WorkError::Record)?;
-        let mut leaders = self.leaders.iter();
-        let leader = leaders.find(|key| key.as_bytes() == received.signer());
+        let mut leaders = self.leaders.iter_mut();
+        let leader = leaders.find(|leader| leader.key.as_bytes() == received.signer());
         let leader = leader.ok_or(WorkError::Signer)?;
+        let key = leader
+            .prepared
+            .get_or_insert_with(|| PreparedKey::new(leader.key));
         let work = received
-            .verify_with(leader)
+            .verify_prepared(key)
             .and_then(|authentic| authentic.check(0))
             .map_err(WorkError::Record)?;
         if work.epoch < self.epoch {

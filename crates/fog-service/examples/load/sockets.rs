@@ -8,7 +8,7 @@ use betanet_fog::bodies::{Join, TokenAnswer, WorkItem};
 use betanet_fog::{Assignment, Received, from_slice, to_vec};
 use betanet_fog_client::testkit::MODULE;
 use betanet_fog_service::PREFIX;
-use betanet_keys::{Identity, Peer, PublicKey, hash};
+use betanet_keys::{Identity, Peer, PreparedKey, hash};
 use betanet_runtime::SessionHandle;
 use betanet_wire::text::hex;
 use tokio::sync::Semaphore;
@@ -55,10 +55,11 @@ pub(crate) async fn prepare(peer: Peer, nodes: usize) -> Ready {
 pub(crate) async fn run(ready: Ready, load: Load) {
     let under_way = Arc::new(Semaphore::new(load.under_way));
     let total = load.signed.len();
-    let coordinator = *identity(COORDINATOR, 0).public();
+    let coordinator = Arc::new(PreparedKey::new(*identity(COORDINATOR, 0).public()));
     let mut running = Vec::new();
     for node in ready.nodes {
         let took = (Arc::clone(&load.times), Arc::clone(&under_way));
+        let coordinator = Arc::clone(&coordinator);
         running.push(tokio::spawn(work(node, coordinator, took)));
     }
     for task in load.signed {
@@ -111,7 +112,7 @@ async fn join(peer: &Peer, nodes: usize) -> Vec<Arc<Joined>> {
 /// A node that takes its items and hands in receipts.
 async fn work(
     node: Arc<Joined>,
-    coordinator: PublicKey,
+    coordinator: Arc<PreparedKey>,
     (times, under_way): (Arc<Times>, Arc<Semaphore>),
 ) {
     let mut after = 0;
@@ -138,11 +139,12 @@ async fn work(
                 };
                 after = run.at;
                 let node = Arc::clone(&node);
+                let coordinator = Arc::clone(&coordinator);
                 let (times, under_way) = (Arc::clone(&times), Arc::clone(&under_way));
                 tokio::spawn(async move {
                     let work = Received::<Assignment>::new(run.work).unwrap();
-                    // A node knows the keys of its coordinators.
-                    let work = work.verify_with(&coordinator).unwrap();
+                    // A node knows the keys of its coordinators, and prepares them.
+                    let work = work.verify_prepared(&coordinator).unwrap();
                     let work = work.check(now_ms()).unwrap();
                     let body = node.who.receipt(&work).to_bytes();
                     let path = format!("tasks/{}/done", hex(&work.task.0));
