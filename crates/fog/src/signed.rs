@@ -336,6 +336,12 @@ impl<T: Record> Signed<T> {
         &self.envelope
     }
 
+    /// Record and signature alone.
+    #[must_use]
+    pub fn into_envelope(self) -> Envelope {
+        self.envelope
+    }
+
     /// The encoded envelope.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Streams: a node's work, the events, the states of a task. A task of its own feeds each, and ends with its reader.
+//! Streams: a node's work, the events, the states of a task. A task of its own feeds the latter two, and ends with their reader.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use betanet_machine::Time;
 use betanet_wire::NodeId;
 use futures_util::stream::{Stream, unfold};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::user::encoded;
 use super::{Api, Query, Verified, odd};
@@ -82,81 +82,34 @@ impl Api {
         id: NodeId,
         query: &Query,
     ) -> Result<Items, Refusal> {
-        let mut last = query.number("after")?.unwrap_or(0);
+        let after = query.number("after")?.unwrap_or(0);
         let until = until(query.number("wait")?);
         if by.caller.node != id {
             return Err(RefusalCode::NotYours.bare());
         }
-        let (mut feed, items) = self.feed(&by).await?;
+        let place = self.place(&by).await?;
         // What arises while the first items are asked for is not lost.
-        let mut live = self.handle.stream_of(id);
-        let asked = Request::Work {
-            node: id,
-            after: last,
-        };
+        let live = self.handle.stream_of(id);
+        let asked = Request::Work { node: id, after };
         let Reply::Work(first) = self.ask(by.caller, asked).await? else {
             return Err(odd());
         };
-        let api = Arc::clone(self);
-        tokio::spawn(async move {
-            for item in first {
-                last = last.max(item.at());
-                if !api.give_work(&mut feed, item).await {
-                    return;
-                }
-            }
-            loop {
-                let next: Option<(Work, Time)> = tokio::select! {
-                    next = live.recv() => next,
-                    () = sleep_until(until) => return,
-                    () = feed.to.closed() => return,
-                    () = api.handle.stopped() => return,
-                };
-                let Some((item, lease)) = next else { return };
-                // The item was among the first, or its leader is no more.
-                if item.at() <= last {
-                    continue;
-                }
-                if !api.handle.counts_until(lease) {
-                    return;
-                }
-                last = item.at();
-                if !api.give_work(&mut feed, item).await {
-                    return;
-                }
-            }
-        });
-        Ok(items)
-    }
-
-    async fn give_work(&self, feed: &mut Feed, item: Work) -> bool {
-        let item = match item {
-            Work::Run { work, task } => {
-                let at = work.fence;
-                let signed = Signed::sign(*work, &self.identity);
-                let (Ok(work), Ok(task)) = (signed, Envelope::from_slice(&task)) else {
-                    tracing::error!(at, "an assignment cannot be signed");
-                    return true;
-                };
-                WorkItem::Run(RunCopy {
-                    at,
-                    task,
-                    work: work.envelope().clone(),
-                })
-            }
-            Work::Drop {
-                at,
-                task,
-                fence,
-                why,
-            } => WorkItem::Drop(DropCopy {
-                at,
-                why: why.as_str().parse().unwrap_or_default(),
-                task,
-                fence,
-            }),
+        let handle = self.handle.clone();
+        let copies = Copies {
+            api: Arc::clone(self),
+            last: after,
+            first: first.into_iter(),
+            live,
+            left: ITEMS,
+            until: Box::pin(sleep_until(until)),
+            stopped: Box::pin(async move { handle.stopped().await }),
+            _place: place,
         };
-        feed.give(to_vec(&item)).await
+        let items = unfold(copies, |mut copies| async move {
+            let item = copies.next().await?;
+            Some((item, copies))
+        });
+        Ok(Box::pin(items))
     }
 
     /// The stream of events.
@@ -245,6 +198,86 @@ impl Api {
             }
         });
         Ok(items)
+    }
+}
+
+/// What a node is told, as its session takes it.
+struct Copies {
+    api: Arc<Api>,
+    /// Index of the last item that was told.
+    last: u64,
+    first: std::vec::IntoIter<Work>,
+    live: mpsc::Receiver<(Work, Time)>,
+    left: usize,
+    until: Pin<Box<Sleep>>,
+    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Its place among the open streams.
+    _place: Place,
+}
+
+impl Copies {
+    /// The next item; `None` at the end.
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        self.left = self.left.checked_sub(1)?;
+        loop {
+            let item = match self.first.next() {
+                Some(item) => item,
+                None => self.arisen().await?,
+            };
+            self.last = self.last.max(item.at());
+            if let Some(item) = self.api.work_item(item) {
+                return Some(to_vec(&item));
+            }
+        }
+    }
+
+    /// The next item that arises after the first.
+    async fn arisen(&mut self) -> Option<Work> {
+        loop {
+            let (item, lease) = tokio::select! {
+                biased;
+                () = &mut self.stopped => return None,
+                next = self.live.recv() => next?,
+                () = &mut self.until => return None,
+            };
+            // Others were among the first.
+            if item.at() > self.last {
+                // After its lease, its leader may be no more.
+                return self.api.handle.counts_until(lease).then_some(item);
+            }
+        }
+    }
+}
+
+impl Api {
+    /// An item as it is sent; `None` if it cannot be.
+    fn work_item(&self, item: Work) -> Option<WorkItem> {
+        Some(match item {
+            Work::Run { work, task } => {
+                let at = work.fence;
+                let signed = Signed::sign(*work, &self.identity);
+                let (Ok(work), Ok(task)) = (signed, Envelope::from_slice(&task)) else {
+                    tracing::error!(at, "an assignment cannot be signed");
+                    return None;
+                };
+                WorkItem::Run(RunCopy {
+                    at,
+                    task,
+                    work: work.into_envelope(),
+                })
+            }
+            Work::Drop {
+                at,
+                task,
+                fence,
+                why,
+            } => WorkItem::Drop(DropCopy {
+                at,
+                why: why.as_str().parse().unwrap_or_default(),
+                task,
+                fence,
+            }),
+        })
     }
 }
 
