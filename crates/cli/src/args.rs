@@ -42,7 +42,7 @@ pub(crate) use fog::{
     DeadArgs, EventArgs, FogArgs, FogCommand, FogCommands, HistoryArgs, JobArgs, JobCommand,
     JobFileArgs, JobNameArgs, JobRunArgs, JobValidateArgs, ListArgs, LogArgs, NodeArgs,
     NodeCommand, NodeListArgs, NodeNameArgs, PlanArgs, RunArgs, TaskArgs, TaskCommand, TaskIdArgs,
-    TaskListArgs, TaskSpecArgs, TokenArgs, TopArgs, VerifyArgs,
+    TaskListArgs, TaskSpecArgs, TokenArgs, TopArgs, TopologyArgs, VerifyArgs,
 };
 pub(crate) use mix::{
     AuditArgs, BeaconCommand, BuildArgs, DirectoryCommand, LoopArgs, MixArgs, MixCommand, Mixnode,

@@ -57,7 +57,7 @@ pub(crate) async fn fog(args: FogCommands) -> Result<(), Fail> {
     match args.command {
         FogCommand::Dead(args) => lists::dead(args).await,
         FogCommand::Events(args) => events::events(args).await,
-        FogCommand::Topology(args) => view::topology(&args.fog).await,
+        FogCommand::Topology(args) => view::topology(&args).await,
         FogCommand::Price(args) => view::price(&args.fog).await,
     }
 }

@@ -227,12 +227,15 @@ pub(crate) enum FogCommand {
     /// Show events: tasks that change, nodes that come and go.
     #[command(
         after_help = "Each event has a position. --after continues there, under any coordinator.\n\n\
-                      Example: betanet fog events --follow --coordinator bnp1…"
+                      Example: betanet fog events --follow --coordinator bnp1…\n\
+                      Example: betanet fog events --only lost --node bn1:… --coordinator bnp1…"
     )]
     Events(EventArgs),
-    /// Show the last snapshot of the cluster: capacity, nodes and tasks.
-    #[command(after_help = "Example: betanet fog topology --coordinator bnp1…")]
-    Topology(ViewArgs),
+    /// Show the last snapshots of the cluster: capacity, nodes and tasks.
+    #[command(after_help = "A coordinator makes one each minute, and keeps 100.\n\n\
+                      Example: betanet fog topology --coordinator bnp1…\n\
+                      Example: betanet fog topology -n 60 --json --coordinator bnp1…")]
+    Topology(TopologyArgs),
     /// Show the demand factor of each resource, by which prices are fixed.
     #[command(after_help = "Example: betanet fog price --coordinator bnp1…")]
     Price(ViewArgs),
@@ -257,9 +260,30 @@ pub(crate) struct EventArgs {
     /// Show at most this many events.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) n: Option<u64>,
+    /// Show only events of this kind, such as ended or lost.
+    #[arg(long, value_name = "KIND")]
+    pub(crate) only: Option<String>,
+    /// Show only events of this task.
+    #[arg(long, value_name = "TASK")]
+    pub(crate) task: Option<String>,
+    /// Show only events of this node.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
     /// Wait for more events until Ctrl-C.
     #[arg(short, long)]
     pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) fog: FogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopologyArgs {
+    /// Show only snapshots after this position.
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    pub(crate) after: u64,
+    /// Show at most this many snapshots, the newest ones; by default one, or with --json all.
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub(crate) n: Option<u64>,
     #[command(flatten)]
     pub(crate) fog: FogArgs,
 }

@@ -1,6 +1,6 @@
 //! The cluster as a whole: topology and prices.
 
-use betanet_fog::bodies::{Price, Topology};
+use betanet_fog::bodies::{Price, Topology, TopologyList};
 use betanet_fog::{Amounts, Map, Word};
 
 use super::lists::cores;
@@ -8,21 +8,31 @@ use super::spec::in_bytes;
 use super::text::table;
 use super::{print_json, with};
 use crate::Fail;
-use crate::args::FogArgs;
+use crate::args::{FogArgs, TopologyArgs};
 
-pub(super) async fn topology(args: &FogArgs) -> Result<(), Fail> {
-    with(args, async |fog| {
-        let all = fog.topology().await?;
-        if args.json {
-            return print_json(&all);
+pub(super) async fn topology(args: &TopologyArgs) -> Result<(), Fail> {
+    with(&args.fog, async |fog| {
+        let mut items = fog.topology().await?.items.into_vec();
+        items.retain(|one| one.at > args.after);
+        let most = args.n.unwrap_or(if args.fog.json { 100 } else { 1 });
+        let older = items
+            .len()
+            .saturating_sub(usize::try_from(most).unwrap_or(usize::MAX));
+        items.drain(..older);
+        if args.fog.json {
+            let items = items.try_into().unwrap_or_default();
+            return print_json(&TopologyList { items });
         }
-        match all.items.last() {
-            Some(last) => {
-                for line in lines(last) {
-                    say!("{line}");
-                }
+        if items.is_empty() {
+            note!("note: there is no such snapshot yet; one is made every 60 s");
+        }
+        for (at, one) in items.iter().enumerate() {
+            if at > 0 {
+                say!("");
             }
-            None => note!("note: there is no snapshot yet; one is made every 60 s"),
+            for line in lines(one) {
+                say!("{line}");
+            }
         }
         Ok(())
     })

@@ -37,7 +37,10 @@ pub(crate) enum TaskCommand {
     #[command(after_help = "Example: betanet task show 5d41… --coordinator bnp1…")]
     Show(TaskIdArgs),
     /// Print the log of a task's newest copy.
-    #[command(after_help = "Example: betanet task logs 5d41… --follow --coordinator bnp1…")]
+    #[command(
+        after_help = "With --json, each line has a piece of the log in hex, with its fence and offset.\n\n\
+                      Example: betanet task logs 5d41… --follow --coordinator bnp1…"
+    )]
     Logs(LogArgs),
     /// Check a node's receipt without a network: its signature and fields, and the output that it names against a folder.
     #[command(
@@ -193,6 +196,12 @@ pub(crate) struct LogArgs {
 pub(crate) struct HistoryArgs {
     /// ID of the task, 64 hex digits.
     pub(crate) task: String,
+    /// Show only events after this position.
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    pub(crate) after: u64,
+    /// Show at most this many events.
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) n: Option<u64>,
     /// Wait for more until the task has ended.
     #[arg(short, long)]
     pub(crate) follow: bool,

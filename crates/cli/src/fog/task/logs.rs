@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use betanet_fog::TaskId;
 use betanet_fog_client::FogClient;
+use betanet_wire::text::hex;
+use serde_json::json;
 
 use crate::Fail;
 use crate::args::LogArgs;
@@ -70,9 +72,6 @@ pub(super) async fn beside<T>(
 
 pub(super) async fn run(args: LogArgs) -> Result<(), Fail> {
     let id = task_id(&args.task)?;
-    if args.fog.json {
-        return Err(Fail::Usage("--json: a log is bytes of the program".into()));
-    }
     with(&args.fog, async |fog| {
         let (mut printed, mut of) = (0, None);
         loop {
@@ -89,8 +88,13 @@ pub(super) async fn run(args: LogArgs) -> Result<(), Fail> {
                 }
                 let mut log = fog.log(&id, fence, printed).await?;
                 while let Some(bytes) = log.chunk().await? {
+                    if args.fog.json {
+                        let piece = json!({ "fence": fence, "off": printed, "bytes": hex(&bytes) });
+                        say!("{piece}");
+                    } else {
+                        output::print(&bytes);
+                    }
                     printed += bytes.len() as u64;
-                    output::print(&bytes);
                 }
             } else if !args.follow {
                 note!("note: no copy was placed yet, so there is no log");
