@@ -13,6 +13,8 @@
 mod bucket;
 #[path = "worker/chaos.rs"]
 mod chaos;
+#[path = "worker/commands.rs"]
+mod commands;
 #[path = "worker/coordinators.rs"]
 mod coordinators;
 #[path = "worker/devices.rs"]
@@ -113,7 +115,7 @@ impl Fog {
             ..Namespace::default()
         };
         let settings = Settings {
-            operators: vec![*operator().public()],
+            operators: vec![*operator().public(), *user.public()],
             namespaces: [("lab".parse().unwrap(), namespace)].into(),
             ..Settings::default()
         };
