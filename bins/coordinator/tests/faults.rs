@@ -1,4 +1,4 @@
-//! Coordinators as processes, killed under load: nothing accepted is lost, and no task counts twice.
+//! Coordinators as processes under load, killed, cut off or without their database: nothing accepted is lost, and no task counts twice.
 //!
 //! `BETANET_KILLS` is the number of kills, 1 by default.
 #![allow(
@@ -11,16 +11,17 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use betanet_fog::{Signed, TaskId, TaskState};
+use betanet_fog::{RefusalCode, Signed, TaskId, TaskState};
 use betanet_fog_client::node::{MemoryReceipts, Worker};
 use betanet_fog_client::testkit::{MODULE, Waits, client, node, task, token_request};
 use betanet_fog_client::{Blob, FogClient};
-use betanet_journal_postgres::testkit::Cluster;
+use betanet_journal_postgres::testkit::{Cluster, Proxy};
 use betanet_keys::{Identity, Peer};
 use betanet_runtime::Clock;
 use tokio_util::sync::CancellationToken;
@@ -102,15 +103,52 @@ impl Process {
         child.wait().unwrap();
     }
 
+    /// Tells it to stop, and returns its exit code.
+    fn stop(&mut self) -> Option<i32> {
+        let mut child = self.child.take().unwrap();
+        let pid = child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        child.wait().unwrap().code()
+    }
+
     fn get(&self, path: &str) -> Option<String> {
+        self.ask(&format!("GET {path}"), "")
+    }
+
+    /// The answer to a request at its admin address.
+    fn ask(&self, line: &str, body: &str) -> Option<String> {
         let mut tcp = TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
-        tcp.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        tcp.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+        let length = body.len();
+        let request = format!(
+            "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
         tcp.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         tcp.read_to_string(&mut answer).ok()?;
         Some(answer)
+    }
+
+    /// Orders a join token with this ID.
+    fn order(&self, id: &str) -> String {
+        let exp = now_ms() + 600_000;
+        let order =
+            format!(r#"{{"exp":{exp},"id":"{id}","kinds":["compute"],"node":"","org":"acme"}}"#);
+        self.ask("POST /fog/1/tokens", &order).unwrap()
+    }
+
+    /// Orders join tokens until the answer has this status. Returns it.
+    async fn order_until(&self, status: &str) -> String {
+        let began = Clock::start();
+        for n in 0_u32.. {
+            let said = self.order(&format!("{n:032x}"));
+            if said.starts_with(&format!("HTTP/1.1 {status}")) {
+                return said;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{said}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        unreachable!("it asks without end")
     }
 
     /// The epoch in which it leads; 0 if it does not.
@@ -174,8 +212,12 @@ async fn wait_for_leader(all: &[Process], but: Option<usize>) -> (usize, Duratio
     }
 }
 
-/// Starts three workers, kills the leader again and again, and looks at each task's end.
-async fn kills(all: &mut [Process], peers: &[Peer], n: usize) {
+/// Lets three workers run a user's tasks while something happens to the coordinators, and looks at each task's end.
+async fn under_load(
+    all: &mut [Process],
+    peers: &[Peer],
+    happens: impl AsyncFnOnce(&mut [Process]) -> String,
+) {
     let operator = client(&identity(1), peers);
     let stop = CancellationToken::new();
     let engine = Waits {
@@ -196,23 +238,10 @@ async fn kills(all: &mut [Process], peers: &[Peer], n: usize) {
     let end = Arc::new(AtomicBool::new(false));
     let user = client(&identity(2), peers);
     let loading = tokio::spawn(load(user.clone(), Arc::clone(&end)));
-    let mut times = Vec::new();
-    for _ in 0..n {
-        let (at, _) = wait_for_leader(all, None).await;
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
-        all[at].kill();
-        let alone = all.len() == 1;
-        if alone {
-            all[at].start();
-        }
-        let (_, took) = wait_for_leader(all, (!alone).then_some(at)).await;
-        times.push(took);
-        if !alone {
-            all[at].start();
-        }
-    }
+    let told = happens(all).await;
     end.store(true, Ordering::Relaxed);
     let accepted = loading.await.unwrap();
+    assert!(!accepted.is_empty(), "no task was accepted");
     for id in &accepted {
         let mut states = user.watch(id);
         let last = loop {
@@ -235,20 +264,43 @@ async fn kills(all: &mut [Process], peers: &[Peer], n: usize) {
             }
         }
     }
-    // Older events may have been forgotten, but none comes twice.
+    // Older events may have been forgotten, but none comes twice, and the newest is there.
     assert!(ends.values().all(|n| *n == 1));
+    assert!(accepted.iter().any(|id| ends.contains_key(id)));
     let begun: u64 = engine.begun.lock().unwrap().values().sum();
-    times.sort_unstable();
-    eprintln!(
-        "{n} kills: {} tasks, {begun} copies begun; another led after {:.1} s (median), {:.1} s at most",
-        accepted.len(),
-        times[times.len() / 2].as_secs_f64(),
-        times[times.len() - 1].as_secs_f64(),
-    );
+    eprintln!("{told}: {} tasks, {begun} copies begun", accepted.len());
     stop.cancel();
     for worker in workers {
         worker.await.unwrap();
     }
+}
+
+/// Kills the leader again and again.
+async fn kills(all: &mut [Process], peers: &[Peer], n: usize) {
+    under_load(all, peers, async |all| {
+        let mut times = Vec::new();
+        for _ in 0..n {
+            let (at, _) = wait_for_leader(all, None).await;
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            all[at].kill();
+            let alone = all.len() == 1;
+            if alone {
+                all[at].start();
+            }
+            let (_, took) = wait_for_leader(all, (!alone).then_some(at)).await;
+            times.push(took);
+            if !alone {
+                all[at].start();
+            }
+        }
+        times.sort_unstable();
+        format!(
+            "{n} kills, another led after {:.1} s (median), {:.1} s at most",
+            times[times.len() / 2].as_secs_f64(),
+            times[times.len() - 1].as_secs_f64(),
+        )
+    })
+    .await;
 }
 
 fn count() -> usize {
@@ -260,16 +312,82 @@ fn count() -> usize {
 async fn the_second_coordinator_leads_when_the_first_is_killed_and_no_task_is_lost() {
     let cluster = Cluster::start();
     let mut all = [(); 2].map(|()| Process::new(&cluster.url()));
-    // Nodes obey the coordinators that the one they joined lists.
-    let keys = [0, 1].map(|n: usize| all[n].key.public().to_string());
-    all[0].others.push(keys[1].clone());
-    all[1].others.push(keys[0].clone());
+    introduce(&mut all);
     let peers: Vec<Peer> = all.iter_mut().map(Process::start).collect();
     wait_for_leader(&all, None).await;
     for peer in &peers {
         put_module(peer).await;
     }
     kills(&mut all, &peers, count()).await;
+}
+
+/// Lets each list the other: nodes obey the coordinators that the one they joined lists.
+fn introduce(all: &mut [Process; 2]) {
+    let keys = [0, 1].map(|n: usize| all[n].key.public().to_string());
+    all[0].others.push(keys[1].clone());
+    all[1].others.push(keys[0].clone());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_from_the_database_says_nothing_that_counts() {
+    let cluster = Cluster::start();
+    let proxy = Proxy::start(&cluster.socket()).await;
+    // The first one leads, and reaches the database by the proxy alone.
+    let mut all = [Process::new(&proxy.url()), Process::new(&cluster.url())];
+    introduce(&mut all);
+    let first = all[0].start();
+    wait_for_leader(&all, None).await;
+    let peers = [first, all[1].start()];
+    for peer in &peers {
+        put_module(peer).await;
+    }
+    under_load(&mut all, &peers, async |all| {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert!(all[0].epoch() > 0 && all[1].epoch() == 0);
+        let began = Clock::start();
+        proxy.close();
+        while all[1].epoch() == 0 {
+            assert!(began.elapsed() < TAKEOVER, "nobody else leads");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let took = began.elapsed();
+        // The old one answers nothing, while it cannot know who leads and once it knows.
+        for cut in [true, false] {
+            let said = all[0].get("/fog/1/price").unwrap();
+            assert!(said.starts_with("HTTP/1.1 503"), "cut {cut}: {said}");
+            assert!(said.contains("not_leader"), "cut {cut}: {said}");
+            proxy.pass();
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        }
+        assert_eq!(all[0].epoch(), 0);
+        format!("cut off, another led after {:.1} s", took.as_secs_f64())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_restarts_under_two_coordinators_loses_no_task() {
+    let cluster = Cluster::start();
+    let mut all = [(); 2].map(|()| Process::new(&cluster.url()));
+    introduce(&mut all);
+    let peers: Vec<Peer> = all.iter_mut().map(Process::start).collect();
+    wait_for_leader(&all, None).await;
+    for peer in &peers {
+        put_module(peer).await;
+    }
+    under_load(&mut all, &peers, async |all| {
+        for mode in ["immediate", "fast"] {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            tokio::task::block_in_place(|| {
+                cluster.stop(mode);
+                cluster.launch();
+            });
+            wait_for_leader(all, None).await;
+        }
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        "the database crashed, and was restarted".to_owned()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,6 +397,137 @@ async fn a_coordinator_alone_goes_on_after_it_was_killed_and_no_task_is_lost() {
     wait_for_leader(&all, None).await;
     put_module(&peers[0]).await;
     kills(&mut all, &peers, count()).await;
+}
+
+/// What `coordinator snapshot` prints as JSON.
+fn snapshot(args: &[&str]) -> serde_json::Value {
+    let mut command = Command::new(COORDINATOR);
+    let out = command.arg("snapshot").args(args).arg("--json").output();
+    let out = out.unwrap();
+    assert_eq!(out.status.code(), Some(0), "{args:?}: {out:?}");
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_is_told_to_stop_loses_nothing_and_goes_back_to_a_snapshot() {
+    let mut all = [Process::new("sqlite")];
+    let peers = vec![all[0].start()];
+    wait_for_leader(&all, None).await;
+    put_module(&peers[0]).await;
+    let me = identity(2);
+    let home = all[0].home.path().to_owned();
+    let path = |name: &str| home.join(name).display().to_string();
+    let [early, late, state] = ["early", "late", "state"].map(path);
+    let [first, second] = [1, 2].map(|n| Signed::sign(task(&me, n, now_ms()), &me).unwrap());
+    let user = client(&me, &peers);
+    user.submit(&first).await.unwrap();
+    let admin = format!("127.0.0.1:{}", all[0].admin);
+    let saved = snapshot(&["save", &early, "--admin", &admin]);
+    // What is accepted just before it stops is there.
+    user.submit(&second).await.unwrap();
+    user.close().await;
+    assert_eq!(all[0].stop(), Some(0));
+    let index = |of: &serde_json::Value| of["index"].as_u64().unwrap();
+    let at_rest = snapshot(&["save", &late, "--state", &state]);
+    assert!(index(&at_rest) > index(&saved));
+    for (file, tasks) in [(&early, 1), (&late, 2)] {
+        let told = snapshot(&["inspect", file]);
+        assert_eq!(told["tasks"], tasks, "{told}");
+        assert_eq!(told, snapshot(&["inspect", file]));
+    }
+    // A flipped bit is found, and restores nothing.
+    let mut bytes = std::fs::read(&early).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half] ^= 1;
+    let bad = path("bad");
+    std::fs::write(&bad, &bytes).unwrap();
+    let mut command = Command::new(COORDINATOR);
+    command.args(["snapshot", "restore", &bad, "--state", &state]);
+    let refused = command.output().unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+    let again = snapshot(&["save", &path("again"), "--state", &state]);
+    assert_eq!(index(&again), index(&at_rest));
+
+    let restored = snapshot(&["restore", &early, "--state", &state]);
+    assert_eq!(index(&restored) + 1, index(&saved) + (1 << 40));
+    all[0].start();
+    wait_for_leader(&all, None).await;
+    assert!(all[0].epoch() > at_rest["epoch"].as_u64().unwrap());
+    let user = client(&me, &peers);
+    let known = user.status(&first.id()).await.unwrap();
+    assert_eq!(known.state, TaskState::Queued);
+    let unknown = user.status(&second.id()).await.unwrap_err();
+    assert_eq!(unknown.code(), Some(RefusalCode::Unknown));
+    user.submit(&second).await.unwrap();
+    user.close().await;
+}
+
+/// A small file system in memory, which is unmounted on drop.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn mount(path: PathBuf, options: &str) -> Self {
+        std::fs::create_dir(&path).unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]);
+        let status = command.arg(&path).status().unwrap();
+        assert!(status.success(), "mounting a tmpfs needs root");
+        Self(path)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_new_work_and_loses_none_that_was_accepted() {
+    let mut all = [Process::new("sqlite")];
+    let disk = Tmpfs::mount(all[0].home.path().join("state"), "size=421m,mode=700");
+    let ballast = disk.0.join("ballast");
+    let peers = vec![all[0].start()];
+    wait_for_leader(&all, None).await;
+    put_module(&peers[0]).await;
+    under_load(&mut all, &peers, async |all| {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let token = "ee".repeat(16);
+        let said = all[0].order(&token);
+        assert!(said.starts_with("HTTP/1.1 201"), "{said}");
+        // The journal leaves 256 MiB free, and the coordinator takes no new work 64 MiB before that.
+        std::fs::write(&ballast, vec![1; 120 << 20]).unwrap();
+        let said = all[0].order_until("503").await;
+        assert!(said.contains("disk_floor"), "{said}");
+        let health = all[0].get("/healthz").unwrap();
+        assert!(health.contains("bytes free"), "{health}");
+        // What grows nothing goes on.
+        let price = all[0].get("/fog/1/price").unwrap();
+        assert!(price.starts_with("HTTP/1.1 200"), "{price}");
+        // Below, the journal takes no record at all.
+        let more = disk.0.join("more");
+        std::fs::write(&more, vec![1; 100 << 20]).unwrap();
+        let revoke = format!("DELETE /fog/1/tokens/{token}");
+        let said = all[0].ask(&revoke, "").unwrap();
+        assert!(said.starts_with("HTTP/1.1 503"), "{said}");
+        let began = Clock::start();
+        loop {
+            let price = all[0].get("/fog/1/price").unwrap();
+            if price.contains("disk_floor") {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{price}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        std::fs::remove_file(&more).unwrap();
+        std::fs::remove_file(&ballast).unwrap();
+        all[0].order_until("201").await;
+        let said = all[0].ask(&revoke, "").unwrap();
+        assert!(said.starts_with("HTTP/1.1 204"), "{said}");
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        "the disk was full".to_owned()
+    })
+    .await;
 }
 
 #[test]
