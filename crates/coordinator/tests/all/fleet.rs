@@ -1,6 +1,7 @@
 //! Tokens, quotas, silence and levels.
 
 use betanet_coordinator::{Input, Quota, Reply, Request};
+use betanet_fog::bodies::StateRequest;
 use betanet_fog::{
     Level, List, NodeState, Offline, Policy, RefusalCode, Resources, Signed, TaskState,
 };
@@ -276,4 +277,108 @@ fn a_private_task_needs_a_node_that_proved_its_level() {
     let (_, answer) = w.submit(&user, task);
     assert_eq!(answer.unwrap_err().code, RefusalCode::PrivacyUnavailable);
     w.check();
+}
+
+#[test]
+fn each_resource_of_a_quota_makes_tasks_wait() {
+    for quota in [
+        Quota {
+            cpu: 1_500,
+            ..Quota::default()
+        },
+        Quota {
+            memory: 3 << 29,
+            ..Quota::default()
+        },
+        Quota {
+            gpu: 1_500,
+            ..Quota::default()
+        },
+    ] {
+        let mut w = W::with_quota(12, quota);
+        let (node, user) = (identity(10), identity(20));
+        let mut with = node_of(&node, "a", "acme");
+        let mut cap = amounts(4_000, 8 << 30);
+        cap.gpu = 4_000;
+        with.cap = Resources::capacity(cap).unwrap();
+        w.join(&node, with);
+        let task = |nonce| {
+            let mut task = task_of(&user, nonce);
+            let mut res = amounts(1_000, 1 << 30);
+            res.gpu = 1_000;
+            task.res = Resources::demand(res).unwrap();
+            task
+        };
+        let [first, second] = [1, 2].map(|nonce| w.put(&user, task(nonce)));
+        let states = (w.state(first), w.state(second));
+        assert_eq!(
+            states,
+            (TaskState::Assigned, TaskState::Queued),
+            "{quota:?}"
+        );
+        let why = w.status(second).why;
+        assert_eq!((&*why[0].reason, why[0].nodes), ("quota", 1), "{quota:?}");
+        // The node has room: what is missing is the namespace's own.
+        w.ask(caller(&user, false), Request::Cancel(first)).unwrap();
+        w.pass(1);
+        assert_eq!(w.state(second), TaskState::Assigned, "{quota:?}");
+        w.check();
+    }
+}
+
+#[test]
+fn what_a_namespace_spends_is_bounded_each_day_anew() {
+    let (node, user) = (identity(10), identity(20));
+    let mut w = W::new(13);
+    w.join(&node, node_of(&node, "a", "acme"));
+    let id = w.put(&user, task_of(&user, 1));
+    let cost = w.status(id).cost;
+    assert!(cost > 0);
+    let quota = Quota {
+        spend: cost,
+        ..Quota::default()
+    };
+    let mut w = W::with_quota(13, quota);
+    w.join(&node, node_of(&node, "a", "acme"));
+    w.put(&user, task_of(&user, 1));
+    let (_, more) = w.submit(&user, task_of(&user, 2));
+    assert_eq!(more.unwrap_err(), RefusalCode::Quota.of("ns"));
+    w.jump(86_400_000);
+    let mut next = task_of(&user, 2);
+    next.deadline = w.unix() + 1_000_000;
+    assert_eq!(w.submit(&user, next).1, Ok(Reply::Created));
+    w.check();
+}
+
+#[test]
+fn copies_yield_at_once_where_a_node_is_in_maintenance_or_quarantine() {
+    let (mut w, ids) = world(2);
+    let (user, operator) = (identity(20), caller(&w.operator.clone(), true));
+    for (nonce, to) in [(1, NodeState::Maintenance), (2, NodeState::Quarantined)] {
+        let id = w.put(&user, task_of(&user, nonce));
+        let on = w.status(id).copies[0].node;
+        let place = ids
+            .iter()
+            .position(|id| id.public().node_id() == on)
+            .unwrap();
+        let (mine, other) = (&ids[place], &ids[1 - place]);
+        let state = |to| Request::State(on, StateRequest { to, until: 0 });
+        w.ask(operator.clone(), state(to)).unwrap();
+        w.pass(1);
+        assert_eq!(node_state(&mut w, mine), Some(to));
+        let status = w.status(id);
+        assert_eq!(status.attempts, 2, "{to:?}: {status:?}");
+        assert!(status.copies[0].state == *"drained", "{status:?}");
+        assert_eq!(status.copies[1].node, other.public().node_id());
+        // The node itself ends its maintenance, and not its quarantine.
+        let itself = w.ask(caller(mine, false), state(NodeState::Active));
+        if to == NodeState::Maintenance {
+            assert_eq!(itself, Ok(Reply::Done));
+        } else {
+            assert_eq!(itself.unwrap_err().code, RefusalCode::Role);
+            w.ask(operator.clone(), state(NodeState::Active)).unwrap();
+        }
+        assert_eq!(node_state(&mut w, mine), Some(NodeState::Active));
+        w.check();
+    }
 }
