@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::{
-    bounds, layers, measured, no_std, panics, readme, root, run as exec, schema, semver, sizes,
-    tools, vectors,
+    bounds, layers, measured, no_std, panics, readme, root, run as exec, schema, semver, sim,
+    sizes, tools, vectors,
 };
 
 /// One target directory for all of it, outside the checkout, so that fresh clones start warm.
@@ -53,7 +53,7 @@ pub fn run() -> Result<(), String> {
         "check --locked --package {}",
         measured::PROGRAMS.join(" --package ")
     );
-    let steps: [Step<'_>; 18] = [
+    let steps: [Step<'_>; 19] = [
         ("fmt", &|| cargo("fmt --all -- --check")),
         ("readme texts", &readme::texts),
         ("sizes", &sizes::run),
@@ -84,9 +84,11 @@ pub fn run() -> Result<(), String> {
             let report = panics::report(&root());
             // An earlier run's report says nothing of this one.
             let _ = std::fs::remove_file(&report);
+            let _ = std::fs::remove_file(sim::seeds_report());
             cargo(&tests)?;
             panics::check(&report)
         }),
+        ("fog seeds", &fog_seeds),
         ("measurements", &measured::quick),
         ("schema", &schema::quick),
         ("doctests", &|| {
@@ -109,6 +111,14 @@ pub fn run() -> Result<(), String> {
 fn cargo(line: &str) -> Result<(), String> {
     let args: Vec<&str> = line.split_whitespace().collect();
     exec("cargo", &args)
+}
+
+/// Prints how many seeds of the fog's scenarios the tests ran.
+fn fog_seeds() -> Result<(), String> {
+    let path = sim::seeds_report();
+    let told = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    print!("{told}");
+    Ok(())
 }
 
 fn known_answers() -> Result<(), String> {

@@ -15,6 +15,8 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
+pub(crate) use fog::report as seeds_report;
+
 /// A scenario as its file gives it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

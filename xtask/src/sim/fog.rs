@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use betanet_fog::{Reason, Strategy};
@@ -35,6 +35,7 @@ struct Fog {
     zones: Option<u64>,
     per_org: Option<u64>,
     tasks: Option<u64>,
+    burst: Option<u64>,
     steps: Option<u64>,
     calm: Option<u64>,
     step_ms: Option<u64>,
@@ -92,6 +93,7 @@ impl Fog {
             zones: self.zones.unwrap_or(usual.zones),
             per_org: self.per_org.unwrap_or(usual.per_org),
             tasks: self.tasks.unwrap_or(usual.tasks),
+            burst: self.burst.unwrap_or(usual.burst),
             steps: self.steps.unwrap_or(usual.steps),
             calm: self.calm.unwrap_or(usual.calm),
             step_ms: self.step_ms.unwrap_or(usual.step_ms),
@@ -109,8 +111,8 @@ impl Fog {
             orders: self.orders.unwrap_or(usual.orders),
             compare: self.compare.unwrap_or(usual.compare),
         };
-        if !(1..=200).contains(&scenario.nodes) || scenario.zones == 0 || scenario.per_org == 0 {
-            return Err("fog: nodes are 1 to 200, zones and per_org at least 1".into());
+        if !(1..=10_000).contains(&scenario.nodes) || scenario.zones == 0 || scenario.per_org == 0 {
+            return Err("fog: nodes are 1 to 10000, zones and per_org at least 1".into());
         }
         if !(1..=20_000).contains(&scenario.step_ms) {
             return Err("fog.step_ms: 1 to 20000, so that nodes beat in time".into());
@@ -243,6 +245,12 @@ fn seeds_an_hour(ran: &Ran) -> u64 {
     (ran.seeds as f64 * 3_600.0 / ran.wall.as_secs_f64().max(0.001)) as u64
 }
 
+/// Where the tests write how many seeds they ran, for CI to print.
+#[must_use]
+pub fn report() -> PathBuf {
+    crate::target().join("fog-seeds.txt")
+}
+
 /// The outcome in lines.
 #[must_use]
 pub fn text(ran: &Ran) -> String {
@@ -331,14 +339,28 @@ mod tests {
             .collect();
         files.sort();
         assert!(files.len() >= 5);
+        let mut told = String::new();
         for path in files {
             let text = std::fs::read_to_string(&path).unwrap();
             let file = read(&text).unwrap().unwrap();
             let ran = simulate(&file, None, true).unwrap();
             assert_eq!(ran.missed, Vec::<String>::new(), "{}", path.display());
-            let once = simulate(&file, Some(1), true).unwrap().outcome;
+            let name = path.file_stem().unwrap().to_string_lossy();
+            let (seeds, records) = (ran.seeds, ran.outcome.records);
+            let hour = seeds_an_hour(&ran);
+            let _ = writeln!(
+                told,
+                "{name}: {seeds} seeds, {records} records, {hour} seeds an hour"
+            );
+            let once = match seeds {
+                1 => ran.outcome,
+                _ => simulate(&file, Some(1), true).unwrap().outcome,
+            };
             let twice = simulate(&file, Some(1), true).unwrap().outcome;
             assert_eq!(once, twice, "{}", path.display());
         }
+        let path = report();
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, told).unwrap();
     }
 }

@@ -16,6 +16,8 @@ pub struct Scenario {
     pub per_org: u64,
     /// Tasks that are submitted.
     pub tasks: u64,
+    /// Tasks of one step, at most.
+    pub burst: u64,
     /// Steps with weather.
     pub steps: u64,
     /// Steps without, at the end.
@@ -58,6 +60,7 @@ impl Default for Scenario {
             zones: 3,
             per_org: 2,
             tasks: 30,
+            burst: 1,
             steps: 150,
             calm: 120,
             step_ms: 3_000,

@@ -81,8 +81,10 @@ impl<P: Placer + Default> Storm<P> {
 
     pub(super) fn weather(&mut self) {
         let weather = self.s.clone();
-        if self.tasks.len() < weather.tasks as usize && self.happens(600) {
-            self.submit();
+        for _ in 0..weather.burst {
+            if self.tasks.len() < weather.tasks as usize && self.happens(600) {
+                self.submit();
+            }
         }
         if self.happens(10) && !self.acknowledged.is_empty() {
             let nth = self.pick(self.acknowledged.len());
