@@ -40,7 +40,7 @@ pub(crate) use economy::{
 pub(crate) use files::{DelArgs, GetArgs, PutArgs};
 pub(crate) use fog::{
     DeadArgs, EventArgs, FogArgs, FogCommand, FogCommands, HistoryArgs, JobArgs, JobCommand,
-    JobFileArgs, JobNameArgs, JobRunArgs, JobValidateArgs, ListArgs, LogArgs, NodeArgs,
+    JobNameArgs, JobPlanArgs, JobRunArgs, JobValidateArgs, ListArgs, LogArgs, NodeArgs,
     NodeCommand, NodeListArgs, NodeNameArgs, PlanArgs, RunArgs, TaskArgs, TaskCommand, TaskIdArgs,
     TaskListArgs, TaskSpecArgs, TokenArgs, TopArgs, TopologyArgs, VerifyArgs,
 };

@@ -378,6 +378,24 @@ async fn jobs_are_checked_planned_run_replaced_reverted_and_stopped() {
         line.json(&["task", "ps"]).is_empty(),
         "a plan changes nothing"
     );
+    let proposed = line.one(&[
+        "job",
+        "plan",
+        "job.toml",
+        "--together",
+        "--weights",
+        "0,0,1,0",
+    ]);
+    let places = proposed["tasks"].as_array().unwrap().iter();
+    let places: Vec<&Value> = places.map(|task| &task["nodes"][0]).collect();
+    assert_eq!(places.len(), 2);
+    assert_ne!(places[0], places[1], "the load is even: {proposed}");
+    assert!(proposed["plans"].as_u64() > Some(0), "{proposed}");
+    let told = line.refused(
+        2,
+        &["job", "plan", "job.toml", "--together", "--weights", "1,2"],
+    );
+    assert!(told.contains("four numbers"), "{told}");
     let first = line.one(&["job", "run", "job.toml", "--wait"]);
     assert_eq!((word(&first, "job"), &first["ver"]), ("lab/two", &json!(1)));
     let ids = |job: &Value| -> Vec<String> {

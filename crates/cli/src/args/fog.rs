@@ -64,10 +64,12 @@ pub(crate) enum JobCommand {
     Validate(JobValidateArgs),
     /// Ask where each task of a job would be placed now, and for how much. Nothing is changed.
     #[command(
-        after_help = "Tasks after others are planned as if those had succeeded.\n\n\
-                      Example: betanet job plan ./job.toml --coordinator bnp1…"
+        after_help = "Tasks after others are planned as if those had succeeded.\n\
+                      With --together, all tasks are placed at once by an evolutionary search (NSGA-II). The coordinator keeps no such promise.\n\n\
+                      Example: betanet job plan ./job.toml --coordinator bnp1…\n\
+                      Example: betanet job plan ./job.toml --together --weights 2,1,1,0 --coordinator bnp1…"
     )]
-    Plan(JobFileArgs),
+    Plan(JobPlanArgs),
     /// Store a job's files, submit its tasks, and write its next version. Tasks of the version before are cancelled.
     #[command(
         after_help = "The state folder keeps the tasks of the last versions for `job revert`. A job of 1 to 1024 tasks is one version.\n\
@@ -97,9 +99,15 @@ pub(crate) struct JobValidateArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct JobFileArgs {
+pub(crate) struct JobPlanArgs {
     /// Job file, TOML or JSON.
     pub(crate) file: PathBuf,
+    /// Propose places for all tasks at once, by latency, cost, load and trust.
+    #[arg(long)]
+    pub(crate) together: bool,
+    /// Weights of latency, cost, load and trust, by which one of the proposals is shown; equal ones by default.
+    #[arg(long, value_name = "L,C,B,T", requires = "together")]
+    pub(crate) weights: Option<String>,
     #[command(flatten)]
     pub(crate) fog: FogArgs,
 }

@@ -1,6 +1,7 @@
 //! `betanet job`.
 
 mod read;
+mod together;
 mod versions;
 
 use std::cell::Cell;
@@ -15,7 +16,7 @@ use super::spec::{self, JobSpec, Made, Making, Problem};
 use super::task::{Watched, files, level, nonces, outcome, planned, refused, store, watch};
 use super::{print_json, with};
 use crate::Fail;
-use crate::args::{FogArgs, JobCommand, JobFileArgs, JobNameArgs, JobRunArgs, JobValidateArgs};
+use crate::args::{FogArgs, JobCommand, JobNameArgs, JobPlanArgs, JobRunArgs, JobValidateArgs};
 use crate::economy::escrow;
 pub(crate) use read::Reader;
 use versions::{Version, Versions};
@@ -101,10 +102,15 @@ fn without_order(job: &JobSpec) -> JobSpec {
     job
 }
 
-async fn plan(args: JobFileArgs) -> Result<(), Fail> {
+async fn plan(args: JobPlanArgs) -> Result<(), Fail> {
     let job = without_order(&read(&args.file)?);
     let blobs = files::checked(&job.tasks)?;
+    let weights = together::weights(args.weights.as_deref())?;
     with(&args.fog, async |fog| {
+        if args.together {
+            let made = make(fog, &job, &blobs)?;
+            return together::propose(fog, &made, (&weights, args.fog.json)).await;
+        }
         let mut total: u64 = 0;
         for made in make(fog, &job, &blobs)? {
             let plan = fog.plan(&made.task).await?;
