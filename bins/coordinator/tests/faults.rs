@@ -1,6 +1,6 @@
 //! Coordinators as processes under load, killed, cut off or without their database: nothing accepted is lost, and no task counts twice.
 //!
-//! `BETANET_KILLS` is the number of kills, 1 by default.
+//! `BETANET_KILLS` is the number of kills, 1 by default. Mounting a small disk needs root, and stepping a clock needs a C compiler.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +50,7 @@ struct Process {
     store: String,
     key: Identity,
     others: Vec<String>,
+    env: Vec<(&'static str, PathBuf)>,
     port: u16,
     admin: u16,
     child: Option<Child>,
@@ -64,6 +65,7 @@ impl Process {
             store: store.to_owned(),
             key,
             others: Vec::new(),
+            env: Vec::new(),
             port: free_port(),
             admin: free_port(),
             child: None,
@@ -86,6 +88,7 @@ impl Process {
             .arg("--state")
             .arg(self.home.path().join("state"))
             .env("BETANET_STORE", &self.store)
+            .envs(self.env.iter().cloned())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -176,7 +179,10 @@ async fn load(user: FogClient, stop: Arc<AtomicBool>) -> Vec<TaskId> {
     let mut n = 0;
     while !stop.load(Ordering::Relaxed) {
         n += 1;
-        let signed = Signed::sign(task(&me, n, now_ms()), &me).unwrap();
+        let mut task = task(&me, n, now_ms());
+        // No deadline passes when a clock is an hour ahead.
+        task.deadline += 7_200_000;
+        let signed = Signed::sign(task, &me).unwrap();
         // The same task is sent until somebody takes it: it is one task however often it is sent.
         while !stop.load(Ordering::Relaxed) {
             if user.submit(&signed).await.is_ok() {
@@ -397,6 +403,104 @@ async fn a_coordinator_alone_goes_on_after_it_was_killed_and_no_task_is_lost() {
     wait_for_leader(&all, None).await;
     put_module(&peers[0]).await;
     kills(&mut all, &peers, count()).await;
+}
+
+/// A library that puts the system's time of a process ahead, by as many seconds as a file says.
+const AHEAD: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile long *ahead;
+
+__attribute__((constructor)) static void begin(void)
+{
+    int file = open(getenv("CLOCK_AHEAD"), O_RDONLY);
+    void *at = mmap(0, sizeof *ahead, PROT_READ, MAP_SHARED, file, 0);
+    ahead = at == MAP_FAILED ? 0 : at;
+}
+
+int clock_gettime(clockid_t id, struct timespec *time)
+{
+    int failed = syscall(SYS_clock_gettime, id, time);
+    if (!failed && id == CLOCK_REALTIME && ahead)
+        time->tv_sec += *ahead;
+    return failed;
+}
+"#;
+
+/// The system's clock of a process, which can be stepped.
+struct Stepped {
+    library: PathBuf,
+    file: PathBuf,
+}
+
+impl Stepped {
+    fn new(home: &Path) -> Self {
+        let [source, library, file] = ["ahead.c", "ahead.so", "ahead"].map(|name| home.join(name));
+        std::fs::write(&source, AHEAD).unwrap();
+        std::fs::write(&file, 0_i64.to_ne_bytes()).unwrap();
+        let mut command = Command::new("cc");
+        command
+            .args(["-shared", "-fPIC", "-O2", "-o"])
+            .arg(&library);
+        let made = command.arg(&source).status();
+        assert!(made.is_ok_and(|s| s.success()), "this needs a C compiler");
+        Self { library, file }
+    }
+
+    fn env(&self) -> Vec<(&'static str, PathBuf)> {
+        let of = |name, path: &PathBuf| (name, path.clone());
+        vec![
+            of("LD_PRELOAD", &self.library),
+            of("CLOCK_AHEAD", &self.file),
+        ]
+    }
+
+    /// Steps the clock. Another program under it shows that it did.
+    fn step(&self, ahead: i64) {
+        // The file is mapped, and must not be truncated.
+        let mut file = std::fs::OpenOptions::new();
+        let mut file = file.write(true).open(&self.file).unwrap();
+        file.write_all(&ahead.to_ne_bytes()).unwrap();
+        let mut date = Command::new("date");
+        let said = date.arg("+%s").envs(self.env()).output().unwrap();
+        let told: i64 = String::from_utf8_lossy(&said.stdout)
+            .trim()
+            .parse()
+            .unwrap();
+        let now = i64::try_from(now_ms() / 1_000).unwrap();
+        assert!((told - now - ahead).abs() < 60, "{told} {now}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_stepped_by_an_hour_both_ways_loses_no_task_and_no_node() {
+    let mut all = [Process::new("sqlite")];
+    let clock = Stepped::new(all[0].home.path());
+    all[0].env = clock.env();
+    let peers = vec![all[0].start()];
+    wait_for_leader(&all, None).await;
+    put_module(&peers[0]).await;
+    under_load(&mut all, &peers, async |all| {
+        let epoch = all[0].epoch();
+        for ahead in [3_600, -3_600, 0] {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            clock.step(ahead);
+        }
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert_eq!(all[0].epoch(), epoch, "it leads on");
+        let offline = all[0].get("/fog/1/nodes?state=offline").unwrap();
+        assert!(offline.contains("\"items\":[]"), "{offline}");
+        let health = all[0].get("/healthz").unwrap();
+        assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+        "the clock was stepped".to_owned()
+    })
+    .await;
 }
 
 /// What `coordinator snapshot` prints as JSON.

@@ -13,7 +13,9 @@ use betanet_fog::{
 use betanet_fog_service::{Coordinator, PREFIX, Running, Stores};
 use betanet_journal::MemoryStore;
 use betanet_keys::{Identity, hash};
-use betanet_runtime::{Clock, Gateway, GatewayConfig, Node, SessionHandle, serve_admin};
+use betanet_runtime::{
+    Clock, Gateway, GatewayConfig, Node, SessionError, SessionHandle, serve_admin,
+};
 use betanet_wire::text::hex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -79,6 +81,25 @@ async fn ask(session: &SessionHandle, method: Method, path: &str, body: Vec<u8>)
     let mut request = Request::new(method, &format!("{PREFIX}/{path}"), headers);
     request.body = body;
     let mut answer = session.ask(request).await.unwrap();
+    let body = answer.body.all(1 << 21).await.unwrap().unwrap();
+    (answer.head.status, body)
+}
+
+/// Asks with a body that comes after the head, and may be long. An answer may come before its end.
+async fn upload(
+    session: &SessionHandle,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> (u16, Vec<u8>) {
+    let length = Headers::default().with("content-length", body.len().to_string());
+    let request = Request::new(method, &format!("{PREFIX}/{path}"), length);
+    let upload = session.upload(request).await.unwrap();
+    match upload.send(body.into()).await {
+        Ok(()) | Err(SessionError::Answered) => {}
+        Err(error) => panic!("{error}"),
+    }
+    let mut answer = upload.finish().await.unwrap();
     let body = answer.body.all(1 << 21).await.unwrap().unwrap();
     (answer.head.status, body)
 }
@@ -304,5 +325,30 @@ async fn the_admin_address_answers_the_same_requests_as_json() {
     let (status, body) = http(address, "POST /coordinator/snapshot", "").await;
     assert_eq!(status, 200);
     assert!(body.contains("betanet-snapshot 1"));
+    fog.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_over_their_bound_are_refused_and_the_session_goes_on() {
+    let fog = fog().await;
+    let user = fog.session(USER).await;
+    let path = format!("tasks/{}", "11".repeat(32));
+    let log = format!("{path}/log?fence=1&off=0");
+    for (method, path, most) in [
+        (Method::Put, path.as_str(), 1 << 20),
+        (Method::Post, "plan", 1 << 20),
+        (Method::Post, log.as_str(), 64 << 10),
+    ] {
+        let (status, body) = upload(&user, method, path, vec![0; most + 1]).await;
+        let refused = refusal(&body);
+        assert_eq!((status, refused.0.as_str()), (400, "too_large"), "{path}");
+    }
+    // A record has a bound of its own, and what is none is told.
+    let (status, body) = upload(&user, Method::Put, &path, vec![0; 70 << 10]).await;
+    assert_eq!((status, refusal(&body).0.as_str()), (400, "too_large"));
+    let (status, body) = ask(&user, Method::Put, &path, vec![0; 100]).await;
+    assert_eq!((status, refusal(&body).0.as_str()), (400, "malformed"));
+    let (status, _) = ask(&user, Method::Get, "price", Vec::new()).await;
+    assert_eq!(status, 200);
     fog.end().await;
 }
