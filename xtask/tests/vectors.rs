@@ -75,3 +75,41 @@ fn one_changed_answer_fails_its_file_and_unknown_or_empty_files_fail() {
         "zero cases"
     );
 }
+
+/// Changes every text, number and truth value of an answer.
+fn change(answer: &mut serde_json::Value) {
+    use serde_json::Value;
+    match answer {
+        Value::Null => *answer = Value::from(1),
+        Value::Bool(truth) => *truth = !*truth,
+        Value::Number(n) => {
+            let other = n
+                .as_u64()
+                .map_or_else(|| n.as_i64().unwrap().unsigned_abs(), |n| n ^ 1);
+            *answer = Value::from(other);
+        }
+        Value::String(text) => text.push('0'),
+        Value::Array(all) if all.is_empty() => all.push(Value::from(1)),
+        Value::Array(all) => all.iter_mut().for_each(change),
+        Value::Object(all) => all.values_mut().for_each(change),
+    }
+}
+
+#[test]
+fn each_case_of_the_fog_fails_once_its_answer_is_changed() {
+    let source = xtask::root().join("spec-vectors/fog.json");
+    let text = fs::read_to_string(source).unwrap();
+    let mut file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut count = 0;
+    for cases in file["cases"].as_object_mut().unwrap().values_mut() {
+        for case in cases.as_array_mut().unwrap() {
+            change(&mut case["out"]);
+            count += 1;
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("fog.json"), file.to_string()).unwrap();
+    let mut lines = Vec::new();
+    assert!(!vectors::run(dir.path(), &mut |l| lines.push(l)).unwrap());
+    assert_eq!(lines[0], format!("fog: 0/{count}"), "{lines:#?}");
+}
