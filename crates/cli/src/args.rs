@@ -28,7 +28,7 @@ use crate::state;
 pub(crate) use audit::{AuditCommand, AuditVerifyArgs, PanelAuditArgs};
 pub(crate) use coordinator::{
     ClusterArgs, Coordinator, CoordinatorArgs, CoordinatorCommand, CoordinatorInspectArgs,
-    CoordinatorSettings, PanelArgs, RestoreArgs, SaveArgs, SnapshotCommand,
+    CoordinatorSettings, PanelArgs, RestoreArgs, SaveArgs, SnapshotCommand, StoreArgs,
 };
 pub(crate) use economy::{
     AccountArgs, ActArgs, AskArgs, BondArgs, BooksArgs, BrakeArgs, EconomyFlags, EscrowArgs,

@@ -162,6 +162,12 @@ pub(crate) struct StoreArgs {
         hide_env_values = true
     )]
     pub(crate) store: Option<String>,
+    /// Schema of the database, as in the settings of the coordinator.
+    #[arg(long, value_name = "NAME", requires = "store")]
+    pub(crate) schema: Option<String>,
+    /// PEM file of the authorities of the database's certificate.
+    #[arg(long, value_name = "FILE", requires = "store")]
+    pub(crate) store_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ use betanet_store::State;
 
 use super::settings::Fog;
 use crate::Fail;
+use crate::args::StoreArgs;
 use crate::fail::chain;
 
 /// Opens the journal under the name of this coordinator.
@@ -52,22 +53,31 @@ fn database(fog: &Fog, part: Option<&str>) -> Result<Option<PostgresSettings>, F
     let Some(url) = &fog.store else {
         return Ok(None);
     };
-    let mut settings = PostgresSettings::new(url).map_err(|e| Fail::Usage(chain(&e)))?;
-    if let Some(file) = &fog.store_ca {
-        let pem = std::fs::read(file).map_err(Fail::file(file))?;
-        let with = settings.with_authorities(&pem);
-        settings = with.map_err(|e| Fail::Usage(chain(&e)))?;
-    }
     let schema = match (&fog.schema, part) {
         (schema, None) => schema.clone(),
         (Some(schema), Some(part)) => Some(format!("{schema}_{part}")),
         (None, Some(part)) => Some(format!("betanet_{part}")),
     };
-    if let Some(schema) = &schema {
+    of_url(url, fog.store_ca.as_deref(), schema.as_deref()).map(Some)
+}
+
+/// Settings of the database at a URL, with the authorities of its certificate and a schema.
+fn of_url(
+    url: &str,
+    authorities: Option<&Path>,
+    schema: Option<&str>,
+) -> Result<PostgresSettings, Fail> {
+    let mut settings = PostgresSettings::new(url).map_err(|e| Fail::Usage(chain(&e)))?;
+    if let Some(file) = authorities {
+        let pem = std::fs::read(file).map_err(Fail::file(file))?;
+        let with = settings.with_authorities(&pem);
+        settings = with.map_err(|e| Fail::Usage(chain(&e)))?;
+    }
+    if let Some(schema) = schema {
         let with = settings.with_schema(schema);
         settings = with.map_err(|e| Fail::Usage(chain(&e)))?;
     }
-    Ok(Some(settings))
+    Ok(settings)
 }
 
 pub(super) async fn postgres(settings: PostgresSettings) -> Result<Arc<dyn Journal>, Fail> {
@@ -92,13 +102,10 @@ pub(super) fn sqlite(
 }
 
 /// Opens the journal of a coordinator that does not run.
-pub(super) async fn of_args(
-    state: Option<&Path>,
-    store: Option<&str>,
-) -> Result<Arc<dyn Journal>, Fail> {
-    match (state, store) {
+pub(super) async fn of_args(args: &StoreArgs) -> Result<Arc<dyn Journal>, Fail> {
+    match (args.state.as_deref(), args.store.as_deref()) {
         (_, Some(url)) if url != "sqlite" => {
-            let settings = PostgresSettings::new(url).map_err(|e| Fail::Usage(chain(&e)))?;
+            let settings = of_url(url, args.store_ca.as_deref(), args.schema.as_deref())?;
             postgres(settings.with_leader("snapshot")).await
         }
         (Some(folder), _) => sqlite(&super::hold(folder)?, "snapshot", None),

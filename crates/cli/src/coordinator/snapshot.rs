@@ -87,8 +87,7 @@ async fn from_running(admin: &str, path: &Path, file: &mut File) -> Result<Snaps
 }
 
 async fn from_journal(args: &SaveArgs, path: &Path, file: &mut File) -> Result<Snapshot, Fail> {
-    let journal = journal::of_args(args.journal.state.as_deref(), args.journal.store.as_deref());
-    let journal = journal.await?;
+    let journal = journal::of_args(&args.journal).await?;
     let term = match journal.lead().await.map_err(local)? {
         Lead::Leads(term) => term,
         Lead::Held(held) => {
@@ -205,8 +204,7 @@ async fn restore(args: RestoreArgs) -> Result<(), Fail> {
     let parts: Result<Vec<Vec<u8>>, JournalError> = read.collect();
     let parts = parts.map_err(|e| Fail::Local(format!("{}: {}", path.display(), chain(&e))))?;
     restored(&parts, snapshot.at.index)?;
-    let journal = journal::of_args(args.journal.state.as_deref(), args.journal.store.as_deref());
-    let journal = journal.await?;
+    let journal = journal::of_args(&args.journal).await?;
     let done = journal.restore(snapshot, Box::new(open(path)?)).await;
     let done = done.map_err(local)?;
     if args.json {
