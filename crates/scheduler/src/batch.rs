@@ -2,6 +2,9 @@
 //!
 //! A plan is a proposal. The placer decides, task by task, and keeps no promise that a plan made.
 //!
+//! A deadline of a batch is a bound on latency, [`BatchTask::within`]: no plan has a replica where its latency is larger. A batch
+//! knows no times of day, so the deadline of a fog's task, by which it must have ended, is the coordinator's to keep.
+//!
 //! Beside pymoo 0.6.2 on 200 tasks and 50 nodes of the trace `openb`, population 100, 200 generations, medians of 11 seeds,
 //! by `examples/compare.py` on one core of an Intel Xeon, 2026-11-29:
 //!
