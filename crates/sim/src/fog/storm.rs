@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use betanet_coordinator::placer::Placer;
 use betanet_coordinator::{Input, Reply, Request, Transmit};
+use betanet_fog::bodies::Status;
 use betanet_fog::{Assignment, Offline, Order, Policy, Reason, Signed, Task, TaskId};
 use betanet_keys::Identity;
 use betanet_machine::{Machine as _, Time};
@@ -63,7 +64,18 @@ pub(super) enum Ask {
     Submit(TaskId),
     Commit(Box<(Identity, Order)>),
     Market(u64),
+    Status(TaskId),
     Other,
+}
+
+/// Longest time for which a task may wait without a reason, until its turn comes.
+const TURN: Duration = Duration::from_secs(30);
+
+/// Whether a task has ended, runs, or waits with a reason.
+fn has_reason(status: &Status) -> bool {
+    let mut copies = status.copies.iter();
+    let live = copies.any(|c| matches!(&*c.state, "assigned" | "running"));
+    status.state.ended() || live || !status.why.is_empty()
 }
 
 /// A scenario in a world.
@@ -92,6 +104,10 @@ pub struct Storm<P: Placer> {
     steps: u64,
     /// Index of the last record at which states were compared.
     compared: u64,
+    /// Task whose reason was asked for last.
+    looked: Option<TaskId>,
+    /// That task, if it waits for no reason, and since when.
+    unexplained: Option<(TaskId, Time)>,
     /// Orders that were committed to, with their round.
     pub(super) orders: Vec<(Identity, Order)>,
     /// Reservations that users know of.
@@ -151,6 +167,8 @@ impl<P: Placer + Default> Storm<P> {
             shrunk: false,
             steps: 0,
             compared: 0,
+            looked: None,
+            unexplained: None,
             orders: Vec::new(),
             rents: Vec::new(),
             asked_round: 0,
@@ -222,6 +240,7 @@ impl<P: Placer + Default> Storm<P> {
                 }
                 (Ask::Commit(order), Ok(_)) => self.orders.push(*order),
                 (Ask::Market(round), Ok(Reply::Market(view))) => self.market_seen(round, &view),
+                (Ask::Status(id), Ok(Reply::Status(status))) => self.explain(id, &status),
                 _ => {}
             }
         }
@@ -334,10 +353,45 @@ impl<P: Placer + Default> Storm<P> {
         }
         self.trade();
         self.journal();
+        self.look();
         self.answers();
         self.w.items.clear();
         self.w.events.clear();
         self.check();
+    }
+
+    /// Asks the leader for an open task: one after each step, in turn. It has no turns while the journal is slow.
+    fn look(&mut self) {
+        let at = self.w.leader();
+        let leads = self.leaderless.is_none() && self.w.members[at].machine.get().leads();
+        if !leads || self.w.held.is_some() {
+            self.unexplained = None;
+            return;
+        }
+        let open = self.model.open();
+        let after = |id: &&TaskId| match (self.unexplained, self.looked) {
+            (Some((same, _)), _) => **id == same,
+            (None, last) => last.is_none_or(|last| **id > last),
+        };
+        let Some(next) = open.iter().find(after).or(open.first()).copied() else {
+            return;
+        };
+        self.looked = Some(next);
+        let anyone = caller(&identity(99), false);
+        let call = self.w.send_to(at, anyone, Request::Status(next));
+        self.asked.insert(call, (Ask::Status(next), self.w.now));
+    }
+
+    /// Checks that a task does not wait for long without a reason.
+    fn explain(&mut self, id: TaskId, status: &Status) {
+        let known = self.unexplained.filter(|(same, _)| *same == id);
+        let since = known.map_or(self.w.now, |(_, since)| since);
+        self.unexplained = (!has_reason(status)).then_some((id, since));
+        assert!(
+            self.unexplained.is_none() || self.w.now <= since + TURN,
+            "a task waits for no reason, for {} s: {status:?}",
+            (self.w.now - since).as_secs()
+        );
     }
 
     /// Checks the invariants.
@@ -435,12 +489,8 @@ impl<P: Placer + Default> Storm<P> {
         for id in self.model.open() {
             self.outcome.open += 1;
             let status = self.w.status(id);
-            let live = status
-                .copies
-                .iter()
-                .any(|c| matches!(&*c.state, "assigned" | "running"));
             assert!(
-                live || !status.why.is_empty(),
+                has_reason(&status),
                 "a task waits for no reason: {status:?}"
             );
         }
