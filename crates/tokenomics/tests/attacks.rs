@@ -1,12 +1,38 @@
-//! Attacks on the economy, each of which must fail.
+//! The table of attacks, one test for each row. Each attack must fail.
+//!
+//! | attack | test |
+//! |---|---|
+//! | flash bond | `flash_bond` |
+//! | transfer, then vote again | `transfer_then_vote` |
+//! | delegate, then vote again | `delegate_then_vote` |
+//! | delegation cycles | `delegation_cycles` |
+//! | last-minute quorum | `last_minute_quorum` |
+//! | quorum lowered to revive a dead proposal | `quorum_lowered_to_revive_a_dead_proposal` |
+//! | a copied proposal cancelled by its copier | `copied_proposal_cancelled_by_its_copier` |
+//! | hidden effect | `hidden_effect` |
+//! | re-queue around the timelock | `requeue_around_the_timelock` |
+//! | execution failing half way | `execution_failing_half_way` |
+//! | vote replay | `vote_replay` |
+//! | proposal spam | `proposal_spam` |
+//! | low-turnout capture | `low_turnout_capture` |
+//! | reward farming by self-dealing | `reward_farming_by_self_dealing` |
+//! | double slash of one offence | `double_slash_of_one_offence` |
+//! | guardian takeover | `guardian_takeover` |
+//! | votes doubled by key rotation | `votes_doubled_by_key_rotation` |
+//! | nondeterministic task slashing the honest | `nondeterministic_task_slashing_the_honest` |
 #![allow(clippy::unwrap_used, reason = "a test stops where it is surprised")]
 
 mod common;
 
-use betanet_tokenomics::account::DAY_MS;
-use betanet_tokenomics::request::{Effect, Op};
-use betanet_tokenomics::{Code, Id, Param, Role};
-use common::{FOG, NODES, OFFICERS, Town, account, bond, delegate, key, unbond};
+use betanet_keys::hash;
+use betanet_tokenomics::account::{DAY_MS, POOL};
+use betanet_tokenomics::journal::Record;
+use betanet_tokenomics::request::{Effect, Item, Op, Proof};
+use betanet_tokenomics::{Asset, Code, Envelope, Error, Id, Param, Request, Role};
+use betanet_wire::cbor::Writer;
+use common::{
+    FOG, NODES, OFFICERS, Town, WORKERS, account, bond, delegate, key, receipt, unbond, worker,
+};
 
 const DAY: u64 = DAY_MS;
 
@@ -48,7 +74,7 @@ fn passed(town: &mut Town, effects: Vec<Effect>) -> Id {
 }
 
 #[test]
-fn stake_that_was_bonded_for_a_vote_does_not_count() {
+fn flash_bond() {
     let mut town = voters();
     town.ok(&[4], &delegate(NODES, 9_000 * FOG));
     assert_eq!(town.propose(4, fee(10_000)), Err(Code::LowPower));
@@ -58,7 +84,7 @@ fn stake_that_was_bonded_for_a_vote_does_not_count() {
 }
 
 #[test]
-fn coins_that_move_after_a_vote_do_not_vote_again() {
+fn transfer_then_vote() {
     let mut town = voters();
     let pid = town.propose(9, fee(10_000)).unwrap();
     town.wait(DAY);
@@ -72,7 +98,7 @@ fn coins_that_move_after_a_vote_do_not_vote_again() {
 }
 
 #[test]
-fn stake_counts_once_whether_holder_or_node_votes_first() {
+fn delegate_then_vote() {
     let tally = |holder_first: bool| {
         let mut town = voters();
         let pid = town.propose(9, fee(10_000)).unwrap();
@@ -89,7 +115,7 @@ fn stake_counts_once_whether_holder_or_node_votes_first() {
 }
 
 #[test]
-fn a_node_that_delegates_to_a_node_lends_no_stake_on() {
+fn delegation_cycles() {
     let mut town = Town::new(10, 3);
     for n in 0..3 {
         town.ok(&[NODES + n], &bond(1_000 * FOG));
@@ -108,14 +134,14 @@ fn a_node_that_delegates_to_a_node_lends_no_stake_on() {
     // All votes together are all stake: nothing counted twice.
     let row = town.economy.value(10, &pid).unwrap();
     let all = 3 * 1_000 * FOG + 3 * 500 * FOG + 700 * FOG;
-    let mut w = betanet_wire::cbor::Writer::default();
+    let mut w = Writer::default();
     w.unsigned(all);
     let all = w.into_vec();
     assert!(row.windows(all.len()).any(|part| part == all));
 }
 
 #[test]
-fn a_quorum_at_the_last_minute_gives_the_others_time() {
+fn last_minute_quorum() {
     let mut town = voters();
     let pid = town.propose(9, fee(10_000)).unwrap();
     town.wait(8 * DAY - 1);
@@ -130,7 +156,7 @@ fn a_quorum_at_the_last_minute_gives_the_others_time() {
 }
 
 #[test]
-fn a_lower_quorum_revives_no_proposal() {
+fn quorum_lowered_to_revive_a_dead_proposal() {
     let mut town = voters();
     let param = Param::QuorumPpm;
     let value = 150_000;
@@ -147,7 +173,7 @@ fn a_lower_quorum_revives_no_proposal() {
 }
 
 #[test]
-fn a_copy_of_a_proposal_is_cancelled_alone() {
+fn copied_proposal_cancelled_by_its_copier() {
     let mut town = voters();
     let pid = town.propose(9, fee(10_000)).unwrap();
     let copy = town.propose(0, fee(10_000)).unwrap();
@@ -161,17 +187,35 @@ fn a_copy_of_a_proposal_is_cancelled_alone() {
 }
 
 #[test]
-fn a_payment_behind_a_text_excludes_its_payee_too() {
+fn hidden_effect() {
+    // A payment behind a text excludes its payee too.
     let mut town = voters();
-    let pid = town
-        .propose(9, Vec::from([Effect::Text, spend(0, FOG)]))
-        .unwrap();
+    let effects = Vec::from([Effect::Text, spend(0, FOG)]);
+    let pid = town.propose(9, effects).unwrap();
     town.wait(DAY);
     assert_eq!(town.code(&[0], &vote(pid, 1)), Code::Conflict);
+    // 62 % are for, which passes a payment and no role, wherever in the list it stands.
+    let mut members = [0, 1, 2].map(|n| account(n).0.to_vec()).to_vec();
+    members.sort();
+    let role = Role::Guardians;
+    let role = Effect::Role { role, members };
+    for (hidden, passes) in [(spend(5, FOG), true), (role, false)] {
+        let mut town = voters();
+        let pid = town.propose(9, Vec::from([Effect::Text, hidden])).unwrap();
+        town.wait(DAY);
+        town.ok(&[NODES], &vote(pid, 1));
+        town.ok(&[NODES + 1], &vote(pid, 0));
+        town.wait(10 * DAY);
+        let code = match passes {
+            true => Code::Ok,
+            false => Code::Over,
+        };
+        assert_eq!(town.code(&[6], &Op::Execute { pid }), code);
+    }
 }
 
 #[test]
-fn nothing_shortens_the_timelock() {
+fn requeue_around_the_timelock() {
     let mut town = voters();
     let pid = passed(&mut town, Vec::from([spend(5, FOG)]));
     town.wait(3 * DAY - 1);
@@ -185,7 +229,7 @@ fn nothing_shortens_the_timelock() {
 }
 
 #[test]
-fn an_execution_that_fails_half_way_does_nothing() {
+fn execution_failing_half_way() {
     let mut town = voters();
     let freeze = Effect::Freeze {
         id: account(6),
@@ -202,7 +246,7 @@ fn an_execution_that_fails_half_way_does_nothing() {
 }
 
 #[test]
-fn a_new_key_gives_no_second_vote() {
+fn votes_doubled_by_key_rotation() {
     let mut town = voters();
     let pid = town.propose(9, fee(10_000)).unwrap();
     town.wait(DAY);
@@ -212,7 +256,7 @@ fn a_new_key_gives_no_second_vote() {
 }
 
 #[test]
-fn proposals_cost_and_are_few() {
+fn proposal_spam() {
     let mut town = voters();
     let before = town.fog(9);
     town.propose(9, fee(10_000)).unwrap();
@@ -225,7 +269,7 @@ fn proposals_cost_and_are_few() {
 }
 
 #[test]
-fn few_voters_decide_nothing() {
+fn low_turnout_capture() {
     let mut town = voters();
     let pid = town.propose(9, Vec::from([spend(5, FOG)])).unwrap();
     town.wait(DAY);
@@ -235,171 +279,261 @@ fn few_voters_decide_nothing() {
 }
 
 #[test]
-fn guardians_cannot_keep_their_seats_nor_pause_for_ever() {
+fn guardian_takeover() {
     let mut town = voters();
+    let officers = &OFFICERS[..2];
+    let brake = |pid: Option<Id>| Op::Brake { pid };
+    // Fewer than more than half, or anybody besides them, can do nothing.
+    assert_eq!(town.code(&OFFICERS[..1], &brake(None)), Code::NotAllowed);
+    let with_another = [OFFICERS[0], OFFICERS[1], 0];
+    assert_eq!(town.code(&with_another, &brake(None)), Code::NotAllowed);
+    // Their role gives no vote.
+    assert_eq!(town.propose(OFFICERS[0], fee(10_000)), Err(Code::LowPower));
     let mut members: Vec<Vec<u8>> = [0, 1, 2].map(|n| account(n).0.to_vec()).to_vec();
     members.sort();
     let role = Role::Guardians;
     let pid = passed(&mut town, Vec::from([Effect::Role { role, members }]));
-    let brake = |pid: Option<Id>| Op::Brake { pid };
-    let officers = &OFFICERS[..2];
+    // They do not keep their seats by a veto.
     assert_eq!(town.code(officers, &brake(Some(pid))), Code::NotAllowed);
+    // Nor do they pause for ever.
     town.ok(officers, &brake(None));
     town.ok(officers, &brake(None));
     assert_eq!(town.code(officers, &brake(None)), Code::Limit);
+    assert_eq!(town.code(&[5], &Op::Execute { pid }), Code::Paused);
     town.wait(3 * DAY);
     town.ok(&[5], &Op::Execute { pid });
     assert_eq!(town.code(officers, &brake(None)), Code::NotAllowed);
+    // Those who were elected have the seats, and the same limit.
+    assert_eq!(town.code(&[0, 1], &brake(None)), Code::Limit);
+    town.wait(30 * DAY);
+    town.ok(&[0, 1], &brake(None));
 }
 
 #[test]
-fn signatures_of_a_replaced_key_count_no_more_even_if_they_were_checked_before() {
-    use betanet_keys::Identity;
-    use betanet_tokenomics::account::{TREASURY, address};
-    use betanet_tokenomics::journal::Record;
-    use betanet_tokenomics::request::{Kind, Transfer};
-    use betanet_tokenomics::{Asset, Economy, Envelope, GenesisDraft, Request};
-    let [old, new] = [1, 2].map(|n| Identity::from_seed(&[n; 32]));
-    let draft = GenesisDraft {
-        name: "keys",
-        epoch_ms: DAY_MS,
-        cap: 100 * FOG,
-        halving: 1,
-        alloc: &[(*old.public().as_bytes(), 0, 10 * FOG)],
-        ..GenesisDraft::default()
-    };
-    let mut economy = Economy::new(&draft.to_bytes()).unwrap();
-    let (id, genesis) = (address(old.public().as_bytes()), *economy.genesis().id());
-    let signed = |n: u8, nonce: u64, op: &Op, by: &Identity| {
-        let request = Request::new(&[(id, nonce)], 500, [n; 16], op).unwrap();
-        Envelope::sign(request, &genesis, &[by])
-    };
-    // The second request is checked before the first is applied, as a server does on several threads.
-    let key = *new.public().as_bytes();
-    let rekey = economy.verify(signed(1, 0, &Op::Rekey { key }, &old));
-    let kind = Kind::Plain {
-        from: id,
-        to: TREASURY,
-        asset: Asset::Fog,
-        amt: FOG,
-    };
-    let list = vec![Transfer::new([9; 16], false, &kind).unwrap()];
-    let op = Op::Transfers { list };
-    let late = economy.verify(signed(2, 1, &op, &old)).unwrap();
-    assert_eq!(
-        economy.apply_verified(1, &rekey.unwrap()).unwrap().code,
-        Code::Ok
-    );
-    assert_eq!(
-        economy.apply_verified(2, &late).unwrap().code,
-        Code::BadSignature
-    );
-    // So the journal has what a replay accepts.
-    let envelope = signed(3, 1, &op, &new);
-    let bytes = envelope.to_bytes();
-    let good = economy.verify(envelope).unwrap();
-    let answer = economy.apply_verified(2, &good).unwrap();
-    assert_eq!(answer.code, Code::Ok);
-    let mut again = Economy::new(&draft.to_bytes()).unwrap();
-    let first = signed(1, 0, &Op::Rekey { key }, &old).to_bytes();
-    for (seq, ts, req) in [(1, 1, first), (2, 2, bytes)] {
-        again.replay(&Record { req, seq, ts }.to_bytes()).unwrap();
+fn vote_replay() {
+    let mut town = Town::new(2, 0);
+    for n in 0..2 {
+        town.ok(&[WORKERS + n], &bond(2_000 * FOG));
     }
-    assert_eq!(again.root(), economy.root());
+    town.wait(DAY);
+    let pid = town.propose(WORKERS, fee(10_000)).unwrap();
+    let other = town.propose(WORKERS + 1, fee(30_000)).unwrap();
+    town.wait(DAY);
+    let genesis = *town.economy.genesis().id();
+    let voter = worker(WORKERS + 1);
+    let by = account(WORKERS + 1);
+    let request = |town: &Town, id: u8, pid: Id| {
+        let nonce = town.economy.nonce(&by).unwrap();
+        let request = Request::new(&[(by, nonce)], town.now + 1_000, [id; 16], &vote(pid, 1));
+        request.unwrap()
+    };
+    let first = Envelope::sign(request(&town, 1, pid), &genesis, &[&voter]);
+    let bytes = first.to_bytes();
+    assert!(town.economy.apply(town.now, &bytes).unwrap().is_new());
+    let tally = town.economy.value(10, &pid);
+    // The same bytes, at once and once they are no longer valid: the answer of before, and no record.
+    for _ in 0..2 {
+        let root = town.economy.root();
+        let again = town.economy.apply(town.now, &bytes).unwrap();
+        assert_eq!((again.code, again.is_new()), (Code::Ok, false));
+        assert_eq!(town.economy.root(), root);
+        town.now += 2_000;
+    }
+    let (req, seq, ts) = (bytes, town.economy.records(), town.now);
+    let copied = Record { req, seq, ts }.to_bytes();
+    let refused = town.economy.replay(&copied).unwrap_err();
+    assert!(matches!(refused, Error::Refused { code, .. } if code == Code::IdReused));
+    // The signature covers ID, nonce and proposal.
+    for copied in [request(&town, 2, pid), request(&town, 3, other)] {
+        let sigs = first.sigs.clone();
+        let request = copied.clone();
+        let bent = Envelope { request, sigs }.to_bytes();
+        let answer = town.economy.apply(town.now, &bent).unwrap();
+        assert_eq!(answer.code, Code::BadSignature);
+    }
+    // Nor does a new signature vote again.
+    let again = Envelope::sign(request(&town, 4, pid), &genesis, &[&voter]).to_bytes();
+    let answer = town.economy.apply(town.now, &again).unwrap();
+    assert_eq!(answer.code, Code::Once);
+    assert_eq!(town.economy.value(10, &pid), tally);
+    town.economy.audit_tallies().unwrap();
 }
 
 #[test]
-fn an_envelope_for_another_ledger_counts_nothing() {
-    use betanet_keys::Identity;
-    use betanet_tokenomics::{Economy, Envelope, GenesisDraft, Request};
-    let alice = Identity::from_seed(&[1; 32]);
-    let alloc = [(*alice.public().as_bytes(), 0, 10 * FOG)];
-    let ledger = |name: &'static str| {
-        let draft = GenesisDraft {
-            name,
-            epoch_ms: DAY,
-            cap: 100 * FOG,
-            halving: 1,
-            alloc: &alloc,
-            ..GenesisDraft::default()
-        };
-        Economy::new(&draft.to_bytes()).unwrap()
+fn reward_farming_by_self_dealing() {
+    // The attacker is client and node: it pays itself for as much work as one job can be.
+    const PAY: u64 = 4_000 * FOG;
+    let (client, node) = (5, WORKERS);
+    let mut town = Town::new(6, 0);
+    town.ok(&[node], &bond(1_000 * FOG));
+    let wealth = |town: &Town| {
+        let stake = town.economy.node_stake(&account(node));
+        town.fog(client) + town.fog(node) + u128::from(stake)
     };
-    let (mut one, mut other) = (ledger("one"), ledger("other"));
-    let id = alice.public().node_id();
-    let request = Request::new(&[(id, 0)], 500, [1; 16], &Op::Rekey { key: [1; 32] }).unwrap();
-    let envelope = Envelope::sign(request, one.genesis().id(), &[&alice]).to_bytes();
-    assert_eq!(other.apply(1, &envelope).unwrap().code, Code::BadSignature);
-    assert_eq!(one.apply(1, &envelope).unwrap().code, Code::Ok);
-    for at in 0..envelope.len() {
-        let mut bent = envelope.clone();
-        bent[at] ^= 1;
-        let code = one.apply(1, &bent).unwrap().code;
-        assert!(
-            code == Code::Malformed || code == Code::BadSignature || code == Code::UnknownSigner
+    let before = wealth(&town);
+    let of = [7; 32];
+    let reserve = Op::Reserve {
+        amt: PAY,
+        credit: 0,
+        of,
+        kind: 0,
+        ttl: 3_600,
+    };
+    let (answer, request) = town.send_kept(&[client], &reserve);
+    assert_eq!(answer.code, Code::Ok);
+    let receipt = receipt(node, &of, (0, 1), ("ok", 1));
+    let item = Item {
+        to: account(node),
+        pay: PAY,
+        sla: 0,
+        kib: 1 << 40,
+        mibh: 0,
+        record: receipt.record,
+        sig: Some(receipt.sig),
+    };
+    let settle = Op::Settle {
+        status: "ok".into(),
+        out: [1; 32].into(),
+        end: true,
+        list: Vec::from([item]),
+        res: request.id,
+    };
+    town.ok(&OFFICERS[..2], &settle);
+    let fee = u128::from(PAY / 50);
+    assert_eq!(wealth(&town), before - fee - 100);
+    let pool = |town: &Town| town.economy.counters(&POOL, Asset::Fog);
+    // It is the only node that worked, and the pool's part for work is more than six times the fee.
+    town.wait(DAY);
+    assert_eq!(pool(&town).debits, fee);
+    assert_eq!(wealth(&town), before - 100);
+    assert!(pool(&town).credits * 60 / 100 > 6 * fee);
+    // The receipt is paid once.
+    let (answer, request) = town.send_kept(&[client], &reserve);
+    assert_eq!(answer.code, Code::Ok);
+    let Op::Settle {
+        status,
+        out,
+        end,
+        list,
+        ..
+    } = settle
+    else {
+        unreachable!("it is a settlement");
+    };
+    let again = Op::Settle {
+        status,
+        out,
+        end,
+        list,
+        res: request.id,
+    };
+    assert_eq!(town.code(&OFFICERS[..2], &again), Code::Once);
+}
+
+#[test]
+fn double_slash_of_one_offence() {
+    let node = WORKERS;
+    let mut town = Town::new(3, 0);
+    town.ok(&[node], &bond(1_000 * FOG));
+    let of = [7; 32];
+    let said = |out: u8| receipt(node, &of, (0, 1), ("ok", out));
+    let evidence = |list: [Proof; 2]| Op::Evidence {
+        kind: 1,
+        list: list.into(),
+        task: Vec::new(),
+    };
+    let standing = |town: &Town| {
+        let stake = town.economy.node_stake(&account(node));
+        (stake, town.fog(0), town.fog(1))
+    };
+    let (_, mine, other) = standing(&town);
+    town.ok(&[0], &evidence([said(1), said(2)]));
+    // A twentieth of it, of which the reporter gets a tenth.
+    let after = (950 * FOG, mine + u128::from(5 * FOG), other);
+    assert_eq!(standing(&town), after);
+    // Again, by another, turned around, and with a third receipt of the same assignment.
+    for (by, list) in [
+        (0, [said(1), said(2)]),
+        (1, [said(1), said(2)]),
+        (1, [said(2), said(1)]),
+        (1, [said(3), said(1)]),
+        (2, [said(2), said(3)]),
+    ] {
+        assert_eq!(town.code(&[by], &evidence(list)), Code::Once);
+    }
+    assert_eq!(standing(&town), after);
+    // Another assignment is another offence.
+    let later = [1, 2].map(|out| receipt(node, &of, (0, 2), ("ok", out)));
+    town.ok(&[1], &evidence(later));
+    assert!(standing(&town).0 < after.0);
+}
+
+#[test]
+fn nondeterministic_task_slashing_the_honest() {
+    let [honest, a, b, c] = [0, 1, 2, 3].map(|n| WORKERS + n);
+    let mut town = Town::new(1, 0);
+    for node in [honest, a, b, c] {
+        town.ok(&[node], &bond(1_000 * FOG));
+    }
+    let task = |rule: &str, k: u64| {
+        let mut w = Writer::default();
+        w.map(1);
+        w.text("verify");
+        w.array(3);
+        w.text(rule);
+        w.unsigned(k);
+        w.unsigned(3);
+        w.into_vec()
+    };
+    let id = |task: &[u8]| hash(&[b"BN-FOG-TASK1", task]);
+    let said = |node, task: &[u8], out| receipt(node, &id(task), (0, node), ("ok", out));
+    let evidence = |list: &[Proof], task: &[u8]| Op::Evidence {
+        kind: 2,
+        list: list.into(),
+        task: task.into(),
+    };
+    let officers = &OFFICERS[..2];
+    let random = task("none", 0);
+    let exact = task("quorum", 2);
+    let differ = |task: &[u8]| [said(honest, task, 1), said(a, task, 2), said(b, task, 2)];
+    let before = town.economy.root();
+    // Two agree, and yet nobody promised that a third would: the task's record says so, and no other record counts.
+    let failed = [a, b].map(|n| receipt(n, &id(&exact), (0, n), ("timeout", 2)));
+    let [f, g] = failed;
+    for (list, task) in [
+        (differ(&random).to_vec(), &random),
+        (differ(&random).to_vec(), &exact),
+        (differ(&task("median", 2)).to_vec(), &task("median", 2)),
+        // Two others are no quorum of three, and one key counts once.
+        (differ(&task("quorum", 3)).to_vec(), &task("quorum", 3)),
+        (
+            vec![
+                said(honest, &exact, 1),
+                said(a, &exact, 2),
+                said(a, &exact, 2),
+            ],
+            &exact,
+        ),
+        // Those who disagree with each other, and those who only failed.
+        (
+            vec![
+                said(honest, &exact, 1),
+                said(a, &exact, 2),
+                said(b, &exact, 3),
+            ],
+            &exact,
+        ),
+        (vec![said(honest, &exact, 1), f, g], &exact),
+    ] {
+        assert_eq!(
+            town.code(officers, &evidence(&list, task)),
+            Code::BadEvidence
         );
     }
-}
-
-#[test]
-fn many_signatures_are_judged_together_as_each_is_alone() {
-    use betanet_keys::Identity;
-    use betanet_tokenomics::account::address;
-    use betanet_tokenomics::{CheckedKeys, Economy, Envelope, GenesisDraft, Request};
-    let keys: Vec<Identity> = (1..=20).map(|n| Identity::from_seed(&[n; 32])).collect();
-    let alloc: Vec<_> = keys[..19]
-        .iter()
-        .map(|key| (*key.public().as_bytes(), 0, FOG))
-        .collect();
-    let draft = GenesisDraft {
-        name: "many",
-        epoch_ms: DAY_MS,
-        cap: 100 * FOG,
-        halving: 1,
-        alloc: &alloc,
-        ..GenesisDraft::default()
-    };
-    let economy = Economy::new(&draft.to_bytes()).unwrap();
-    let genesis = *economy.genesis().id();
-    let signed = |n: u8, by: &[usize], with: &[usize]| {
-        let by = by
-            .iter()
-            .map(|k| (address(keys[*k].public().as_bytes()), 0));
-        let mut by: Vec<_> = by.collect();
-        by.sort_unstable();
-        let op = Op::Brake { pid: None };
-        let request = Request::new(&by, 500, [n; 16], &op).unwrap();
-        // Each signs at the place of its account.
-        let of = |key: &Identity| {
-            let account = address(key.public().as_bytes());
-            by.iter().position(|(id, _)| *id == account)
-        };
-        let mut with: Vec<&Identity> = with.iter().map(|k| &keys[*k]).collect();
-        with.sort_by_key(|key| of(key));
-        Envelope::sign(request, &genesis, &with)
-    };
-    let mut all: Vec<Envelope> = (0..19_u8)
-        .map(|n| signed(n, &[n.into()], &[n.into()]))
-        .collect();
-    // Several signers, of whom one is not who it says; one that is unknown; and signatures that are altered.
-    all.insert(3, signed(30, &[1, 2, 3], &[1, 2, 3]));
-    all.insert(5, signed(31, &[4, 5], &[4, 6]));
-    all.insert(9, signed(32, &[19], &[19]));
-    for at in [0, 31, 32, 62_u8] {
-        let mut envelope = signed(40 + at, &[7, 8], &[7, 8]);
-        envelope.sigs[1][usize::from(at)] ^= 1;
-        all.push(envelope);
-    }
-    let mut above = signed(50, &[7], &[7]);
-    above.sigs[0][63] |= 0xe0;
-    all.push(above);
-    let alone: Vec<_> = all.iter().map(|e| economy.verify(e.clone())).collect();
-    let good = alone.iter().filter(|v| v.is_ok()).count();
-    assert_eq!((good, alone.len()), (20, 27));
-    let mut checked = CheckedKeys::default();
-    // The second time, the keys are known.
-    for n in [27, 27, 1, 2, 7, 9] {
-        let together = economy.verify_all(all[..n].to_vec(), &mut checked);
-        assert_eq!(together, alone[..n]);
-    }
+    assert_eq!(town.economy.root(), before);
+    // Of a deterministic task, the same three receipts count.
+    town.ok(officers, &evidence(&differ(&exact), &exact));
+    assert_eq!(town.economy.node_stake(&account(honest)), 990 * FOG);
+    let (_, jailed) = town.economy.standing(&account(honest)).unwrap();
+    assert!(jailed);
 }

@@ -5,10 +5,12 @@
     reason = "each test binary uses a part of it, and stops where it is surprised"
 )]
 
+use betanet_keys::Identity;
 use betanet_tokenomics::account::{DAY_MS, MICRO, NODE, USER, address};
-use betanet_tokenomics::request::{Effect, Kind, Op, Transfer};
+use betanet_tokenomics::request::{Effect, Kind, Op, Proof, Transfer};
 use betanet_tokenomics::{Answer, Asset, Code, Economy, GenesisDraft, Id, Param, Request, Role};
 use betanet_wire::NodeId;
+use betanet_wire::cbor::Writer;
 
 pub(crate) const FOG: u64 = MICRO;
 pub(crate) const T0: u64 = 1_700_000_000_000;
@@ -19,11 +21,57 @@ pub(crate) struct Town {
     made: u64,
 }
 
-/// Key of the account with this number. Numbers below 1 000 are users, others nodes.
+/// Key of the account with this number. Numbers below 1 000 are users, others nodes. Only workers have keys that sign.
 pub(crate) fn key(n: u64) -> [u8; 32] {
-    let mut key = [7; 32];
-    key[..8].copy_from_slice(&n.to_be_bytes());
-    key
+    if n >= WORKERS {
+        return *worker(n).public().as_bytes();
+    }
+    bytes(n)
+}
+
+fn bytes(n: u64) -> [u8; 32] {
+    let mut bytes = [7; 32];
+    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    bytes
+}
+
+/// Four nodes that sign receipts and requests.
+pub(crate) const WORKERS: u64 = 2_000_000;
+
+pub(crate) fn worker(n: u64) -> Identity {
+    Identity::from_seed(&bytes(n))
+}
+
+/// A worker's receipt of an assignment, a copy and its fence, with a status and an output.
+pub(crate) fn receipt(
+    node: u64,
+    task: &[u8; 32],
+    (copy, fence): (u64, u64),
+    (status, out): (&str, u8),
+) -> Proof {
+    let signer = worker(node);
+    let key = *signer.public().as_bytes();
+    let mut w = Writer::default();
+    w.map(8);
+    w.text("key");
+    w.bytes(&key);
+    w.text("out");
+    w.bytes(&[out; 32]);
+    w.text("copy");
+    w.unsigned(copy);
+    w.text("fuel");
+    w.unsigned(5_000_000);
+    w.text("task");
+    w.bytes(task);
+    w.text("epoch");
+    w.unsigned(1);
+    w.text("fence");
+    w.unsigned(fence);
+    w.text("status");
+    w.text(status);
+    let record = w.into_vec();
+    let sig = signer.sign("BN-FOG-DONE1", &[&record]);
+    Proof { record, key, sig }
 }
 
 pub(crate) fn account(n: u64) -> NodeId {
@@ -44,7 +92,9 @@ impl Town {
         let users = (0..users)
             .chain(OFFICERS)
             .map(|n| (key(n), USER, 10_000 * FOG));
-        let nodes = (0..nodes).map(|n| (key(NODES + n), NODE, 10_000 * FOG));
+        let nodes = (0..nodes).map(|n| NODES + n);
+        let nodes = nodes.chain((0..4).map(|n| WORKERS + n));
+        let nodes = nodes.map(|n| (key(n), NODE, 10_000 * FOG));
         let alloc: Vec<_> = users.chain(nodes).collect();
         let officers: Vec<Vec<u8>> = OFFICERS.iter().map(|n| account(*n).0.to_vec()).collect();
         let draft = GenesisDraft {
