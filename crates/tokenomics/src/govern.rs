@@ -161,9 +161,13 @@ impl Economy {
         let epoch = u32::try_from(row.epoch).unwrap_or(u32::MAX);
         let parts = self.parts(epoch, c.by);
         let own: u64 = parts.iter().map(|(_, amt)| *amt).sum();
-        let lent = self.lent(epoch, c.by, |holder| {
-            paid.contains(holder) || self.t.votes.has(&(pid, *holder))
-        });
+        let lent = {
+            let may_have_voted = self.voters.of(&pid);
+            self.lent(epoch, c.by, |holder| {
+                let voted = || self.t.votes.has(&(pid, *holder));
+                paid.contains(holder) || may_have_voted(holder) && voted()
+            })
+        };
         let mut lowest = Lowest::default();
         lowest.when(row.stage != stage::OPEN || c.now >= row.end, Code::Over);
         lowest.when(c.now < row.open, Code::TooEarly);
@@ -172,6 +176,11 @@ impl Economy {
         lowest.when(own == 0 && lent == 0, Code::LowPower);
         lowest.done()?;
         let before = row.turnout();
+        if before == 0 {
+            // A vote has power, which stays counted as somebody's: this is the first one.
+            self.voters.begin(pid);
+        }
+        self.voters.note(&pid, &c.by);
         for (node, amt) in parts {
             if node != c.by {
                 self.take_back(pid, &mut row, (epoch, node), amt);
@@ -204,6 +213,7 @@ impl Economy {
 
     /// Counts a vote that ended at `at`.
     pub(crate) fn end_vote(&mut self, pid: Id, mut row: Proposal, at: u64) {
+        self.voters.end(&pid);
         let quorum = row.turnout() >= u128::from(row.need);
         let to = match quorum {
             true => row.proposer,

@@ -105,6 +105,7 @@ pub mod testkit;
 mod transfers;
 mod tree;
 mod views;
+mod voters;
 mod work;
 
 pub use account::{ASSETS, Asset, Hash, Id};

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use betanet_wire::NodeId;
-use betanet_wire::cbor::{self, Error, Reader};
+use betanet_wire::cbor::{Error, Reader};
 
 use crate::account::NUMBER_END;
 
@@ -24,17 +24,25 @@ const fn refused() -> Error {
 impl<'a> Fields<'a> {
     /// Reads one item of DET-CBOR that must be a map.
     pub(crate) fn of(bytes: &'a [u8]) -> Result<Self, Error> {
-        // Checks the order of keys and the nesting of everything.
-        cbor::check(bytes)?;
         let mut r = Reader::new(bytes);
         let n = r.map()?;
         if n > KEYS_MAX {
             return Err(refused());
         }
-        let mut entries = Vec::with_capacity(n);
+        let mut entries: Vec<(&str, &[u8])> = Vec::with_capacity(n);
         for _ in 0..n {
-            entries.push((r.text()?, r.skip()?));
+            let key = r.text()?;
+            // Encoded keys ascend: a shorter one comes first.
+            if let Some((last, _)) = entries.last()
+                && (last.len(), *last) >= (key.len(), key)
+            {
+                return Err(refused());
+            }
+            // Checks the nesting and order of all that is in the value.
+            entries.push((key, r.skip()?));
         }
+        r.leave();
+        r.end()?;
         Ok(Self { entries, taken: 0 })
     }
 

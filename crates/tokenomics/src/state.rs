@@ -13,6 +13,7 @@ use crate::rows::{
 };
 use crate::table::Table;
 use crate::tree::{Path, Tree, leaf_key};
+use crate::voters::Voters;
 use crate::{Error, Hash};
 
 /// Number of tables.
@@ -85,6 +86,8 @@ pub struct Economy {
     pub(crate) genesis: Genesis,
     pub(crate) t: Tables,
     pub(crate) tree: Tree,
+    /// No part of the state: what makes votes faster.
+    pub(crate) voters: Voters,
 }
 
 impl Economy {
@@ -93,6 +96,7 @@ impl Economy {
             genesis,
             t: Tables::default(),
             tree: Tree::default(),
+            voters: Voters::default(),
         }
     }
 

@@ -241,9 +241,13 @@ impl<R: Row> Table<R> {
         // Without repeats, and in the order in which the rows lie.
         self.settle_touched();
         self.round = self.round.wrapping_add(1).max(1);
+        all.reserve(self.touched.len());
+        let mut name = Vec::with_capacity(64);
         for key in core::mem::take(&mut self.touched) {
             let value = self.get(&key).map(value);
-            all.push(Change::new(&name::<R>(&key), value.as_deref()));
+            name.clear();
+            write_name::<R>(&key, &mut name);
+            all.push(Change::new(&name, value.as_deref()));
         }
     }
 
@@ -303,13 +307,18 @@ impl<R: Row> Table<R> {
 /// Table number and key, whose hash is the key of the leaf.
 fn name<R: Row>(key: &R::Key) -> Vec<u8> {
     let mut name = Vec::with_capacity(64);
-    name.push(R::TABLE);
-    key.write(&mut name);
+    write_name::<R>(key, &mut name);
     name
 }
 
+fn write_name<R: Row>(key: &R::Key, out: &mut Vec<u8>) {
+    out.push(R::TABLE);
+    key.write(out);
+}
+
 fn value<R: Row>(row: &R) -> Vec<u8> {
-    let mut w = Writer::default();
+    // Most rows fit, without growing.
+    let mut w = Writer::with_capacity(96);
     row.write(&mut w);
     w.into_vec()
 }

@@ -81,6 +81,11 @@ impl Change {
         });
         Self { key, leaf }
     }
+
+    fn lead(&self) -> u64 {
+        let first = self.key.first_chunk().copied();
+        u64::from_be_bytes(first.unwrap_or_default())
+    }
 }
 
 /// Path of a leaf, or of the place where it would be.
@@ -127,7 +132,8 @@ impl Tree {
     /// Of two changes of a leaf the later counts.
     pub fn change(&mut self, mut changes: Vec<Change>) {
         changes.reverse();
-        changes.sort_by_key(|change| change.key);
+        // Keys are hashes: their first bytes nearly always decide.
+        changes.sort_by(|a, b| (a.lead().cmp(&b.lead())).then_with(|| a.key.cmp(&b.key)));
         changes.dedup_by(|earlier, kept| earlier.key == kept.key);
         self.root = merge(self.root.take(), &mut changes, 0);
     }
