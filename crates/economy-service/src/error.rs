@@ -32,6 +32,18 @@ pub enum Error {
     /// A key is none of the network's maintainers.
     #[error("{0} is none of the network's maintainers")]
     Maintainer(Box<betanet_keys::PublicKey>),
+    /// A saved ledger begins with another genesis.
+    #[error("the saved ledger has another genesis")]
+    Another,
+    /// The journal that is to be filled has records.
+    #[error("the journal has {0} records already")]
+    NotEmpty(u64),
+    /// A record or the head of a saved ledger does not count.
+    #[error("the saved ledger does not count: {0}")]
+    Restored(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The journal is led elsewhere, or failed.
+    #[error(transparent)]
+    Unavailable(#[from] betanet_durable::Unavailable),
     /// It was started already.
     #[error("the ledger was started already")]
     Started,

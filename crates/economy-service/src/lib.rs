@@ -16,6 +16,7 @@
 //! - A snapshot has the rows under the final head, and counts only if their root is the head's.
 //! - The leader posts one final head of each epoch to a network's ledger of names ([`mod@anchor`]). Maintainers sign the record: by keys
 //!   of the leader, and of nodes that follow. A cut tail and a second view of the ledger contradict it.
+//! - A saved ledger fills the empty journal of a node that goes on with it ([`EconomyService::restore`]).
 //! - Services of other nodes read it over sessions, and send it requests, by [`Remote`].
 //! - Other parts of the process read the state and send requests by [`Ledger`].
 //!
@@ -62,6 +63,7 @@ mod post;
 mod posted;
 mod rates;
 pub mod remote;
+mod restore;
 pub mod rows;
 mod service;
 mod shared;

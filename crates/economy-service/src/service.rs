@@ -70,8 +70,8 @@ impl Settings {
 /// A ledger's node that is not started: until then its service answers 503.
 pub struct EconomyService {
     settings: Settings,
-    economy: Economy,
-    api: Arc<Api>,
+    pub(crate) economy: Economy,
+    pub(crate) api: Arc<Api>,
 }
 
 impl std::fmt::Debug for EconomyService {
