@@ -20,6 +20,10 @@ mod ends;
 mod fetches;
 #[path = "commands/folders.rs"]
 mod folders;
+#[path = "commands/governance.rs"]
+mod governance;
+#[path = "commands/keys.rs"]
+mod keys;
 #[path = "commands/legacy.rs"]
 mod legacy;
 #[path = "commands/local.rs"]
@@ -38,6 +42,8 @@ mod pay;
 mod printed;
 #[path = "commands/puts.rs"]
 mod puts;
+#[path = "commands/recipe.rs"]
+mod recipe;
 #[path = "commands/seed.rs"]
 mod seed;
 #[path = "commands/stakes.rs"]
@@ -48,6 +54,8 @@ mod template;
 mod tokens;
 #[path = "commands/updown.rs"]
 mod updown;
+#[path = "commands/verifier.rs"]
+mod verifier;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;

@@ -34,8 +34,8 @@ pub(crate) use economy::{
     AccountArgs, ActArgs, AskArgs, BondArgs, BooksArgs, BrakeArgs, EconomyFlags, EscrowArgs,
     GenesisArgs, GovArgs, GovCommand, HeadArgs, HoldArgs, KeysetArgs, LedgerCommand, LedgersArgs,
     MeterArgs, MoveStakeArgs, OffenceArgs, OpenArgs, ProbesArgs, ProofArgs, ProposalArgs,
-    ProposeArgs, RedelegateArgs, SaveLedgerArgs, SendArgs, StakeArgs, StakeCommand, StandingArgs,
-    SwapArgs, TokenCommand, TokensArgs, VerifyLedgerArgs, VoteArgs,
+    ProposeArgs, RedelegateArgs, RekeyArgs, RestoreLedgerArgs, SaveLedgerArgs, SendArgs, StakeArgs,
+    StakeCommand, StandingArgs, SwapArgs, TokenCommand, TokensArgs, VerifyLedgerArgs, VoteArgs,
 };
 pub(crate) use files::{DelArgs, GetArgs, PutArgs};
 pub(crate) use fog::{

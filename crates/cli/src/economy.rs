@@ -8,9 +8,11 @@ mod genesis;
 mod govern;
 mod history;
 mod journal;
+mod keys;
 mod metered;
 pub(crate) mod net;
 mod nonces;
+pub(crate) mod past;
 mod proofs;
 pub(crate) mod purchase;
 pub(crate) mod seen;
@@ -18,6 +20,8 @@ mod stakes;
 mod standing;
 mod tokens;
 pub(crate) mod words;
+
+pub(crate) use journal::keep;
 
 use crate::Fail;
 use crate::args::{
@@ -36,6 +40,8 @@ pub(crate) async fn token(args: TokensArgs) -> Result<(), Fail> {
         TokenCommand::Swap(args) => interruptible(tokens::swap(&args)).await,
         TokenCommand::History(args) => interruptible(history::history(&args)).await,
         TokenCommand::Keyset(args) => interruptible(tokens::keyset(&args)).await,
+        TokenCommand::Rekey(args) => interruptible(keys::rekey(&args)).await,
+        TokenCommand::Close(args) => interruptible(keys::close(&args)).await,
         TokenCommand::Supply(args) => interruptible(tokens::supply(&args)).await,
     }
 }
@@ -72,6 +78,7 @@ pub(crate) async fn ledger(args: LedgersArgs) -> Result<(), Fail> {
         LedgerCommand::Genesis(args) => genesis::make(&args),
         LedgerCommand::Head(args) => interruptible(proofs::head(&args)).await,
         LedgerCommand::Save(args) => interruptible(journal::save(&args)).await,
+        LedgerCommand::Restore(args) => interruptible(journal::restore(&args)).await,
         LedgerCommand::Verify(args) => interruptible(journal::verify(&args)).await,
         LedgerCommand::Proof(args) => interruptible(proofs::proof(&args)).await,
     }

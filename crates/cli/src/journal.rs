@@ -10,6 +10,9 @@ use betanet_store::State;
 use crate::Fail;
 use crate::fail::chain;
 
+/// Folder in a coordinator's state for the journal of the economy.
+pub(crate) const ECONOMY: &str = "economy";
+
 /// Opens the SQLite journal of a folder, and holds the folder.
 pub(crate) fn open(folder: &Path, name: &str) -> Result<Arc<dyn Journal>, Fail> {
     let state = State::open(folder).map_err(|e| Fail::Local(chain(&e)))?;

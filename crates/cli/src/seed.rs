@@ -1,6 +1,7 @@
 //! `betanet seed`: simulated nodes and tasks for a panel, made through its API and the protocol of fog nodes.
 
 mod device;
+mod ledger;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use crate::panel_api::{ANSWER_MAX, Api, Body};
 use crate::progress::Bar;
 use crate::stop::{Stop, Stops};
 use device::Device;
+pub(crate) use ledger::{Cast, history};
 use record::{Made, Record, Simulated};
 
 /// Organisation of all simulated nodes.
@@ -72,9 +74,16 @@ impl Planted {
 }
 
 pub(crate) async fn run(args: SeedArgs) -> Result<(), Fail> {
-    let token = read_secret(&args.token_file)?;
+    if let Some(folder) = &args.ledger {
+        return ledger::write(folder, args.json);
+    }
+    let (Some(api), Some(file)) = (&args.api, &args.token_file) else {
+        let why = "a seed needs a panel and a token, --api URL --token-file FILE, or a new folder for a ledger, --ledger DIR";
+        return Err(Fail::Usage(why.to_owned()));
+    };
+    let token = read_secret(file)?;
     let token = token.lines().next().unwrap_or_default().trim();
-    let api = Api::new(&args.api, token, ANSWER_MAX)?;
+    let api = Api::new(api, token, ANSWER_MAX)?;
     let record = Record::open(args.state.as_deref())?;
     let mut stops = Stops::listen();
     let stopped = |stop: Stop| Err(Fail::Stopped(stop));

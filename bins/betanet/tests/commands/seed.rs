@@ -109,6 +109,27 @@ fn a_panel_shows_simulated_nodes_which_a_seed_adds_and_takes_away() {
     assert_eq!(tasks.len(), 50);
     assert!(tasks.iter().any(|t| t["state"] == "queued"), "some wait");
 
+    // The ledger has accounts, a hold, stakes, and proposals at different stages.
+    let get = |path: &str| {
+        let (status, answer) = ask(&origin, &format!("GET {path}"), token, &Value::Null);
+        assert_eq!(status, 200, "{answer}");
+        answer
+    };
+    let tokens = get("/api/v1/tokens");
+    assert_eq!(
+        (&tokens["accounts"], &tokens["holds"]),
+        (&8.into(), &1.into())
+    );
+    let system = |name: &str| tokens["system"][name]["fog"].clone();
+    assert_eq!(
+        (system("stake"), system("unbonding")),
+        ("8200".into(), "100".into())
+    );
+    let proposals = get("/api/v1/governance");
+    let states = proposals["items"].as_array().unwrap().iter();
+    let states: Vec<&str> = states.map(|p| p["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["open", "passed", "passed", "executed", "defeated"]);
+
     // A seed of another folder beside it: twice, and then taken away.
     let order = json!({"name": "seed", "scope": "look read-work submit operate", "days": 1});
     let (status, made) = ask(&origin, "POST /api/v1/me/tokens", token, &order);

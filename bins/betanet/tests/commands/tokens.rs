@@ -29,6 +29,26 @@ impl Town {
         self.0.path().join(name)
     }
 
+    /// A town whose ledger has a simulated past of thirty days, in the state of the coordinator `one`; and what the seed told.
+    pub(super) fn with_a_past() -> (Self, Value) {
+        let town = Self(tempfile::tempdir().unwrap());
+        let made = town.run(&["seed", "--ledger", "past", "--json"]);
+        assert_eq!(code(&made), 0, "{}", text(&made.stderr));
+        let told: Value = serde_json::from_slice(&made.stdout).unwrap();
+        let copy = |from: &str, to: &str| {
+            std::fs::copy(town.path(from), town.path(to)).unwrap();
+        };
+        for name in told["keys"].as_array().unwrap() {
+            let file = format!("{}.pem", name.as_str().unwrap());
+            copy(&format!("past/keys/{file}"), &file);
+        }
+        copy("past/genesis.cbor", "GENESIS");
+        let restore = ["ledger", "restore", "past", "--state", "state-one"];
+        let restored = town.run(&restore);
+        assert_eq!(code(&restored), 0, "{}", text(&restored.stderr));
+        (town, told)
+    }
+
     /// A town whose ledger pays for tasks.
     pub(super) fn with_a_fog() -> Self {
         let roles = "coordinators = [\"{lead}\", \"{second}\"]\n";
@@ -78,7 +98,7 @@ impl Town {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub(super) fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 

@@ -64,6 +64,9 @@ pub(crate) struct AskArgs {
     /// Wait until a final head covers the record.
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Account that --key signs for, if token rekey gave it this key. By default the account of the key itself.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) account: Option<String>,
     #[command(flatten)]
     pub(crate) books: BooksArgs,
 }
@@ -141,6 +144,20 @@ pub(crate) enum TokenCommand {
         after_help = "Example: betanet token keyset KEYSETHEX --ledger bnp1… --genesis ./GENESIS"
     )]
     Keyset(KeysetArgs),
+    /// Give your account another key. From then on only that one signs for it.
+    #[command(
+        after_help = "The account keeps its name, its money, its stake and its votes. Name it with --account where the new key signs.\n\
+                      Only token, stake and gov take --account: a task's budget and vouchers are paid by the account of the key itself.\n\n\
+                      Example: betanet token rekey ./new.pem --key ./old.pem --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Rekey(RekeyArgs),
+    /// Close your account for ever. Nothing may be left in it.
+    #[command(
+        after_help = "Send away what it has first: all but the fee of that request. Stake has to be unbonded and paid out, and holds and\n\
+                      open proposals to have ended.\n\n\
+                      Example: betanet token close --wait --key ./old.pem --ledger bnp1… --genesis ./GENESIS"
+    )]
+    Close(AskArgs),
     /// Show the totals of the ledger: issued, burned, and what the system accounts hold.
     #[command(after_help = "Example: betanet token supply --ledger bnp1… --genesis ./GENESIS")]
     Supply(BooksArgs),
@@ -154,6 +171,15 @@ pub(crate) struct OpenArgs {
     /// Open a node's account, which can bond stake.
     #[arg(long)]
     pub(crate) node: bool,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RekeyArgs {
+    /// Key file with the new key, which betanet id new makes.
+    #[arg(value_name = "NEW")]
+    pub(crate) new: PathBuf,
     #[command(flatten)]
     pub(crate) ask: AskArgs,
 }
@@ -542,6 +568,13 @@ pub(crate) enum LedgerCommand {
         after_help = "Example: betanet ledger save ./audit --ledger bnp1… --genesis ./GENESIS"
     )]
     Save(SaveLedgerArgs),
+    /// Put a saved ledger into the state of a coordinator, which goes on with it.
+    #[command(
+        after_help = "For a leader whose disk is lost, on a journal in SQLite. Restore the newest saved ledger: a signer that signed a later head\n\
+                      could sign another one of the same size, and lose its stake. The head's signers are those of the genesis.\n\n\
+                      Example: betanet ledger restore ./audit --state ./one --genesis ./GENESIS"
+    )]
+    Restore(RestoreLedgerArgs),
     /// Replay a journal: signatures, log, state, sums, and tallies of open proposals.
     #[command(
         after_help = format!("Exit code 6 if anything is wrong; the message names the record.\n{PEERS}\n\n\
@@ -582,6 +615,21 @@ pub(crate) struct SaveLedgerArgs {
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) books: BooksArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreLedgerArgs {
+    /// Folder of `ledger save`.
+    pub(crate) dir: PathBuf,
+    /// State folder of a coordinator that does not run. Its ledger must be empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: PathBuf,
+    /// Genesis of the ledger.
+    #[arg(long, value_name = "FILE", env = "BETANET_GENESIS")]
+    pub(crate) genesis: PathBuf,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,11 +8,15 @@ use clap::Args;
 pub(crate) struct SeedArgs {
     /// Address of the panel: http:// and a loopback address with its port. Reach a panel on another machine through an SSH tunnel.
     #[arg(long, value_name = "URL")]
-    pub(crate) api: String,
+    pub(crate) api: Option<String>,
     /// File with an API token of the panel in its first line, which only you may read. Its scopes are look, submit, read-work and
     /// operate.
     #[arg(long, value_name = "FILE")]
-    pub(crate) token_file: PathBuf,
+    pub(crate) token_file: Option<PathBuf>,
+    /// Instead of nodes and tasks: make a simulated ledger with a past of 30 days in a new folder. It has accounts, payments, stakes
+    /// and five proposals at different stages, and the keys of everybody. `ledger restore` puts it into a coordinator's state.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["api", "remove"])]
+    pub(crate) ledger: Option<PathBuf>,
     /// Namespace of the tasks; the coordinator needs a user of it.
     #[arg(long, value_name = "NS", default_value = "lab")]
     pub(crate) ns: String,

@@ -12,6 +12,7 @@ use super::settings::Fog;
 use crate::Fail;
 use crate::args::StoreArgs;
 use crate::fail::chain;
+use crate::journal::ECONOMY;
 
 /// Opens the journal under the name of this coordinator.
 pub(super) async fn open(
@@ -24,9 +25,6 @@ pub(super) async fn open(
         Some(settings) => postgres(settings.with_leader(name)).await,
     }
 }
-
-/// Folder in the state for the journal of the economy.
-const ECONOMY: &str = "economy";
 
 /// Opens the journal of the economy: a folder beside the fog's, or a schema of its own in the same database.
 pub(super) async fn economy(

@@ -23,6 +23,7 @@ use betanet_tokenomics::{Asset, Code, Envelope, GenesisDraft, Request, Role};
 use super::fog::{Cast, Fog, Lie};
 use super::{Steps, failed};
 use crate::Fail;
+use crate::economy::past::{account, public, sorted};
 use crate::fail::chain;
 
 /// Time between two heads of the demo's ledger, and longest wait for one.
@@ -33,21 +34,6 @@ const PURSE: u64 = 10 * MICRO;
 
 fn wrong(error: &(dyn std::error::Error + 'static)) -> Fail {
     failed(format!("economy: {}", chain(error)))
-}
-
-/// Keys, ascending, as roles list them.
-fn sorted(keys: &[&Identity], member: impl Fn(&Identity) -> Vec<u8>) -> Vec<Vec<u8>> {
-    let mut all: Vec<Vec<u8>> = keys.iter().map(|k| member(k)).collect();
-    all.sort_unstable();
-    all
-}
-
-fn account(key: &Identity) -> Vec<u8> {
-    address(key.public().as_bytes()).0.to_vec()
-}
-
-fn public(key: &Identity) -> Vec<u8> {
-    key.public().as_bytes().to_vec()
 }
 
 /// Available µFOG of a key's account under the final head.

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use betanet_economy_service::{EconomyService, Settings as LedgerSettings};
 use betanet_fog_service::{Coordinator, Namespace, PREFIX, Role, Running, Settings, Stores};
+use betanet_journal::Journal;
 use betanet_journal_sqlite::SqliteJournal;
 use betanet_keys::Identity;
 use betanet_machine::Rng;
 use betanet_panel::Panel;
-use betanet_runtime::{Gateway, GatewayConfig, seed};
+use betanet_runtime::{Clock, Gateway, GatewayConfig, seed};
 use betanet_store::{State, Storage};
 use betanet_wire::text::base64url;
 use hyper::{Method, StatusCode};
@@ -21,7 +23,7 @@ use crate::args::PanelArgs;
 use crate::coordinator::panel;
 use crate::fail::chain;
 use crate::panel_api::{ANSWER_MAX, Api, Body};
-use crate::seed::{Planted, Wanted, plant_in};
+use crate::seed::{Cast, Planted, Wanted, history, plant_in};
 use crate::stop::Stops;
 
 /// Name of the administrator, and the namespace of the tasks.
@@ -39,6 +41,7 @@ struct Shown {
     running: Running,
     panel: Panel,
     planted: Planted,
+    books: betanet_economy_service::Running,
     password: Zeroizing<String>,
 }
 
@@ -58,7 +61,7 @@ pub(super) async fn run(as_json: bool) -> Result<(), Fail> {
         say!("name      {NAME}");
         say!("password  {password}");
         note!(
-            "{DEVICES} simulated devices, {MIXNODES} simulated mixnodes and {TASKS} simulated tasks; all of it ends with Ctrl-C"
+            "{DEVICES} simulated devices, {MIXNODES} simulated mixnodes, {TASKS} simulated tasks and a simulated ledger; all of it ends with Ctrl-C"
         );
     }
     let _ = stops.told().await;
@@ -73,7 +76,9 @@ fn local(error: &(dyn std::error::Error + 'static)) -> Fail {
 
 async fn start(home: &Path) -> Result<Shown, Fail> {
     let mut rng = Rng::new(&seed()?);
-    let [me, owner] = [(); 2].map(|()| Identity::from_seed(&rng.array::<32>()));
+    let [me, owner, second] = [(); 3].map(|()| Identity::from_seed(&rng.array::<32>()));
+    let place = home.join("ledger");
+    let (ledger, books) = simulated(&place, [me.clone(), second], &mut rng).await?;
     let mut config = GatewayConfig::in_state(home.join("coordinator"));
     config.listener.listen = vec!["127.0.0.1:0".into()];
     config.limits.per_address = Some(SESSIONS);
@@ -95,9 +100,13 @@ async fn start(home: &Path) -> Result<Shown, Fail> {
         .with_storage(Arc::clone(&state) as Arc<dyn Storage>)
         .service(PREFIX, coordinator.service())
         .extension(coordinator.extension())
+        .service(betanet_economy_service::PREFIX, ledger.service())
+        .extension(ledger.extension())
         .start()
         .await?;
     let gateway = Arc::new(gateway);
+    let books = ledger.start(books).await.map_err(|e| local(&e))?;
+    books.leads().await;
     let journal = SqliteJournal::open(&state, Default::default());
     let journal = journal.map_err(|e| local(&e))?;
     let peer = gateway.listening().peer();
@@ -114,7 +123,12 @@ async fn start(home: &Path) -> Result<Shown, Fail> {
     };
     let settings = panel::settings(&address)?.ok_or_else(|| failed("no panel"))?;
     let place = (config.state(), None, me);
-    let panel = panel::start(settings, (&coordinator, &gateway, None), place).await?;
+    let panel = panel::start(
+        settings,
+        (&coordinator, &gateway, Some(ledger.ledger())),
+        place,
+    )
+    .await?;
     let password = Zeroizing::new(base64url(&rng.array::<18>()));
     let api = administrator(&panel, &password).await?;
     let wanted = Wanted {
@@ -129,8 +143,29 @@ async fn start(home: &Path) -> Result<Shown, Fail> {
         running,
         panel,
         planted,
+        books,
         password,
     })
+}
+
+/// A ledger that is not started, and its journal with a simulated past. Its signers' keys are this process's.
+async fn simulated(
+    folder: &Path,
+    officers: [Identity; 2],
+    rng: &mut Rng,
+) -> Result<(EconomyService, Arc<dyn Journal>), Fail> {
+    let cast = Cast::with(officers, rng);
+    let past = history(&cast, Clock::start().now().unix_ms)?;
+    let service = || {
+        let mut settings = LedgerSettings::new(past.genesis.clone());
+        settings.signers = cast.officers.to_vec();
+        let [me, _] = &cast.officers;
+        EconomyService::new(me.clone(), settings).map_err(|e| local(&e))
+    };
+    let journal = crate::journal::open(folder, "demo")?;
+    let filled = service()?.restore(Arc::clone(&journal), &past.records, past.head.clone());
+    filled.await.map_err(|e| local(&e))?;
+    Ok((service()?, journal))
 }
 
 /// Makes the first administrator as a browser would, by the one-time code, and logs a program in as it.
@@ -155,6 +190,7 @@ impl Shown {
         self.planted.stop().await;
         self.panel.stop().await;
         self.running.stop().await;
+        self.books.stop().await;
         self.gateway.shutdown().await;
     }
 }

@@ -23,6 +23,7 @@ pub(crate) async fn hold(
     };
     let mut ask = AskArgs {
         wait: false,
+        account: None,
         books: BooksArgs {
             ledger: ledger.clone(),
             genesis: genesis.clone(),

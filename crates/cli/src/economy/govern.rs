@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::amount::{fog, id, shown};
 use super::journal::{WRONG, replay};
-use super::net::{Ledger, fresh_id, identity, now_ms, with_ledger};
+use super::net::{Ledger, fresh_id, identity, now_ms, signs_for, with_ledger};
 use super::tokens::told;
 use super::words::meaning;
 use crate::Fail;
@@ -119,7 +119,7 @@ async fn on_copy(
     number: [u8; 16],
 ) -> Result<Code, Fail> {
     let mut copy = replay(ledger, &args.ask.books, |_, _, _| ()).await?.economy;
-    let account = me.public().node_id();
+    let account = signs_for(&args.ask, me)?;
     let by = [(account, copy.nonce(&account).unwrap_or(0))];
     let now = now_ms().max(copy.time());
     // What is due meanwhile happens first.

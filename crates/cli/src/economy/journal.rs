@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use betanet_economy_service::body::{LIST_MAX, asked_records};
-use betanet_economy_service::{Finding, Verified, Verifier};
-use betanet_keys::Peer;
+use betanet_economy_service::body::{LIST_MAX, asked_records, records};
+use betanet_economy_service::{EconomyService, Finding, Settings, Verified, Verifier};
+use betanet_keys::{Identity, Peer};
 use betanet_log::SignedHead;
-use betanet_store::disk;
+use betanet_store::{State, disk};
 use betanet_tokenomics::journal::Record;
 use betanet_tokenomics::{Code, Economy, Role};
 use betanet_wire::text::hex;
@@ -15,7 +15,9 @@ use serde_json::json;
 use super::anchors;
 use super::net::{Ledger, genesis, trust, with_ledger};
 use crate::Fail;
-use crate::args::{BooksArgs, SaveLedgerArgs, VerifyLedgerArgs};
+use crate::args::{BooksArgs, RestoreLedgerArgs, SaveLedgerArgs, VerifyLedgerArgs};
+use crate::fail::chain;
+use crate::journal::ECONOMY;
 
 /// Exit code where a ledger does not verify.
 pub(super) const WRONG: u8 = 6;
@@ -130,9 +132,18 @@ fn all_covered(verified: &Verified, what: &str) -> Result<(), Fail> {
     }
 }
 
+/// Writes a saved ledger: journal, head and genesis.
+pub(crate) fn keep(dir: &Path, journal: &[u8], head: &[u8], genesis: &[u8]) -> Result<(), Fail> {
+    std::fs::create_dir_all(dir).map_err(Fail::file(dir))?;
+    for (name, bytes) in [(JOURNAL, journal), (HEAD, head), (GENESIS, genesis)] {
+        let path = dir.join(name);
+        disk::write_new(&path, bytes).map_err(Fail::file(&path))?;
+    }
+    Ok(())
+}
+
 pub(super) async fn save(args: &SaveLedgerArgs) -> Result<(), Fail> {
     let dir = &args.dir;
-    let file = |name: &str| dir.join(name);
     let genesis = genesis(&args.books.genesis)?;
     let mut all = Vec::new();
     let (size, head) = with_ledger!(Ledger::open(&args.books), |ledger| {
@@ -144,11 +155,7 @@ pub(super) async fn save(args: &SaveLedgerArgs) -> Result<(), Fail> {
         .await?;
         Ok::<_, Fail>((head.head().size, head.to_bytes()))
     })?;
-    std::fs::create_dir_all(dir).map_err(Fail::file(dir))?;
-    for (name, bytes) in [(JOURNAL, &all), (HEAD, &head), (GENESIS, &genesis)] {
-        let path = file(name);
-        disk::write_new(&path, bytes).map_err(Fail::file(&path))?;
-    }
+    keep(dir, &all, &head, &genesis)?;
     if args.books.json {
         say!(
             "{}",
@@ -183,21 +190,12 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
     let posted = posted.pop();
     let path = Path::new(&args.what);
     let verified = if path.is_dir() {
-        let (journal, head) = (path.join(JOURNAL), path.join(HEAD));
-        let saved = path.join(GENESIS);
-        let saved_genesis = self::genesis(&saved)?;
-        if saved_genesis != genesis {
-            return Err(wrong(&saved.display().to_string(), &Finding::Genesis));
-        }
-        let bytes = disk::read_bounded(&head, HEAD_MAX).map_err(Fail::file(&head))?;
-        let read = SignedHead::from_bytes(&bytes);
-        heads.push(read.map_err(|e| Fail::Coded(WRONG, format!("{}: {e}", head.display())))?);
-        of_file(&journal, &genesis, heads)?
+        of_folder(path, &genesis, heads)?.1
     } else if path.exists() {
         if let Some(done) = super::proofs::verified(path, &trust, args.json)? {
             return Ok(done);
         }
-        of_file(path, &genesis, heads)?
+        of_file(path, &genesis, heads)?.1
     } else if args.what.parse::<Peer>().is_ok() {
         with_ledger!(
             Ledger::at(&args.what, "WHAT", &genesis, &args.dial),
@@ -242,11 +240,65 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-fn of_file(path: &Path, genesis: &[u8], heads: Vec<SignedHead>) -> Result<Verified, Fail> {
+/// A saved ledger.
+struct Saved {
+    journal: Vec<u8>,
+    head: SignedHead,
+}
+
+/// Reads and verifies the folder of a saved ledger, whose genesis is the one that is given.
+fn of_folder(
+    path: &Path,
+    genesis: &[u8],
+    mut heads: Vec<SignedHead>,
+) -> Result<(Saved, Verified), Fail> {
+    let (journal, head) = (path.join(JOURNAL), path.join(HEAD));
+    let saved = path.join(GENESIS);
+    if self::genesis(&saved)? != genesis {
+        return Err(wrong(&saved.display().to_string(), &Finding::Genesis));
+    }
+    let bytes = disk::read_bounded(&head, HEAD_MAX).map_err(Fail::file(&head))?;
+    let read = SignedHead::from_bytes(&bytes);
+    let head = read.map_err(|e| Fail::Coded(WRONG, format!("{}: {e}", head.display())))?;
+    heads.push(head.clone());
+    let (journal, verified) = of_file(&journal, genesis, heads)?;
+    Ok((Saved { journal, head }, verified))
+}
+
+pub(super) async fn restore(args: &RestoreLedgerArgs) -> Result<(), Fail> {
+    let genesis = genesis(&args.genesis)?;
+    let (saved, _) = of_folder(&args.dir, &genesis, Vec::new())?;
+    // Another process would have the folder.
+    let held = State::open(&args.state).map_err(|e| Fail::Local(chain(&e)))?;
+    let place = args.state.join(ECONOMY);
+    let journal = crate::journal::open(&place, "restore")?;
+    // It serves nobody, so any identity does.
+    let seed = betanet_runtime::seed().map_err(|e| Fail::Local(e.to_string()))?;
+    let me = Identity::from_seed(&betanet_machine::Rng::new(&seed).array());
+    let service = EconomyService::new(me, Settings::new(genesis));
+    let service = service.map_err(|e| Fail::Local(chain(&e)))?;
+    let records = records(&saved.journal).unwrap_or_default();
+    let records: Vec<Vec<u8>> = records.into_iter().map(<[u8]>::to_vec).collect();
+    let restored = service.restore(journal, &records, saved.head).await;
+    let n = restored.map_err(|e| Fail::Local(format!("{}: {}", place.display(), chain(&e))))?;
+    drop(held);
+    if args.json {
+        say!("{}", json!({ "state": args.state, "records": n }));
+    } else {
+        say!("{}: {n} records, with their head", args.state.display());
+    }
+    Ok(())
+}
+
+fn of_file(
+    path: &Path,
+    genesis: &[u8],
+    heads: Vec<SignedHead>,
+) -> Result<(Vec<u8>, Verified), Fail> {
     let journal = disk::read_bounded(path, JOURNAL_MAX).map_err(Fail::file(path))?;
     let verified = betanet_economy_service::verify(&journal, Some(genesis), heads);
     let what = path.display().to_string();
     let verified = verified.map_err(|finding| wrong(&what, &finding))?;
     all_covered(&verified, &what)?;
-    Ok(verified)
+    Ok((journal, verified))
 }

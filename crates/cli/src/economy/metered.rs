@@ -11,7 +11,7 @@ use betanet_wire::text::hex;
 use serde_json::json;
 
 use super::amount::{fog, id, micro, shown};
-use super::net::{Ledger, fresh_id, identity, now_ms, with_ledger};
+use super::net::{Ledger, fresh_id, identity, now_ms, signs_for, with_ledger};
 use super::tokens::told;
 use crate::Fail;
 use crate::args::{HoldArgs, MeterArgs};
@@ -33,7 +33,7 @@ pub(super) async fn hold(args: &HoldArgs) -> Result<(), Fail> {
         None => fresh_id()?,
     };
     let kind = Kind::Pending {
-        from: me.public().node_id(),
+        from: signs_for(&args.ask, &me)?,
         to,
         asset: Asset::Fog,
         amt,
@@ -86,7 +86,7 @@ pub(super) async fn meter(args: &MeterArgs) -> Result<(), Fail> {
         .map_err(|e| Fail::Local(format!("{}: {e}", path.display())))?;
     let all: Vec<(Countersigned, Account)> = evidence.0.into_iter().zip(accounts).collect();
     let (hold, me) = (id(&args.hold)?, identity(&args.ask.books.dial)?);
-    let relay = me.public().node_id();
+    let relay = signs_for(&args.ask, &me)?;
     let request = fresh_id()?;
     let (accepted, account, amt) = with_ledger!(Ledger::open(&args.ask.books), |ledger| {
         let (_, rows) = ledger.rows(&[(table::HOLDS, hold.to_vec())]).await?;

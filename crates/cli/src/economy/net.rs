@@ -82,6 +82,14 @@ pub(crate) fn account(named: Option<&str>, dial: &DialArgs) -> Result<NodeId, Fa
     }
 }
 
+/// The account that the key of --key signs for: that of --account, or the key's own.
+pub(crate) fn signs_for(ask: &AskArgs, me: &Identity) -> Result<NodeId, Fail> {
+    match &ask.account {
+        Some(text) => super::amount::account(text),
+        None => Ok(me.public().node_id()),
+    }
+}
+
 /// Fresh bytes for an ID.
 pub(crate) fn fresh_id() -> Result<Id, Fail> {
     let seed = betanet_runtime::seed().map_err(|e| Fail::Local(e.to_string()))?;
@@ -321,7 +329,7 @@ impl Ledger {
         Err(last)
     }
 
-    /// Signs an operation as these accounts, sends it, and verifies the answer.
+    /// Signs an operation as these accounts, the first of them that of --account, sends it, and verifies the answer.
     pub(crate) async fn submit(
         &mut self,
         ask: &AskArgs,
@@ -329,7 +337,10 @@ impl Ledger {
         op: &Op,
         id: Id,
     ) -> Result<Accepted, Fail> {
-        let accounts: Vec<NodeId> = signers.iter().map(|s| s.public().node_id()).collect();
+        let mut accounts: Vec<NodeId> = signers.iter().map(|s| s.public().node_id()).collect();
+        if let (Some(first), Some(me)) = (accounts.first_mut(), signers.first()) {
+            *first = signs_for(ask, me)?;
+        }
         let keys: Vec<_> = accounts
             .iter()
             .map(|id| (table::ACCOUNTS, id.0.to_vec()))

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::amount::{fog, id, key, micro, shown};
 use super::net::{
-    Accepted, Ledger, account, fresh_id, genesis, identity, trust, under, with_ledger,
+    Accepted, Ledger, account, fresh_id, genesis, identity, signs_for, trust, under, with_ledger,
 };
 use crate::Fail;
 use crate::args::{AccountArgs, BooksArgs, KeysetArgs, OpenArgs, SendArgs, SwapArgs};
@@ -131,7 +131,7 @@ pub(super) async fn balance(args: &AccountArgs) -> Result<(), Fail> {
 pub(super) async fn send(args: &SendArgs) -> Result<(), Fail> {
     let (amt, to) = (micro(&args.amount)?, super::amount::account(&args.to)?);
     let me = identity(&args.ask.books.dial)?;
-    let from = me.public().node_id();
+    let from = signs_for(&args.ask, &me)?;
     let payment = match &args.id {
         Some(text) => id(text)?,
         None => fresh_id()?,

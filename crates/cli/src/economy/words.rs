@@ -11,7 +11,7 @@ pub(crate) const fn meaning(code: Code) -> &'static str {
             "the signer has no account, or closed it: somebody with an account opens one with betanet token open KEYHEX"
         }
         Code::BadSignature => {
-            "a signature does not verify: the account may have another key by now"
+            "a signature does not verify: the account may have another key by now, or --account may be another's"
         }
         Code::IdReused => "the ID was used for something else",
         Code::Expired => {
@@ -43,7 +43,9 @@ pub(crate) const fn meaning(code: Code) -> &'static str {
         Code::Limit => "there are too many of this kind already",
         Code::Bounds => "a value is out of its bounds",
         Code::Exceeds => "it is more than there is",
-        Code::NotEmpty => "the account still holds something",
+        Code::NotEmpty => {
+            "the account still has money, stake, a hold, a reservation or an open proposal"
+        }
         Code::BelowMin => "it is less than the least bond of a node",
         Code::Funds => "too little FOG is available, the fee included",
         _ => "it was refused",

@@ -1,38 +1,25 @@
 //! A ledger under a simulated clock: a lie of the demo's fog costs stake, a vote changes a parameter, and an audit finds a flipped byte.
 
-use betanet_economy_service::body::domain;
 use betanet_economy_service::verify;
 use betanet_economy_service::words::fog as shown;
 use betanet_keys::Identity;
-use betanet_log::{Edge, Head, SignedHead, Signers, leaf_hash};
-use betanet_tokenomics::account::{BURN, DAY_MS, MICRO, NODE, STAKE, TREASURY, USER, address};
-use betanet_tokenomics::journal::Record;
+use betanet_tokenomics::account::{BURN, DAY_MS, MICRO, NODE, STAKE, TREASURY, USER};
 use betanet_tokenomics::records::proposal_id;
 use betanet_tokenomics::request::{Effect, Op, Proof};
-use betanet_tokenomics::{Asset, Code, Economy, Envelope, GenesisDraft, Id, Param, Request, Role};
-use betanet_wire::NodeId;
+use betanet_tokenomics::{Code, GenesisDraft, Param, Role};
 
-use super::{account, public, sorted, wrong};
+use super::wrong;
 use crate::Fail;
 use crate::demo::fog::Lie;
 use crate::demo::{Steps, failed};
+use crate::economy::past::{Past, account, public, sorted};
 
 /// Own stake of each node.
 const BOND: u64 = 2_000 * MICRO;
 /// One byte of so many is flipped, one after the other.
 const FLIPS: usize = 61;
 
-/// A machine, its clock and its journal.
-struct Drill {
-    economy: Economy,
-    now: u64,
-    journal: Vec<Vec<u8>>,
-    id: u64,
-}
-
-fn id_of(key: &Identity) -> NodeId {
-    address(key.public().as_bytes())
-}
+struct Drill(Past);
 
 impl Drill {
     fn new(nodes: &[Identity], officers: [&Identity; 2]) -> Result<Self, Fail> {
@@ -54,42 +41,11 @@ impl Drill {
             ],
             ..GenesisDraft::default()
         };
-        let economy = Economy::new(&genesis.to_bytes()).map_err(|e| wrong(&e))?;
-        Ok(Self {
-            journal: vec![economy.first_record().to_bytes()],
-            now: economy.time(),
-            economy,
-            id: 0,
-        })
+        Ok(Self(Past::new(&genesis).map_err(|e| wrong(&e))?))
     }
 
-    fn keep(&mut self, seq: u64, req: Vec<u8>) {
-        let ts = self.now;
-        self.journal.push(Record { req, seq, ts }.to_bytes());
-    }
-
-    /// Asks the machine. Returns the body of what it accepted.
     fn ask(&mut self, signers: &[&Identity], op: &Op) -> Result<Vec<u8>, Code> {
-        self.now += 1_000;
-        self.id += 1;
-        let mut id: Id = [0; 16];
-        id[8..].copy_from_slice(&self.id.to_be_bytes());
-        let nonce = |key: &&Identity| {
-            let id = id_of(key);
-            (id, self.economy.nonce(&id).unwrap_or(0))
-        };
-        let by: Vec<(NodeId, u64)> = signers.iter().map(nonce).collect();
-        let request = Request::new(&by, self.now + 60_000, id, op).ok_or(Code::Malformed)?;
-        let body = request.body().to_vec();
-        let envelope = Envelope::sign(request, self.economy.genesis().id(), signers).to_bytes();
-        match self.economy.apply(self.now, &envelope) {
-            Ok(answer) if answer.code == Code::Ok => {
-                self.keep(answer.seq, envelope);
-                Ok(body)
-            }
-            Ok(answer) => Err(answer.code),
-            Err(_) => Err(Code::Expired),
-        }
+        self.0.ask(signers, op)
     }
 
     fn must(&mut self, what: &str, signers: &[&Identity], op: &Op) -> Result<Vec<u8>, Fail> {
@@ -97,18 +53,8 @@ impl Drill {
         done.map_err(|code| failed(format!("economy: {what}: {}", code.name())))
     }
 
-    /// Lets time pass, and what is due happen.
-    fn wait(&mut self, ms: u64) {
-        self.now += ms;
-        while let Ok(answer) = self.economy.tick(self.now)
-            && answer.code == Code::Ok
-        {
-            self.keep(answer.seq, Vec::new());
-        }
-    }
-
-    fn fog(&self, id: &NodeId) -> u128 {
-        self.economy.counters(id, Asset::Fog).available()
+    fn parameter(&self, param: Param) -> u64 {
+        self.0.economy.parameter(param)
     }
 }
 
@@ -153,9 +99,9 @@ fn slash(
             "economy: an honest node was slashed: {refused:?}, {one:?}"
         )));
     }
-    let before = [STAKE, BURN, TREASURY].map(|id| drill.fog(&id));
+    let before = [STAKE, BURN, TREASURY].map(|id| drill.0.fog(&id));
     drill.must("evidence", &officers, &evidence(list.clone()))?;
-    let after = [STAKE, BURN, TREASURY].map(|id| drill.fog(&id));
+    let after = [STAKE, BURN, TREASURY].map(|id| drill.0.fog(&id));
     let lost = before[0].saturating_sub(after[0]);
     let burned = after[1].saturating_sub(before[1]);
     let treasury = after[2].saturating_sub(before[2]);
@@ -183,32 +129,32 @@ fn slash(
 fn vote(steps: &mut Steps, drill: &mut Drill, nodes: &[Identity]) -> Result<(), Fail> {
     let (param, day) = (Param::FeeTx, DAY_MS);
     // A snapshot of the stake is taken when an epoch ends.
-    drill.wait(2 * day);
-    let before = drill.economy.parameter(param);
+    drill.0.wait(2 * day);
+    let before = drill.parameter(param);
     let value = before * 2;
     let effects = vec![Effect::Param { param, value }];
     let Some(first) = nodes.first() else {
         return Err(failed("economy: there are no nodes"));
     };
-    let started = drill.now;
+    let started = drill.0.now;
     let body = drill.must("propose", &[first], &Op::propose(effects, [7; 32]))?;
     let pid = proposal_id(&body);
     let early = drill.ask(&[first], &Op::Vote { pid, v: 1 });
-    drill.wait(drill.economy.parameter(Param::DelayMs));
+    drill.0.wait(drill.parameter(Param::DelayMs));
     for node in nodes.iter().take(3) {
         drill.must("vote", &[node], &Op::Vote { pid, v: 1 })?;
     }
-    drill.wait(drill.economy.parameter(Param::VoteMs));
+    drill.0.wait(drill.parameter(Param::VoteMs));
     let locked = drill.ask(&[first], &Op::Execute { pid });
     if early != Err(Code::TooEarly) || locked != Err(Code::TooEarly) {
         return Err(failed(format!(
             "economy: a vote or an execution came too early: {early:?}, {locked:?}"
         )));
     }
-    drill.wait(drill.economy.parameter(Param::LockMs));
+    drill.0.wait(drill.parameter(Param::LockMs));
     drill.must("execute", &[first], &Op::Execute { pid })?;
     let twice = drill.ask(&[first], &Op::Execute { pid });
-    let after = drill.economy.parameter(param);
+    let after = drill.parameter(param);
     if after != value || twice != Err(Code::Over) {
         return Err(failed(format!(
             "economy: fee_tx is {after}, again: {twice:?}"
@@ -216,34 +162,17 @@ fn vote(steps: &mut Steps, drill: &mut Drill, nodes: &[Identity]) -> Result<(), 
     }
     steps.done(&format!(
         "three nodes voted fee_tx from {before} to {after}: {} days of a simulated clock from the proposal to its execution, which happened once",
-        (drill.now - started) / day
+        (drill.0.now - started) / day
     ));
     Ok(())
 }
 
 /// The journal is verified as a stranger does, whole and with flipped bytes.
 fn audit(steps: &mut Steps, mut drill: Drill, officers: [&Identity; 2]) -> Result<(), Fail> {
-    let mut edge = Edge::default();
-    for record in &drill.journal {
-        edge.append(leaf_hash(record));
-    }
-    let mut keys = officers.map(|o| *o.public().as_bytes());
-    keys.sort_unstable();
-    let set = Signers::from_bytes(&keys).map_err(|e| wrong(&e))?;
-    let mut head = SignedHead::new(Head {
-        ts: drill.economy.time(),
-        set: *set.hash(),
-        root: edge.root(),
-        size: edge.size(),
-        state: Some(drill.economy.root()),
-    });
-    for officer in officers {
-        let signature = head.signature(domain(drill.economy.genesis().id()), officer);
-        head.add(signature);
-    }
-    let genesis = drill.economy.genesis().as_bytes().to_vec();
-    let records = drill.journal.len();
-    let mut journal = drill.journal.concat();
+    let head = drill.0.head(&officers).map_err(|e| wrong(&e))?;
+    let genesis = drill.0.economy.genesis().as_bytes().to_vec();
+    let records = drill.0.journal.len();
+    let mut journal = drill.0.journal.concat();
     let holds = |journal: &[u8]| verify(journal, Some(&genesis), vec![head.clone()]);
     let verified = holds(&journal).map_err(|e| wrong(&e))?;
     if verified.covered != records as u64 {
