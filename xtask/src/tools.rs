@@ -10,6 +10,9 @@ const MOTO_VERSION: &str = "5.2.5";
 /// The packages with which it serves.
 const MOTO_WITH: [&str; 2] = ["flask==3.1.3", "flask-cors==6.0.5"];
 
+/// Version of the package of signatures for the verifier in Python, whose test looks for it in the folder of this name.
+const CRYPTOGRAPHY_VERSION: &str = "50.0.2";
+
 /// Version of the rules for accessible pages, which the panel's test in Chromium looks for in the folder of this name.
 const AXE_VERSION: &str = "4.14.1";
 /// Version of the program that sends the panel's API what its document allows, and what it does not.
@@ -23,9 +26,13 @@ pub(crate) fn cache() -> Option<PathBuf> {
 
 /// Installs packages of PyPI into a folder of their own, for a program that is looked for there.
 fn python(folder: &Path, program: &str, packages: &[&str]) -> Result<(), String> {
-    if folder.join("bin").join(program).exists() {
-        return Ok(());
+    match folder.join("bin").join(program).exists() {
+        true => Ok(()),
+        false => install_python(folder, program, packages),
     }
+}
+
+fn install_python(folder: &Path, program: &str, packages: &[&str]) -> Result<(), String> {
     println!("ci: installing {program}");
     let at = folder.to_string_lossy();
     let made = has("python3", &["-m", "venv", &at]) || {
@@ -68,6 +75,17 @@ pub(crate) fn schemathesis() -> Result<PathBuf, String> {
     let package = format!("schemathesis=={SCHEMATHESIS_VERSION}");
     python(&folder, "schemathesis", &[&package])?;
     Ok(folder.join("bin/schemathesis"))
+}
+
+/// Installs the package with which the verifier of ledgers checks signatures, where its test looks for it.
+fn cryptography() -> Result<(), String> {
+    let folder = versioned("cryptography", CRYPTOGRAPHY_VERSION)?;
+    let python = folder.join("bin/python3");
+    if has(&python.to_string_lossy(), &["-c", "import cryptography"]) {
+        return Ok(());
+    }
+    let package = format!("cryptography=={CRYPTOGRAPHY_VERSION}");
+    install_python(&folder, "cryptography", &[&package])
 }
 
 /// Installs axe-core, where the panel's test in Chromium looks for it.
@@ -170,6 +188,7 @@ pub(crate) fn install() -> Result<(), String> {
     moto()?;
     axe()?;
     schemathesis()?;
+    cryptography()?;
     for component in ["fmt", "clippy"] {
         if !has("cargo", &[component, "--version"]) {
             return Err(format!(
