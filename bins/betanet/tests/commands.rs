@@ -42,8 +42,6 @@ mod pay;
 mod printed;
 #[path = "commands/puts.rs"]
 mod puts;
-#[path = "commands/recipe.rs"]
-mod recipe;
 #[path = "commands/seed.rs"]
 mod seed;
 #[path = "commands/stakes.rs"]
@@ -52,6 +50,8 @@ mod stakes;
 mod template;
 #[path = "commands/tokens.rs"]
 mod tokens;
+#[path = "commands/trade.rs"]
+mod trade;
 #[path = "commands/updown.rs"]
 mod updown;
 #[path = "commands/verifier.rs"]
