@@ -6,6 +6,7 @@
 )]
 
 mod crash;
+mod credits;
 mod holds;
 mod kills;
 mod several;
