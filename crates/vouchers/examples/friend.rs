@@ -1,18 +1,21 @@
 //! A wallet that pays a friend offline. The friend verifies what it got, and renews it when it is online again.
 //!
-//! `cargo run --release -p betanet-vouchers --features testkit --example friend`
+//! `cargo run --release -p betanet-vouchers --example friend`
 
 #![allow(clippy::print_stdout, reason = "an example")]
 
+use betanet_keys::Identity;
 use betanet_machine::{Rng, Seed};
 use betanet_vouchers::bank::{Bank, verified};
 use betanet_vouchers::message::{IssueRequest, SwapRequest, swap_pays};
 use betanet_vouchers::mint::{Mint, MintShares, Paid};
-use betanet_vouchers::testkit::{BEGIN, World};
 use betanet_vouchers::wallet::{Cost, Phrase, Wallet, WalletKey};
-use betanet_vouchers::{Keyset, Partials};
+use betanet_vouchers::{Keyset, Keysets, Partials, Terms, deal_keyset};
 
 type Failed = Box<dyn std::error::Error>;
+
+/// A program asks its clock.
+const NOW: u64 = 1_790_000_000_000;
 
 /// A wallet, and the file that stands for its disk.
 struct Device {
@@ -50,25 +53,22 @@ fn sign(
         Some(paid) => paid,
         None => swap_pays(&request, keyset).map(|(amount, at)| Paid { amount, at })?,
     };
-    let decided = mint.issue(BEGIN, keyset, &request, &request.points()?, paid);
-    let to_sign = decided
-        .answer
-        .release(mint.records())
-        .map_err(|_| "not committed")?
-        .map_err(|code| code.to_string())?;
-    Ok(to_sign.sign(shares).ok_or("no share")?.partials)
+    let decided = mint.issue(NOW, keyset, &request, &request.points()?, paid);
+    let to_sign = decided.answer.release(mint.records())?;
+    let answer = to_sign.map_err(|code| code.to_string())?.sign(shares);
+    Ok(answer.ok_or("no share")?.partials)
 }
 
 fn main() -> Result<(), Failed> {
-    let world = World::new(1, 1, 1, &[0, 1, 2, 3, 4, 5]);
-    let (keyset, mut rng) = (world.keyset().clone(), Rng::new(&Seed::from_number(3)));
-    let (mut mint, mut shares, mut bank) = (
-        Mint::new(),
-        MintShares::default(),
-        Bank::new(*world.spender.public()),
-    );
-    shares.add(&keyset, world.of_mint(1).iter().cloned());
+    let mut rng = Rng::new(&Seed::from_number(3));
+    let spender = Identity::from_seed(&rng.array());
+    let terms = Terms::single("FOG", *spender.public(), NOW);
+    let (keyset, mut dealt) = deal_keyset(&terms, &[0, 1, 2, 3, 4, 5], &mut rng)?;
+    let (mut mint, mut shares) = (Mint::new(), MintShares::default());
+    assert!(shares.add(&keyset, dealt.remove(0)));
     let _opened = mint.open(&keyset);
+    let (mut bank, mut keysets) = (Bank::new(*spender.public()), Keysets::default());
+    keysets.add(keyset.clone())?;
 
     let phrase = Phrase::short(&rng.array());
     println!("my phrase: {}", phrase.words());
@@ -79,13 +79,13 @@ fn main() -> Result<(), Failed> {
     let request = me.wallet.request(&[1; 16], &keyset)?;
     let paid = Some(Paid {
         amount: 45,
-        at: BEGIN,
+        at: NOW,
     });
     let answer = sign(&mut mint, &shares, &keyset, &request.bytes, paid)?;
     me.wallet.issued(&[1; 16], &keyset, &[answer], &mut rng)?;
     println!(
         "I have {} FOG in {} vouchers",
-        me.wallet.free(&world.keysets, "FOG"),
+        me.wallet.free(&keysets, "FOG"),
         me.wallet.len()
     );
 
@@ -101,11 +101,11 @@ fn main() -> Result<(), Failed> {
     let mut friend = Device::new(&Phrase::long(&rng.array()), &mut rng)?;
     for text in &texts {
         println!("{text}");
-        friend.wallet.accept(text.parse()?, &world.keysets)?;
+        friend.wallet.accept(text.parse()?, &keysets)?;
     }
     println!(
         "the friend has {} FOG, not renewed yet",
-        friend.wallet.free(&world.keysets, "FOG")
+        friend.wallet.free(&keysets, "FOG")
     );
 
     // Online again: the friend exchanges them for vouchers whose secrets it alone knows.
@@ -113,16 +113,13 @@ fn main() -> Result<(), Failed> {
     friend.store(&mut rng)?;
     let request = friend.wallet.request(&[3; 16], &keyset)?;
     let swap = SwapRequest::from_bytes(&request.bytes)?;
-    let verdicts = verified(swap.hash(), &swap.vouchers, &world.keysets, &mut rng);
+    let verdicts = verified(swap.hash(), &swap.vouchers, &keysets, &mut rng);
     let points = swap.points()?;
-    let decided = bank.swap(BEGIN, &world.keysets, &swap, &points, &verdicts);
-    let answer = decided
-        .answer
-        .release(bank.records())
-        .map_err(|_| "not committed")?;
+    let decided = bank.swap(NOW, &keysets, &swap, &points, &verdicts);
+    let answer = decided.answer.release(bank.records())?;
     friend
         .wallet
-        .answered(&[3; 16], &keyset, &answer.sign(&world.spender).0)?;
+        .answered(&[3; 16], &keyset, &answer.sign(&spender).0)?;
     friend.store(&mut rng)?;
     let request = friend.wallet.request(&[3; 16], &keyset)?;
     let answer = sign(&mut mint, &shares, &keyset, &request.bytes, None)?;

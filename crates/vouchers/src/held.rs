@@ -34,6 +34,19 @@ impl<T> Held<T> {
     }
 }
 
+impl<T> fmt::Display for Held<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the answer waits for record {} to be committed",
+            self.after
+        )
+    }
+}
+
+/// As the error of [`Held::release`].
+impl<T> core::error::Error for Held<T> {}
+
 impl<T> fmt::Debug for Held<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Held(after {})", self.after)

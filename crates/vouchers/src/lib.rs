@@ -14,7 +14,7 @@
 //! |---|---|
 //! | [`Voucher`], [`verify`], [`verify_batch`] | the credit, and its verification |
 //! | [`Keyset`], [`Keysets`] | public keys, their checks, and the parts of their life |
-//! | [`deal`], [`dkg`] | key shares: from a dealer, without one, refreshed |
+//! | [`deal_keyset`], [`deal`], [`dkg`] | keysets and key shares: from a dealer, without one, refreshed |
 //! | [`Blinding`], [`sign_blinded`], [`finish`] | blind issue by a threshold |
 //! | [`message`] | requests and answers |
 //! | [`mint`], [`bank`] | deterministic machines over journals: a mint, and the redemption service |
@@ -23,28 +23,33 @@
 //!
 //! Arithmetic is apart from state: it can run on any thread. Time and randomness are arguments.
 //!
+//! A mint calls, in this order, for each issue: `IssueRequest::from_bytes`, its own check of the payment, `IssueRequest::points`, and
+//! `Mint::issue`. It writes the record to its journal, then takes the answer with `Held::release`, and signs it with `ToSign::sign`. A
+//! redemption goes the same way: `RedeemRequest::from_bytes`, `bank::verified`, `Bank::redeem`, the journal, `Held::release`, and
+//! `Answer::sign`. The example `mint` does all of it, with a client, in 50 lines; the example `friend` pays somebody offline.
+//!
 //! ```
 //! use betanet_bls::Scalar;
 //! use betanet_keys::Identity;
 //! use betanet_machine::{Rng, Seed};
 //! use betanet_vouchers::{
-//!     Blinding, Denomination, Keyset, KeysetDraft, Keysets, MIN_LIFE, Partials, Voucher, deal, finish, sign_blinded, verify,
+//!     Blinding, Denomination, Keysets, Partials, Terms, Voucher, deal_keyset, finish, sign_blinded, verify,
 //! };
 //!
 //! // A keyset with one denomination of 2^5 units, shared 2 of 3.
 //! let mut rng = Rng::new(&Seed::from_number(1));
-//! let e = Denomination::new(5).ok_or("range")?;
-//! let (key, shares, _) = deal(e, 2, 3, &mut rng).ok_or("threshold")?;
 //! let spender = *Identity::from_seed(&[9; 32]).public();
-//! let draft = KeysetDraft { unit: "FOG", not_before: 0, exp: MIN_LIFE, t: 2, spender, keys: &[(e, key)] };
-//! let keyset = Keyset::check(&draft.to_bytes(), &mut rng)?;
+//! let terms = Terms { t: 2, n: 3, ..Terms::single("FOG", spender, 0) };
+//! let (keyset, mints) = deal_keyset(&terms, &[5], &mut rng)?;
 //!
 //! // The client blinds a secret. Two mints sign the blinded point.
+//! let e = Denomination::new(5).ok_or("range")?;
 //! let blinding = Blinding::new(e, &rng.array(), Scalar::draw(|b| rng.fill(b))).ok_or("zero")?;
 //! let blinded = blinding.blinded(&keyset).ok_or("identity")?;
 //! let answer = |at: usize| {
-//!     let signature = sign_blinded(&shares[at], &blinded).ok_or("identity")?;
-//!     Ok::<_, &str>(Partials { share: shares[at].index(), signatures: vec![signature] })
+//!     let share = &mints[at][0];
+//!     let signature = sign_blinded(share, &blinded).ok_or("identity")?;
+//!     Ok::<_, &str>(Partials { share: share.index(), signatures: vec![signature] })
 //! };
 //! let vouchers = finish(&keyset, &[blinding], &[answer(0)?, answer(2)?], &mut rng)?;
 //!
@@ -105,7 +110,7 @@ mod voucher;
 pub mod wallet;
 
 pub use batch::{Invalid, verify, verify_batch};
-pub use deal::{KeyShare, SharedKey, deal};
+pub use deal::{KeyShare, SharedKey, Terms, deal, deal_keyset};
 pub use denomination::{DENOMINATION_MAX, Denomination, WALLET_DENOMINATION_MAX, digits};
 pub use held::{Decided, Held};
 pub use issue::{Blinding, IssueError, Partials, finish, is_good, join, sign_blinded};

@@ -10,8 +10,8 @@ use betanet_keys::Identity;
 use betanet_machine::{Rng, Seed};
 
 use crate::{
-    Blinding, Denomination, KeyShare, Keyset, KeysetDraft, KeysetId, Keysets, MIN_LIFE, Partials,
-    SharedKey, Voucher, deal, finish, sign_blinded,
+    Blinding, Denomination, KeyShare, Keyset, KeysetId, Keysets, Partials, Terms, Voucher,
+    deal_keyset, finish, sign_blinded,
 };
 
 /// Begin of the active life of a world's first keyset.
@@ -108,24 +108,11 @@ pub fn keyset(
     spender: &Identity,
     rng: &mut Rng,
 ) -> (Vec<Vec<KeyShare>>, Keyset) {
-    let mut shares: Vec<Vec<KeyShare>> = (0..n).map(|_| Vec::new()).collect();
-    let mut keys: Vec<(Denomination, SharedKey)> = Vec::new();
-    for e in exponents {
-        let e = Denomination::new(*e).unwrap();
-        let (key, dealt, _) = deal(e, t, n, rng).unwrap();
-        for (mint, share) in shares.iter_mut().zip(dealt) {
-            mint.push(share);
-        }
-        keys.push((e, key));
-    }
-    let draft = KeysetDraft {
-        unit: "FOG",
-        not_before: begin,
-        exp: begin + MIN_LIFE,
+    let terms = Terms {
         t,
-        spender: *spender.public(),
-        keys: &keys,
+        n,
+        ..Terms::single("FOG", *spender.public(), begin)
     };
-    let keyset = Keyset::check(&draft.to_bytes(), rng).unwrap();
+    let (keyset, shares) = deal_keyset(&terms, exponents, rng).unwrap();
     (shares, keyset)
 }
