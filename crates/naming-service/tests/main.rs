@@ -16,4 +16,5 @@ mod all {
     mod signing;
     mod turnover;
     pub(crate) mod world;
+    mod wrong;
 }

@@ -8,7 +8,7 @@ use betanet_machine::Rng;
 use betanet_runtime::{FileError, new_identity, write_secret};
 use betanet_store::disk::{self, Readers};
 use betanet_vouchers::{
-    DENOMINATION_MAX, Denomination, KEYSET_MAX, KeyShare, Keyset, KeysetDraft, SharedKey, deal,
+    DENOMINATION_MAX, KEYSET_MAX, KeyShare, Keyset, KeysetError, Terms, deal_keyset,
 };
 use betanet_wire::text::{hex, unhex_array};
 use zeroize::Zeroizing;
@@ -147,23 +147,17 @@ pub fn new_issuer(dir: &Path) -> Result<PublicKey, Error> {
 ///
 /// The numbers are out of range, or a file exists or cannot be written; the error names it.
 pub fn mint_init(dir: &Path, deal: &Deal<'_>, rng: &mut Rng) -> Result<Dealt, Error> {
-    let (keys, shares) = dealt(deal, rng)?;
-    let draft = KeysetDraft {
-        unit: deal.unit,
-        not_before: deal.not_before,
-        exp: deal.exp,
-        t: deal.t,
-        spender: deal.spender,
-        keys: &keys,
-    };
-    let bytes = draft.to_bytes();
     let path = dir.join(KEYSET_FILE);
-    let keyset = Keyset::check(&bytes, rng).map_err(|why| Error::KeysetFile {
-        path: path.clone(),
-        why,
+    let (keyset, shares) = dealt(deal, rng).map_err(|why| match why {
+        KeysetError::Denominations | KeysetError::Threshold { .. } => Error::Deal,
+        why => Error::KeysetFile {
+            path: path.clone(),
+            why,
+        },
     })?;
+    let bytes = keyset.as_bytes();
     make(dir)?;
-    write_secret(&path, &bytes)?;
+    write_secret(&path, bytes)?;
     let issuer = *issuer(&dir.join(ISSUER_KEY_FILE))?.public();
     let mut mints = Vec::new();
     for (index, of) in (1..=deal.n).zip(&shares) {
@@ -172,7 +166,7 @@ pub fn mint_init(dir: &Path, deal: &Deal<'_>, rng: &mut Rng) -> Result<Dealt, Er
         of.iter()
             .for_each(|share| all.extend_from_slice(&*share.to_bytes()));
         let text = hex(issuer.as_bytes()) + "\n";
-        write_mint(&mint, (&bytes, &[]), &all, &text)?;
+        write_mint(&mint, (bytes, &[]), &all, &text)?;
         mints.push(mint);
     }
     Ok(Dealt {
@@ -182,29 +176,25 @@ pub fn mint_init(dir: &Path, deal: &Deal<'_>, rng: &mut Rng) -> Result<Dealt, Er
     })
 }
 
-type Keys = Vec<(Denomination, SharedKey)>;
-
-/// The public keys, and the shares of each mint.
-fn dealt(of: &Deal<'_>, rng: &mut Rng) -> Result<(Keys, Vec<Vec<KeyShare>>), Error> {
+/// The keyset, and the shares of each mint.
+fn dealt(of: &Deal<'_>, rng: &mut Rng) -> Result<(Keyset, Vec<Vec<KeyShare>>), KeysetError> {
+    let (t, n) = (of.t, of.n);
+    // With fewer, the holders of one coupon find t mints several times (E-39).
+    if 2 * u16::from(t) <= u16::from(n) {
+        let (t, n) = (t.into(), n.into());
+        return Err(KeysetError::Threshold { t, n });
+    }
     let mut exponents = of.exponents.to_vec();
     exponents.sort_unstable();
-    exponents.dedup();
-    // With fewer, the holders of one coupon find t mints several times (E-39).
-    let is_majority = 2 * u16::from(of.t) > u16::from(of.n);
-    if exponents.is_empty() || exponents.len() != of.exponents.len() || !is_majority {
-        return Err(Error::Deal);
-    }
-    let mut keys = Keys::new();
-    let mut shares: Vec<Vec<KeyShare>> = (0..of.n).map(|_| Vec::new()).collect();
-    for e in exponents {
-        let e = Denomination::new(e).ok_or(Error::Deal)?;
-        let (key, dealt, _) = deal(e, of.t, of.n, rng).ok_or(Error::Deal)?;
-        for (mint, share) in shares.iter_mut().zip(dealt) {
-            mint.push(share);
-        }
-        keys.push((e, key));
-    }
-    Ok((keys, shares))
+    let terms = Terms {
+        unit: of.unit,
+        spender: of.spender,
+        not_before: of.not_before,
+        exp: of.exp,
+        t,
+        n,
+    };
+    deal_keyset(&terms, &exponents, rng)
 }
 
 fn issuer(path: &Path) -> Result<betanet_keys::Identity, Error> {

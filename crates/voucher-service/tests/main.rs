@@ -21,4 +21,5 @@ mod all {
     mod redeem;
     mod reports;
     pub(crate) mod world;
+    mod wrong;
 }
