@@ -43,7 +43,9 @@ pub use files::{
     state_dir, write_private, write_secret,
 };
 pub use fronts::FrontRules;
-pub use network::{LEAST, LedgerNode, MixNetwork, Network, NetworkError, NetworkProblem};
+pub use network::{
+    LEAST, LedgerNode, MixNetwork, Network, NetworkError, NetworkProblem, SeedSource, SeedsFuture,
+};
 pub use node::{
     Node, PathTo, Transport, calibrate_origin, default_fingerprint, serve_carrier, visit,
 };

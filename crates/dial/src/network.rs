@@ -8,6 +8,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use betanet_carrier::disk;
 use betanet_keys::{Peer, PublicKey};
@@ -44,6 +46,17 @@ pub struct Network {
     pub policy: Policy,
     /// Parameters of its mix; `None` without a mix.
     pub mix: Option<MixNetwork>,
+    /// Where further seeds are found, beside those of the file: such as in a registry of the ledger of names.
+    pub more_seeds: Option<Arc<dyn SeedSource>>,
+}
+
+/// The seeds that a [`SeedSource`] finds.
+pub type SeedsFuture<'a> = Pin<Box<dyn Future<Output = Option<Vec<SeedPeer>>> + Send + 'a>>;
+
+/// Finds seeds of a network beside those of its file.
+pub trait SeedSource: std::fmt::Debug + Send + Sync {
+    /// All seeds that it knows now; `None` if it cannot be asked.
+    fn seeds(&self) -> SeedsFuture<'_>;
 }
 
 /// A node that serves the ledger of names, and the signer whose it is.
@@ -111,6 +124,7 @@ impl Network {
             banned: reader.banned(&file.banned)?,
             policy: reader.policy(&file.policy)?,
             mix: file.mix.as_ref().map(|m| reader.mix(m)).transpose()?,
+            more_seeds: None,
         })
     }
 }

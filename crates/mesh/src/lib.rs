@@ -28,6 +28,7 @@ extern crate alloc;
 
 mod addr;
 mod admission;
+mod bootstrap;
 mod mesh;
 pub mod message;
 mod policy;
@@ -39,9 +40,10 @@ mod work;
 
 pub use addr::{Addr, AddrError, Carriage, Host, Prefix, is_public};
 pub use admission::Admission;
+pub use bootstrap::{BOOTSTRAP_TYPE, Bootstrap, BootstrapError};
 pub use mesh::{
-    Command, DialId, Error, Event, ExchangeId, Input, Mesh, PEERS_EXCHANGES, Saved, SeedPeer,
-    Setup, Stats, Transmit, kind,
+    Command, DialId, Error, Event, ExchangeId, Input, Mesh, PEERS_EXCHANGES, SEEDS_MAX, Saved,
+    SeedPeer, Setup, Stats, Transmit, kind,
 };
 pub use policy::Policy;
 pub use record::{

@@ -55,7 +55,10 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// Remaining lifetime at which this node's record is renewed.
 const RENEW_LEFT_MS: u64 = LIFE_MAX_MS / 2;
 
-/// A seed from the network file.
+/// Most seeds, those of the setup included.
+pub const SEEDS_MAX: usize = 256;
+
+/// A seed: from the network file, or from a registry.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct SeedPeer {
     /// Public key.
@@ -220,6 +223,9 @@ pub enum Command {
     Ban(NodeId),
     /// Lift the ban of a peer.
     Unban(NodeId),
+    /// Ask these peers too when this node joins, beside the seeds of the setup and in place of those of an earlier command. Beyond
+    /// [`SEEDS_MAX`] they are left out.
+    Bootstrap(Vec<SeedPeer>),
 }
 
 /// Event for the layer above.
@@ -772,6 +778,7 @@ impl Machine for Mesh {
                 self.tell(now, Event::Gone(node));
             }
             Command::Unban(node) => self.table.unban(node),
+            Command::Bootstrap(peers) => self.bootstrap(now, peers),
         }
         self.turn(now);
         Ok(())

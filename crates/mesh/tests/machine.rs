@@ -482,6 +482,70 @@ fn a_dead_seed_is_dialled_again_after_waits_that_double() {
 }
 
 #[test]
+fn bootstrap_peers_are_asked_beside_dead_seeds_until_others_take_their_place() {
+    let peer = |n: u32| SeedPeer {
+        key: *identity(n).public(),
+        addrs: vec![addr(ip(7, n as u8, 0, 1))],
+        pin: None,
+    };
+    let mut b = Bench::new(|s| s.seeds = (200..205).map(peer).collect());
+    let command = |b: &mut Bench, peers: Vec<SeedPeer>| {
+        while !b.dials.is_empty() {
+            b.answer_dials(&BTreeMap::new());
+        }
+        let now = b.clock();
+        b.mesh
+            .handle_command(now, Command::Bootstrap(peers))
+            .unwrap();
+        b.settle();
+    };
+    let dialled = |b: &mut Bench| -> Vec<u8> {
+        let mut all = Vec::new();
+        for _ in 0..60 {
+            let at = |dial: &(u64, [u8; 32], IpAddr)| match dial.2 {
+                IpAddr::V4(ip) => ip.octets()[1],
+                IpAddr::V6(_) => 0,
+            };
+            all.extend(b.dials.iter().map(at));
+            b.answer_dials(&BTreeMap::new());
+            b.pass(Duration::from_secs(10));
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    };
+    assert_eq!(dialled(&mut b), [200, 201, 202, 203, 204]);
+    // This node itself, one without an address, a seed with another address, and two that are new.
+    let mut moved = peer(200);
+    moved.addrs = vec![addr(ip(7, 99, 0, 1))];
+    let nowhere = SeedPeer {
+        addrs: Vec::new(),
+        ..peer(212)
+    };
+    let peers = vec![peer(1), nowhere, moved, peer(210), peer(211)];
+    command(&mut b, peers);
+    assert_eq!(dialled(&mut b), [200, 201, 202, 203, 204, 210, 211]);
+    // One moves, and one is no longer there.
+    let mut moved = peer(210);
+    moved.addrs = vec![addr(ip(7, 98, 0, 1))];
+    command(&mut b, vec![moved]);
+    assert_eq!(dialled(&mut b), [98, 200, 201, 202, 203, 204]);
+    // However many there are, they are bounded.
+    let many: Vec<SeedPeer> = (1_000..1_400).map(peer).collect();
+    command(&mut b, many);
+    let keys: std::collections::BTreeSet<[u8; 32]> = {
+        let mut keys = std::collections::BTreeSet::new();
+        for _ in 0..3_000 {
+            keys.extend(b.dials.iter().map(|dial| dial.1));
+            b.answer_dials(&BTreeMap::new());
+            b.pass(Duration::from_secs(10));
+        }
+        keys
+    };
+    assert_eq!(keys.len(), betanet_mesh::SEEDS_MAX);
+}
+
+#[test]
 fn a_seed_answers_and_others_do_not() {
     for (roles, answers) in [(vec![Role::Seed], true), (vec![Role::Core], false)] {
         let mut b = Bench::new(|s| s.draft = Some(draft(ip(8, 1, 1, 1), &roles)));

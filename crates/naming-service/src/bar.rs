@@ -167,6 +167,7 @@ impl Api {
         match (call.request.method, segments.as_slice()) {
             (Method::Get, ["alias", name]) => self.body(Ask::Alias(alias(name)?)).await,
             (Method::Get, ["history", name]) => self.body(Ask::History(alias(name)?)).await,
+            (Method::Get, ["registry", ty]) => self.body(Ask::Registry(registry(ty)?)).await,
             (Method::Get, ["registry", ty, key]) => self.body(registered(ty, key)?).await,
             (Method::Get, ["head"]) => self.body(Ask::Newest).await,
             (Method::Get, ["entries"]) => {
@@ -314,15 +315,24 @@ fn alias(text: &str) -> Result<Alias, Refused> {
     Alias::from_wire(text).map_err(|why| Refused::malformed(format!("{text:?}: {why}")))
 }
 
-/// A type of registry records, in letters and digits, and a key in hex.
-fn registered(ty: &str, key: &str) -> Result<Ask, Refused> {
+/// A type of registry records, in letters and digits.
+fn registry(ty: &str) -> Result<String, Refused> {
     let named = (1..=REGISTRY_TYPE_MAX).contains(&ty.len())
         && ty.bytes().all(|b| b.is_ascii_alphanumeric());
+    match named {
+        true => Ok(ty.to_owned()),
+        false => Err(Refused::malformed("a type has 1 to 64 letters and digits")),
+    }
+}
+
+/// A type of registry records, and a key in hex.
+fn registered(ty: &str, key: &str) -> Result<Ask, Refused> {
+    let ty = registry(ty)?;
     let short = key.len() <= 2 * REGISTRY_KEY_MAX;
     let key = short.then(|| betanet_wire::text::unhex(key)).flatten();
     match key {
-        Some(key) if named => Ok(Ask::Registered(ty.to_owned(), key)),
-        _ => Err(Refused::malformed("a type and a key in hex")),
+        Some(key) => Ok(Ask::Registered(ty, key)),
+        None => Err(Refused::malformed("a type and a key in hex")),
     }
 }
 

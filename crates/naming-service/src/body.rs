@@ -7,6 +7,8 @@ use betanet_wire::{cbor, message};
 
 /// Most records of a list.
 pub const LIST_MAX: u64 = 256;
+/// Most records in the list of a registry.
+pub const REGISTRY_MAX: usize = 64;
 /// Longest answer, in bytes. Answers of several records end before it.
 pub const ANSWER_MAX: usize = 4 << 20;
 /// Longest body of a request, in bytes: a record or a proposal of the longest length.
@@ -59,6 +61,20 @@ message! {
         req "rots" rotations: Vec<&'a [u8]>,
         /// Proof of the record, if there is one.
         opt "proof" proof: &'a [u8],
+    }
+}
+
+message! {
+    /// The registry records that stand for a type.
+    pub struct RegistryListBody<'a> {
+        /// UNIX milliseconds by the node's clock.
+        req "ts" ts: u64,
+        /// The newest signed head.
+        opt "head" head: &'a [u8],
+        /// Records that put other signers or maintainers in force, in order.
+        req "rots" rotations: Vec<&'a [u8]>,
+        /// Proofs of the records, in the order of their keys: at most 64, and 1 MiB of them.
+        req "proofs" proofs: Vec<&'a [u8]>,
     }
 }
 

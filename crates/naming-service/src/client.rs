@@ -1,7 +1,9 @@
 //! Requests to a ledger node, and answers that are checked against the signers' keys: the node is never trusted.
 
+use std::collections::BTreeSet;
+
 use betanet_bar::{Headers, Method, Request};
-use betanet_keys::Envelope;
+use betanet_keys::{Common, Envelope};
 use betanet_log::{SignedHead, Split};
 use betanet_naming::{Alias, Finalized, LIFE_MS, Proof, Status};
 use betanet_session::Answer;
@@ -9,8 +11,8 @@ use betanet_wire::{Code, NodeId, cbor};
 use bytes::Bytes;
 
 use crate::body::{
-    AliasBody, ConsistencyBody, EntriesBody, HeadBody, HistoryBody, RefusalBody, RegistryBody,
-    WaitsBody,
+    AliasBody, ConsistencyBody, EntriesBody, HeadBody, HistoryBody, REGISTRY_MAX, RefusalBody,
+    RegistryBody, RegistryListBody, WaitsBody,
 };
 
 pub use crate::fault::{ClientError, Refusal};
@@ -76,6 +78,12 @@ pub fn history_request(alias: &Alias) -> Request {
 #[must_use]
 pub fn registry_request(ty: &str, key: &[u8]) -> Request {
     get(&format!("registry/{ty}/{}", betanet_wire::text::hex(key)))
+}
+
+/// Asks for the records that stand for a type of a registry: [`registry`] reads the answer.
+#[must_use]
+pub fn registry_list_request(ty: &str) -> Request {
+    get(&format!("registry/{ty}"))
 }
 
 /// Asks for the newest head: [`newest`] reads the answer.
@@ -277,6 +285,33 @@ pub fn registered(
         return Ok(None);
     };
     trust.registered(&proof, (ty, key)).map(Some)
+}
+
+/// Reads and verifies the registry records that a node says stand for a type, like [`registered`]. Each key comes once.
+///
+/// # Errors
+///
+/// [`ClientError`].
+pub fn registry(bytes: &[u8], ty: &str, trust: &mut Trust) -> Result<Vec<Envelope>, ClientError> {
+    let body: RegistryListBody<'_> = cbor::from_slice(bytes)?;
+    trust.follow(body.rotations.iter().copied())?;
+    let head = body.head.map(SignedHead::from_bytes).transpose()?;
+    let proofs = body.proofs.iter().take(REGISTRY_MAX);
+    let proofs: Vec<Proof> = proofs
+        .map(|bytes| Proof::from_bytes(bytes))
+        .collect::<Result<_, _>>()?;
+    let heads = proofs.iter().map(|proof| proof.head().clone()).chain(head);
+    trust.see(&heads.collect::<Vec<_>>())?;
+    let (mut all, mut keys) = (Vec::new(), BTreeSet::new());
+    for proof in &proofs {
+        let envelope = trust.registered_as(proof, ty)?;
+        let common: Common<'_> = cbor::from_slice(envelope.record())?;
+        if !keys.insert(common.key.to_vec()) {
+            return Err(ClientError::OtherRecord);
+        }
+        all.push(envelope);
+    }
+    Ok(all)
 }
 
 /// The newest head of a node.

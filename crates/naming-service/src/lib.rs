@@ -60,6 +60,7 @@ mod peers;
 mod proposer;
 mod rates;
 mod round;
+mod seeds;
 mod service;
 mod shared;
 mod sign;
@@ -71,6 +72,7 @@ pub use body::{Proposal, ProposalError};
 pub use claim::{CLAIM_MAX, Claim, ClaimError};
 pub use client::ClientError;
 pub use error::Error;
+pub use seeds::RegistrySeeds;
 pub use service::{NameService, Running, Settings};
 
 /// The path prefix of the service.

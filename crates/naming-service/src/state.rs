@@ -91,6 +91,8 @@ pub(crate) enum Ask {
     History(Alias),
     /// The record that stands for a type and key of a registry.
     Registered(String, Vec<u8>),
+    /// The records that stand for a type.
+    Registry(String),
     Newest,
     Entries(u64, u64),
     Consistency(u64),
@@ -359,6 +361,7 @@ impl State for Names {
             Ask::Head(head) => Answer::Head(self.take_head(now, head)),
             Ask::Alias(alias) => Answer::Body(Some(self.alias(now.unix_ms, &alias))),
             Ask::History(alias) => Answer::Body(Some(self.history(now.unix_ms, &alias))),
+            Ask::Registry(ty) => Answer::Body(Some(self.registry(now.unix_ms, &ty))),
             Ask::Registered(ty, key) => Answer::Body(Some(self.registered(now.unix_ms, &ty, &key))),
             Ask::Newest => Answer::Body(Some(self.newest(now.unix_ms))),
             Ask::Entries(from, n) => Answer::Body(self.entries(from, n)),

@@ -166,11 +166,25 @@ impl Trust {
         proof: &Proof,
         (ty, key): (&str, &[u8]),
     ) -> Result<Envelope, ClientError> {
+        let envelope = self.registered_as(proof, ty)?;
+        let common: Common<'_> = cbor::from_slice(envelope.record())?;
+        match common.key == key {
+            true => Ok(envelope),
+            false => Err(ClientError::OtherRecord),
+        }
+    }
+
+    /// The same of any key.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Proof`] or [`ClientError::OtherRecord`].
+    pub fn registered_as(&self, proof: &Proof, ty: &str) -> Result<Envelope, ClientError> {
         let Entry::Registry(envelope) = proof.verify(&self.chain.sets)? else {
             return Err(ClientError::OtherRecord);
         };
         let common: Common<'_> = cbor::from_slice(envelope.record())?;
-        let asked = (common.ty, common.key) == (ty, key);
+        let asked = common.ty == ty;
         let mut lists = self.chain.lists.iter();
         let signed = lists.any(|list| envelope.check(&Maintainers::new(list)).is_ok());
         match asked && signed {

@@ -508,6 +508,14 @@ impl Ledger {
         before.unwrap_or_else(|| self.state.registry.get(&subject).copied())
     }
 
+    /// The registry records of a type that stand and are final, by their keys in order.
+    pub fn registry(&self, ty: &str) -> impl Iterator<Item = (&[u8], Standing)> {
+        let of_type = self.state.registry.range((ty.into(), Vec::new())..);
+        let of_type = of_type.map(|((of, key), _)| (of, key.as_slice()));
+        let of_type = of_type.take_while(move |(of, _)| ***of == *ty);
+        of_type.filter_map(move |(_, key)| Some((key, self.standing(ty, key)?)))
+    }
+
     /// Number of aliases that ever had a record.
     #[must_use]
     pub fn names(&self) -> usize {

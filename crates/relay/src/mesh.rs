@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use betanet_dial::{Network, Node, QUIC, fresh_identity};
+use betanet_dial::{Network, Node, QUIC, SeedSource, fresh_identity};
 
 use crate::Error;
 use crate::view::{PeerInfo, View};
@@ -35,6 +35,11 @@ const CLIENT_LINKS: usize = 4;
 const SETTLE: Duration = Duration::from_secs(4);
 /// Interval between the first two lookups of one peer. It doubles each time.
 const FIND_AGAIN: Duration = Duration::from_millis(500);
+/// Time after which a client whom nobody answers asks for further seeds; it doubles with each question.
+const MORE_AFTER: Duration = Duration::from_secs(3);
+/// Interval at which a node asks for further seeds, and the first one after a failure.
+const MORE_EVERY: Duration = Duration::from_secs(3600);
+const MORE_AGAIN: Duration = Duration::from_secs(30);
 /// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -64,6 +69,7 @@ enum Message {
     },
     Congestion(NodeId, Cf),
     Announce(Box<Draft>),
+    Bootstrap(Vec<SeedPeer>),
     View(oneshot::Sender<View>),
     Records(oneshot::Sender<Vec<Record>>),
     Known(NodeId, oneshot::Sender<Option<Record>>),
@@ -172,6 +178,7 @@ impl Mesh {
     ) -> Result<Self, Error> {
         let (inbox, messages) = mpsc::channel(INBOX);
         let dialling = Arc::clone(&node);
+        let listens = draft.is_some();
         let setup = Setup {
             identity,
             draft,
@@ -190,6 +197,10 @@ impl Mesh {
             task,
             elsewhere,
         };
+        if let Some(source) = &network.more_seeds {
+            let asking = more_seeds(Arc::clone(source), mesh.inbox.downgrade(), listens);
+            tokio::spawn(asking);
+        }
         let reports = mesh.reports();
         dialling.reports_to(Box::new(move |node, cf| reports.congestion(node, cf)));
         Ok(mesh)
@@ -259,6 +270,12 @@ impl Mesh {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Names the seeds to ask beside those of the network's file, in place of those that were named before.
+    pub async fn bootstrap(&self, seeds: Vec<SeedPeer>) {
+        // A mesh that has ended asks nobody.
+        let _ = self.inbox.send(Message::Bootstrap(seeds)).await;
     }
 
     /// Returns the number of reached relays.
@@ -375,6 +392,40 @@ impl Mesh {
         };
         // A stream that does not fit in the queue is reset on drop.
         let _ = self.inbox.try_send(message);
+    }
+}
+
+/// Asks for further seeds while the mesh runs: a node at once and each hour, a client only while nobody answers it.
+async fn more_seeds(source: Arc<dyn SeedSource>, mesh: mpsc::WeakSender<Message>, listens: bool) {
+    let mut wait = if listens { Duration::ZERO } else { MORE_AFTER };
+    let mut failed = MORE_AGAIN;
+    loop {
+        // Without a handle of its own, so that the mesh ends with its users.
+        tokio::time::sleep(wait).await;
+        let Some(open) = mesh.upgrade() else { return };
+        wait = (wait.max(LOOK) * 2).min(MORE_EVERY);
+        if !listens {
+            let (reply, view) = oneshot::channel();
+            if open.send(Message::View(reply)).await.is_err() {
+                return;
+            }
+            let reached = |view: View| view.peers.iter().any(|peer| peer.reached.is_some());
+            if view.await.is_ok_and(reached) {
+                continue;
+            }
+        }
+        drop(open);
+        match source.seeds().await {
+            Some(seeds) => {
+                let Some(mesh) = mesh.upgrade() else { return };
+                if mesh.send(Message::Bootstrap(seeds)).await.is_err() {
+                    return;
+                }
+                (wait, failed) = (if listens { MORE_EVERY } else { wait }, MORE_AGAIN);
+            }
+            None if listens => (wait, failed) = (failed, (2 * failed).min(MORE_EVERY)),
+            None => {}
+        }
     }
 }
 

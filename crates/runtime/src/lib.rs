@@ -81,9 +81,10 @@ pub use betanet_carrier::{
 };
 pub use betanet_dial::{
     Book, Calibrated, Error as DialError, FileError, FrontProblem, FrontRules, LEAST, LedgerNode,
-    MixNetwork, Network, NetworkError, NetworkProblem, Node, Templates, TomlError, TraceSelector,
-    Transport, calibrate_origin, farewell, load_identity, load_or_new_identity, new_identity,
-    read_secret, serve_carrier, state_dir, visit, write_private, write_secret,
+    MixNetwork, Network, NetworkError, NetworkProblem, Node, SeedSource, SeedsFuture, Templates,
+    TomlError, TraceSelector, Transport, calibrate_origin, farewell, load_identity,
+    load_or_new_identity, new_identity, read_secret, serve_carrier, state_dir, visit,
+    write_private, write_secret,
 };
 pub use betanet_htx::pace::{Padding, PaddingError};
 pub use betanet_htx::{Aes, By, Config as SessionConfig, Pq};
@@ -93,7 +94,8 @@ pub use betanet_keys::{
 pub use betanet_legacy::Error as LegacyError;
 pub use betanet_machine::{Now, Seed, Time};
 pub use betanet_mesh::{
-    Addr, AddrError, Draft, Policy, Record, Role, Roles, SeedPeer, Stats as MeshStats,
+    Addr, AddrError, BOOTSTRAP_TYPE, Bootstrap, BootstrapError, Draft, Policy, Record, Role, Roles,
+    SeedPeer, Stats as MeshStats,
 };
 pub use betanet_mix::{
     BeaconKey, ClientError as MixClientError, ClientStats as MixStats, Cover, Directory,
@@ -105,7 +107,7 @@ pub use betanet_mixnet::{
     build_directory, check_directory, publish_directory,
 };
 pub use betanet_path::{BuildError as PathError, Failure as PathFailure};
-pub use betanet_relay::{CountPeers, Error as RelayError, Mesh, PeerInfo, View};
+pub use betanet_relay::{CountPeers, Error as RelayError, Mesh, PeerInfo, View, multiaddr};
 pub use betanet_session::{
     Answer, Body, BodyError, BodySource, Broken, Call, CallBody, Clock, Error as SessionError,
     ErrorKind, ExchangeError, HandlerService, NativeCiphers, Next, OnSilence, Outcome, PeerSession,

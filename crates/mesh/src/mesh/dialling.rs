@@ -8,7 +8,7 @@ use core::time::Duration;
 use betanet_machine::{Now, Time};
 use betanet_wire::NodeId;
 
-use super::{DialId, Event, Mesh, SeedPeer, Transmit};
+use super::{DialId, Event, Mesh, SEEDS_MAX, SeedPeer, Transmit};
 use crate::addr::Host;
 use crate::{Addr, Prefix, Record, Teller};
 
@@ -86,6 +86,10 @@ struct SeedState {
     /// Index of the address to try next.
     tried: usize,
     busy: bool,
+    /// Whether the setup names it.
+    fixed: bool,
+    /// Whether it is to be asked. Those that are not keep their place, which requests under way name.
+    wanted: bool,
 }
 
 /// The seeds, with the time of the next request to each.
@@ -96,16 +100,24 @@ pub(super) struct Seeds {
 
 impl Seeds {
     pub(super) fn new(seeds: Vec<SeedPeer>, now: Time) -> Self {
-        let state = |peer: SeedPeer| SeedState {
+        let seeds = seeds.into_iter();
+        Self {
+            all: seeds.map(|peer| SeedState::new(peer, now, true)).collect(),
+        }
+    }
+}
+
+impl SeedState {
+    fn new(peer: SeedPeer, now: Time, fixed: bool) -> Self {
+        Self {
             node: peer.key.node_id(),
             peer,
             next: now,
             rounds: 0,
             tried: 0,
             busy: false,
-        };
-        Self {
-            all: seeds.into_iter().map(state).collect(),
+            fixed,
+            wanted: true,
         }
     }
 }
@@ -113,8 +125,40 @@ impl Seeds {
 impl Mesh {
     /// Whether the table is too small to work without seeds.
     fn wants_seeds(&self) -> bool {
-        let seeds = self.seeds.all.len();
-        self.table.len() < self.policy.links + seeds && !self.seeds.all.is_empty()
+        let seeds = self.seeds.all.iter().filter(|s| s.wanted).count();
+        self.table.len() < self.policy.links + seeds && seeds > 0
+    }
+
+    /// Takes other seeds beside those of the setup. They count in the limit of a prefix, unlike those of the setup.
+    pub(super) fn bootstrap(&mut self, now: Now, peers: Vec<SeedPeer>) {
+        for state in self.seeds.all.iter_mut().filter(|s| !s.fixed) {
+            state.wanted = false;
+        }
+        for peer in peers {
+            let node = peer.key.node_id();
+            if node == self.own || peer.addrs.is_empty() {
+                continue;
+            }
+            match self.seeds.all.iter_mut().find(|s| s.node == node) {
+                Some(state) if state.fixed => {}
+                Some(state) => {
+                    state.wanted = true;
+                    if state.peer != peer {
+                        (state.peer, state.next, state.rounds) = (peer, now.mono, 0);
+                    }
+                }
+                None => {
+                    let free = |s: &SeedState| !s.fixed && !s.wanted && !s.busy;
+                    let place = self.seeds.all.iter().position(free);
+                    let state = SeedState::new(peer, now.mono, false);
+                    match place {
+                        Some(at) => self.seeds.all[at] = state,
+                        None if self.seeds.all.len() < SEEDS_MAX => self.seeds.all.push(state),
+                        None => {}
+                    }
+                }
+            }
+        }
     }
 
     fn seeds_busy(&self) -> usize {
@@ -128,7 +172,7 @@ impl Mesh {
         self.seeds
             .all
             .iter()
-            .filter(|s| !s.busy)
+            .filter(|s| !s.busy && s.wanted)
             .map(|s| s.next)
             .min()
     }
@@ -137,7 +181,10 @@ impl Mesh {
     pub(super) fn ask_seeds(&mut self, now: Now) {
         while self.seeds_due().is_some_and(|at| at <= now.mono) {
             let due: Vec<usize> = (0..self.seeds.all.len())
-                .filter(|i| !self.seeds.all[*i].busy && self.seeds.all[*i].next <= now.mono)
+                .filter(|i| {
+                    let state = &self.seeds.all[*i];
+                    !state.busy && state.wanted && state.next <= now.mono
+                })
                 .collect();
             let Some(&i) = self.pick(&due) else { return };
             self.ask_seed(now, i);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Listed, Names};
 use crate::body::{
     ANSWER_MAX, AliasBody, ConsistencyBody, EntriesBody, HeadBody, HistoryBody, LIST_MAX,
-    RegistryBody,
+    REGISTRY_MAX, RegistryBody, RegistryListBody,
 };
 
 /// Bytes of records after which an answer takes no further one.
@@ -76,6 +76,27 @@ impl Names {
             head: head.as_deref(),
             rotations: rotations.iter().map(AsRef::as_ref).collect(),
             proof: proof.as_deref(),
+        })
+    }
+
+    /// The records that stand for a type of a registry: the first of them, as many as fit.
+    pub(super) fn registry(&self, now_ms: u64, ty: &str) -> Vec<u8> {
+        let mut bytes = 0;
+        let standing = self.ledger().registry(ty);
+        let proofs = standing.filter_map(|(_, standing)| self.prove(standing.index));
+        let proofs: Vec<Vec<u8>> = proofs
+            .take(REGISTRY_MAX)
+            .take_while(|proof| {
+                bytes += proof.len();
+                bytes <= FULL
+            })
+            .collect();
+        let (head, rotations) = (self.head_bytes(), self.rotations());
+        cbor::to_vec(&RegistryListBody {
+            ts: now_ms,
+            head: head.as_deref(),
+            rotations: rotations.iter().map(AsRef::as_ref).collect(),
+            proofs: proofs.iter().map(Vec::as_slice).collect(),
         })
     }
 

@@ -1,5 +1,7 @@
+use betanet_keys::Common;
 use betanet_naming::testkit::Network;
 use betanet_naming_service::client;
+use betanet_wire::cbor;
 
 use super::world::{Asker, signers};
 
@@ -21,6 +23,37 @@ async fn a_registry_record_is_final_on_all_three_nodes_and_proven() {
             let bytes = asker.get(request).await.unwrap();
             let found = client::registered(&bytes, subject, &mut asker.trust);
             assert_eq!(found.unwrap().unwrap().to_bytes(), record);
+        }
+    }
+    // All records of a type, by their keys; of another type there are none.
+    let asker = Asker::of(&all[0].peer, &network).await;
+    let other = network.registered(subject.0, b"another", 1);
+    asker.post("records", &other).await.unwrap();
+    for node in &all {
+        node.running.reaches(4).await;
+        let mut asker = Asker::of(&node.peer, &network).await;
+        for (ty, keys) in [(subject.0, &[subject.1, b"another"][..]), ("Test", &[])] {
+            let bytes = asker.get(client::registry_list_request(ty)).await.unwrap();
+            let list = client::registry(&bytes, ty, &mut asker.trust).unwrap();
+            let read = |e: &betanet_keys::Envelope| {
+                let common: Common<'_> = cbor::from_slice(e.record()).unwrap();
+                (common.key.to_vec(), common.seq)
+            };
+            let list: Vec<(Vec<u8>, u64)> = list.iter().map(read).collect();
+            let seqs = [5, 1];
+            let want: Vec<(Vec<u8>, u64)> = keys
+                .iter()
+                .zip(seqs)
+                .map(|(key, seq)| (key.to_vec(), seq))
+                .collect();
+            assert_eq!(list, want, "{ty}");
+            // By other signers' keys they count for nothing, nor as records of another type.
+            let strangers = Network::new(4, 6).genesis();
+            let mut strangers = client::Trust::new(&strangers);
+            let read = client::registry(&bytes, ty, &mut strangers);
+            assert!(read.is_err(), "{ty}");
+            let read = client::registry(&bytes, "Else", &mut asker.trust);
+            assert_eq!(read.is_ok(), keys.is_empty(), "{ty}");
         }
     }
     for node in all {

@@ -224,6 +224,11 @@ impl Task {
                 // The mesh refuses no draft.
                 let _ = self.control.handle_command(now, announce);
             }
+            Message::Bootstrap(seeds) => {
+                let bootstrap = NodeCommand::Mesh(Command::Bootstrap(seeds));
+                // A mesh with full queues is told again in an hour.
+                let _ = self.control.handle_command(now, bootstrap);
+            }
             Message::View(reply) => {
                 let _ = reply.send(View::of(&self.control));
             }

@@ -211,7 +211,11 @@ impl GatewayBuilder {
         };
         let cover = cover(config, storage.as_deref(), &addresses)?;
         let network = match &config.mesh.network {
-            Some(path) => Some(Network::read(path)?),
+            Some(path) => {
+                let mut network = Network::read(path)?;
+                network.more_seeds.clone_from(&config.mesh.more_seeds);
+                Some(network)
+            }
             None => None,
         };
         let mut fronts = FrontRules {

@@ -33,6 +33,7 @@ fn network() -> Network {
             ..Policy::default()
         },
         mix: None,
+        more_seeds: None,
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use betanet_keys::Name;
 use betanet_mesh::{Role, Roles};
 
 use crate::config::knob::{Allowed, BUILT, Knob, Section, section};
 use crate::config::{Found, GatewayConfig, shown};
-use crate::{Network, load_identity};
+use crate::{Network, SeedSource, load_identity};
 
 section! {
     /// The network of the node, and its roles there.
@@ -22,6 +23,8 @@ section! {
         org "org" "TEXT": String = String::new();
         /// Refuse the node with this name.
         ban "ban" "NAME": Vec<Name> = Vec::new();
+        + /// Where seeds are found beside those of the network's file.
+        more_seeds: Option<Arc<dyn SeedSource>> = None;
     }
 }
 
