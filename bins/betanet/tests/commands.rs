@@ -8,6 +8,8 @@
 
 #[path = "commands/anchors.rs"]
 mod anchors;
+#[path = "commands/bootstrap.rs"]
+mod bootstrap;
 #[path = "commands/bridge.rs"]
 mod bridge;
 #[path = "commands/cards.rs"]

@@ -53,7 +53,8 @@ pub(crate) use name::{
     PublishArgs, SignNameArgs, TrustArgs, VerifyNameArgs,
 };
 pub(crate) use network::{
-    NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, StatusArgs, UpArgs, WayArgs,
+    BootstrapArgs, NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, StatusArgs,
+    UpArgs, WayArgs,
 };
 pub(crate) use parse::parse;
 pub(crate) use pay::{
@@ -365,6 +366,27 @@ pub(crate) struct DemoArgs {
 }
 
 impl DialArgs {
+    /// Those of a command that takes a network and no other of them.
+    pub(crate) fn of_network(network: Option<PathBuf>, state: Option<PathBuf>) -> Self {
+        Self {
+            via: Vec::new(),
+            path: None,
+            mix: None,
+            mix_cover: None,
+            transport: "auto".to_owned(),
+            shape: None,
+            padding: None,
+            template: false,
+            profile: "standard".to_owned(),
+            front_origins: None,
+            network,
+            key: None,
+            ca: None,
+            state,
+            book: None,
+        }
+    }
+
     /// The node that dials as it was asked for.
     pub(crate) fn dialling(&self, node: Node) -> Result<Node, Fail> {
         let mut node = node.with_transport(self.transport());

@@ -20,11 +20,11 @@ use betanet_runtime::{
 use betanet_store::{State, Storage};
 use serde_json::json;
 
-use crate::Fail;
 use crate::args::{CoordinatorArgs, CoordinatorCommand, CoordinatorSettings, FLAGS};
 use crate::fail::chain;
-use crate::listen::{announce, check, checked, problems, service, unusable};
+use crate::listen::{announce, check, checked, places, problems, service, unusable};
 use crate::stop::Stops;
+use crate::{Fail, seeds};
 use betanet_panel::Panel;
 use panel::PanelSettings;
 use settings::{Fog, TABLE};
@@ -58,8 +58,10 @@ fn given(settings: &CoordinatorSettings) -> Result<Given, Fail> {
 }
 
 /// Reads all settings, and reports all faults at once.
-fn settings(settings: &CoordinatorSettings) -> Result<(GatewayConfig, Fog), Fail> {
-    let read = given(settings)?.read();
+async fn settings(settings: &CoordinatorSettings) -> Result<(GatewayConfig, Fog), Fail> {
+    let mut given = given(settings)?;
+    places::put(&mut given).await?;
+    let read = given.read();
     let fog = settings::read(settings.config.as_deref(), &settings.fog);
     let faults: &[Problem] = fog.as_ref().err().map_or(&[], Vec::as_slice);
     let mut config = checked(read, |_| faults.to_vec())?;
@@ -78,7 +80,9 @@ fn settings(settings: &CoordinatorSettings) -> Result<(GatewayConfig, Fog), Fail
 }
 
 fn check_only(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
-    let read = given(args)?.read();
+    let mut given = given(args)?;
+    places::stand_in(&mut given);
+    let read = given.read();
     let fog = settings::read(args.config.as_deref(), &args.fog);
     let mut faults = fog.err().unwrap_or_default();
     let economy = economy::read(args.config.as_deref(), &args.economy);
@@ -97,7 +101,7 @@ fn check_only(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
 }
 
 async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
-    let (config, fog) = settings(args)?;
+    let (mut config, fog) = settings(args).await?;
     let operator = &config.operator;
     init_logs(operator.log_format, &operator.log)
         .map_err(|e| Fail::Usage(format!("log = {:?}: {e}", operator.log)))?;
@@ -124,7 +128,7 @@ async fn run(args: &CoordinatorSettings, as_json: bool) -> Result<(), Fail> {
         ledger,
         panel,
     } = tokio::select! {
-        started = start(&config, fog, economy, panel) => started?,
+        started = start(&mut config, fog, economy, panel) => started?,
         _ = stops.told() => return Ok(()),
     };
     let at = admin.as_ref().and_then(|l| l.local_addr().ok());
@@ -199,7 +203,7 @@ struct Started {
 }
 
 async fn start(
-    config: &GatewayConfig,
+    config: &mut GatewayConfig,
     fog: Fog,
     economy: Option<economy::Wanted>,
     panel: Option<PanelSettings>,
@@ -210,17 +214,23 @@ async fn start(
         .hold_state(true)?
         .ok_or_else(|| Fail::Usage("a coordinator keeps state: --state DIR".to_owned()))?;
     let identity = load_or_new_identity(&config.node.key)?;
+    if let Some(file) = &config.mesh.network {
+        let network = Network::read(file).map_err(Error::from)?;
+        config.mesh.more_seeds =
+            seeds::of(&network, Some(identity.public()), config.node.dial_from);
+    }
     let stores = Stores::open_at(&state, &fog.blobs, fog.blob_quota).await;
     let stores = stores.map_err(|e| Fail::Local(chain(&e)))?;
     let name = Name::from(identity.public().node_id());
     let signer = identity.clone();
     let coordinator = Coordinator::new(identity.clone(), fog.settings.clone(), stores);
-    let ledger = economy
-        .map(|wanted| {
-            let network = config.mesh.network.as_deref();
-            wanted.service(&identity, fog.store.is_some(), network)
-        })
-        .transpose()?;
+    let ledger = match economy {
+        Some(wanted) => {
+            let made = wanted.service(&identity, fog.store.is_some(), config);
+            Some(made.await?)
+        }
+        None => None,
+    };
     let mut builder = Gateway::builder(identity, config)
         .with_storage(Arc::clone(&state) as Arc<dyn Storage>)
         .service(PREFIX, coordinator.service())
@@ -290,7 +300,7 @@ fn prove_levels(config: &GatewayConfig, coordinator: &Coordinator) -> Result<(),
     let Some(file) = &config.mesh.network else {
         return Ok(());
     };
-    let network = Network::read(file).map_err(Error::from)?;
+    let network = seeds::read(file).map_err(Error::from)?;
     if network.mix.is_none() {
         return Ok(());
     }

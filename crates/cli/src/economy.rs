@@ -10,6 +10,7 @@ mod history;
 mod journal;
 mod keys;
 mod metered;
+mod named;
 pub(crate) mod net;
 mod nonces;
 pub(crate) mod past;
@@ -30,7 +31,8 @@ use crate::args::{
 };
 use crate::fail::interruptible;
 
-pub(crate) async fn token(args: TokensArgs) -> Result<(), Fail> {
+pub(crate) async fn token(mut args: TokensArgs) -> Result<(), Fail> {
+    named::token(&mut args.command).await?;
     match args.command {
         TokenCommand::Open(args) => interruptible(tokens::open(&args)).await,
         TokenCommand::Balance(args) => interruptible(tokens::balance(&args)).await,
@@ -46,7 +48,8 @@ pub(crate) async fn token(args: TokensArgs) -> Result<(), Fail> {
     }
 }
 
-pub(crate) async fn stake(args: StakeArgs) -> Result<(), Fail> {
+pub(crate) async fn stake(mut args: StakeArgs) -> Result<(), Fail> {
+    named::stake(&mut args.command).await?;
     match args.command {
         StakeCommand::Bond(args) => interruptible(stakes::bond(&args)).await,
         StakeCommand::Delegate(args) => interruptible(stakes::delegate(&args)).await,
@@ -60,7 +63,8 @@ pub(crate) async fn stake(args: StakeArgs) -> Result<(), Fail> {
     }
 }
 
-pub(crate) async fn gov(args: GovArgs) -> Result<(), Fail> {
+pub(crate) async fn gov(mut args: GovArgs) -> Result<(), Fail> {
+    named::gov(&mut args.command).await?;
     match args.command {
         GovCommand::Propose(args) => interruptible(govern::propose(&args)).await,
         GovCommand::Show(args) => interruptible(govern::show(&args)).await,
@@ -73,7 +77,8 @@ pub(crate) async fn gov(args: GovArgs) -> Result<(), Fail> {
     }
 }
 
-pub(crate) async fn ledger(args: LedgersArgs) -> Result<(), Fail> {
+pub(crate) async fn ledger(mut args: LedgersArgs) -> Result<(), Fail> {
+    named::ledger(&mut args.command).await?;
     match args.command {
         LedgerCommand::Genesis(args) => genesis::make(&args),
         LedgerCommand::Head(args) => interruptible(proofs::head(&args)).await,

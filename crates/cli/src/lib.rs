@@ -51,6 +51,7 @@ mod progress;
 mod put;
 mod receipt;
 mod seed;
+mod seeds;
 mod shape;
 mod shape_file;
 mod source;

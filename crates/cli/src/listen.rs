@@ -5,6 +5,7 @@ pub(crate) mod announce;
 pub(crate) mod check;
 mod mint;
 mod names;
+pub(crate) mod places;
 mod port;
 pub(crate) mod service;
 
@@ -18,13 +19,13 @@ use betanet_runtime::{
 };
 use betanet_store::Storage;
 
-use crate::Fail;
 use crate::args::{
-    AccountFlags, FLAGS, Gateway as GatewayArgs, GatewayCommand, MintFlags, Mixing, Mixnode,
+    AccountFlags, FLAGS, Gateway as GatewayArgs, GatewayCommand, MintFlags, Mixnode,
     MixnodeCommand, NamesFlags, ServeArgs, SettingArgs,
 };
 use crate::id::default_key;
 use crate::stop::Stops;
+use crate::{Fail, seeds};
 use accounts::Accounts;
 use betanet_voucher_service::accounts::{AccountSettings, AccountsRunning};
 use mint::{Mint, MintSettings};
@@ -149,13 +150,17 @@ pub(crate) fn checked(
 pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Fail> {
     if let Some(GatewayCommand::Check(args)) = args.command {
         let file = args.file.or(args.config);
-        let read = given(&args.settings, file.as_deref())?.read();
+        let mut given = given(&args.settings, file.as_deref())?;
+        places::stand_in(&mut given);
+        let read = given.read();
         let extras = Extras::read(file.as_deref(), &args.mint, &args.names, &args.accounts);
         let faults = |read: &ReadSettings| lacking(read, &extras);
         return check::check(read, file.as_deref(), args.json, faults);
     }
-    let read = given(&args.settings, args.config.as_deref())?.read();
     let file = args.config.as_deref();
+    let mut given = given(&args.settings, file)?;
+    places::put(&mut given).await?;
+    let read = given.read();
     let extras = Extras::read(file, &args.mint, &args.names, &args.accounts);
     let config = checked(read, |read| lacking(read, &extras))?;
     let extras = extras.map_err(|faults| problems(&faults))?;
@@ -183,12 +188,16 @@ fn lacking(read: &ReadSettings, extras: &Result<Extras, Vec<Problem>>) -> Vec<Pr
 pub(crate) async fn mixnode(args: Mixnode) -> Result<(), Fail> {
     if let Some(MixnodeCommand::Check(args)) = args.command {
         let file = args.file.or(args.config);
-        let read = mixing(&args.settings, file.as_deref())?;
+        let mut given = given(&args.settings, file.as_deref())?;
+        places::stand_in(&mut given);
+        let read = mixing(given, file.as_deref());
         let extras = Extras::of_mixnode(file.as_deref(), &args.accounts);
         let faults = |read: &ReadSettings| not_mixing(read, &extras);
         return check::check(read, file.as_deref(), args.json, faults);
     }
-    let read = mixing(&args.settings, args.config.as_deref())?;
+    let mut given = given(&args.settings, args.config.as_deref())?;
+    places::put(&mut given).await?;
+    let read = mixing(given, args.config.as_deref());
     let extras = Extras::of_mixnode(args.config.as_deref(), &args.accounts);
     start_mixnode(read, extras, args.json, false).await
 }
@@ -259,8 +268,9 @@ async fn start_mixnode(
 
 /// Runs the node of a settings file until standard input is closed. It is a mixnode if that is its role.
 pub(crate) async fn leashed(file: &Path) -> Result<(), Fail> {
-    let read = Given::from_file_beside(file, TABLES);
-    let read = read.map_err(unusable)?.read();
+    let mut given = Given::from_file_beside(file, TABLES).map_err(unusable)?;
+    places::put(&mut given).await?;
+    let read = given.read();
     let roles = read.config.mesh.roles;
     if roles.has(Role::Mix) && !roles.has(Role::Gateway) {
         let extras = Extras::of_mixnode(Some(file), &AccountFlags::default());
@@ -278,8 +288,7 @@ pub(crate) async fn leashed(file: &Path) -> Result<(), Fail> {
 }
 
 /// Reads the settings of a mixnode. Its role is the default if no file sets another.
-fn mixing(args: &SettingArgs<Mixing>, file: Option<&Path>) -> Result<ReadSettings, Fail> {
-    let given = given(args, file)?;
+fn mixing(given: Given, file: Option<&Path>) -> ReadSettings {
     let named = given.has("roles");
     let mut read = given.read();
     if file.is_none() {
@@ -287,7 +296,7 @@ fn mixing(args: &SettingArgs<Mixing>, file: Option<&Path>) -> Result<ReadSetting
         let said = roles.iter().filter(|_| named);
         *roles = said.chain([Role::Mix]).collect();
     }
-    Ok(read)
+    read
 }
 
 pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
@@ -297,6 +306,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Fail> {
         given.put("key", FLAGS, [default_key().into_os_string()]);
     }
     let keeps_port = !given.has("listen");
+    places::put(&mut given).await?;
     let mut read = given.read();
     read.config.operator.log = "warn".into();
     let accounts = AccountFlags::default();
@@ -331,12 +341,17 @@ async fn start(
     let services = extras.mint.is_some() || extras.names.is_some() || extras.accounts.is_some();
     let state = config.hold_state(keeps_port || services)?;
     let identity = load_or_new_identity(&config.node.key)?;
+    if let Some(file) = &config.mesh.network {
+        let network = Network::read(file).map_err(Error::from)?;
+        config.mesh.more_seeds =
+            seeds::of(&network, Some(identity.public()), config.node.dial_from);
+    }
     let mint = match &extras.mint {
-        Some(settings) => Some(Mint::open(settings, &identity, config)?),
+        Some(settings) => Some(Mint::open(settings, &identity, config).await?),
         None => None,
     };
     let names = match &extras.names {
-        Some(settings) => Some(Names::open(settings, &identity, config)?),
+        Some(settings) => Some(Names::open(settings, &identity, config).await?),
         None => None,
     };
     let accounts = match &extras.accounts {

@@ -29,7 +29,7 @@ pub(crate) fn run(args: MixArgs) -> Result<(), Fail> {
 
 /// Reads a network's file, and requires its mix parameters.
 pub(crate) fn network(file: &Path) -> Result<(Network, MixNetwork), Fail> {
-    let network = Network::read(file).map_err(Error::from)?;
+    let network = crate::seeds::read(file).map_err(Error::from)?;
     let mix = network.mix;
     let mix = mix.ok_or_else(|| MixnetError::NoMix {
         network: network.name.clone(),

@@ -19,7 +19,7 @@ use crate::Fail;
 use crate::args::{NameArgs, NameCommand};
 use crate::fail::interruptible;
 
-pub(crate) use find::{dialling, named, relays, url};
+pub(crate) use find::{dialling, is_named, is_place, named, peer, relays, url};
 pub(crate) use ledgers::{Ledgers, nodes};
 
 pub(crate) async fn name(args: NameArgs) -> Result<(), Fail> {
@@ -82,6 +82,6 @@ fn alias(text: &str) -> Result<Alias, Fail> {
         .map_err(|why| Fail::Usage(format!("{text}: {why}")))
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     betanet_runtime::Clock::start().now().unix_ms
 }

@@ -1,5 +1,6 @@
 //! `betanet network`, `betanet peers` and `betanet path`.
 
+mod bootstrap;
 mod directories;
 mod down;
 mod place;
@@ -23,7 +24,9 @@ use serde_json::{Value, json};
 
 use crate::Fail;
 use crate::admin::ask;
-use crate::args::{NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, WayArgs};
+use crate::args::{
+    DialArgs, NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, WayArgs,
+};
 use crate::fail::interruptible;
 use crate::on_runtime;
 use crate::target::{Joined, PATIENCE};
@@ -50,6 +53,7 @@ pub(crate) fn network(args: &NetworkArgs) -> Result<(), Fail> {
             new(dir, &plan, *json)
         }
         NetworkCommand::Check { file, json } => check(file, *json),
+        NetworkCommand::Bootstrap(args) => on_runtime(interruptible(bootstrap::publish(args))),
         NetworkCommand::Up(args) => on_runtime(up::up(args)),
         NetworkCommand::Down { dir } => down::down(dir),
         NetworkCommand::Status { dir, json } => on_runtime(interruptible(down::status(dir, *json))),
@@ -388,6 +392,9 @@ pub(crate) async fn path(args: PathArgs) -> Result<(), Fail> {
         PathCommand::Show(args) => (args, false),
         PathCommand::Trace(args) => (args, true),
     };
+    let mut args = args;
+    let dial = DialArgs::of_network(Some(args.network.clone()), None);
+    crate::name::named([&mut args.name], &dial).await?;
     interruptible(way(&args, trace)).await
 }
 

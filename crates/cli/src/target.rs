@@ -16,7 +16,7 @@ use crate::Fail;
 use crate::args::{DialArgs, PeerArgs};
 use crate::id::default_key;
 use crate::opened::Opened;
-use crate::{progress, state};
+use crate::{progress, seeds, state};
 
 pub(crate) use url::{Url, is_alias};
 
@@ -32,7 +32,7 @@ pub(crate) struct Joined {
 impl Joined {
     /// Joins the network of a file.
     pub(crate) fn join(file: &Path, node: Arc<Node>) -> Result<Self, Error> {
-        let network = Network::read(file)?;
+        let network = seeds::read(file)?;
         let mesh = Mesh::client(Arc::clone(&node), &network)?;
         Ok(Self { node, mesh })
     }
@@ -238,7 +238,7 @@ impl Dialling {
     ) -> Result<MixSession, Error> {
         // The client stays here while it is asked: a call that is given up costs the next one nothing.
         if self.mixing.is_none() {
-            let network = Network::read(file)?;
+            let network = seeds::read(file)?;
             // A client that could not join is not made twice.
             let node = self.entry.take().ok_or(RelayError::Unknown(name))?;
             self.mixing = Some(MixClient::join(node, &network, options).await?);
@@ -412,14 +412,14 @@ fn noted(session: Opened) -> Opened {
     session
 }
 
-fn open_book(args: &DialArgs) -> Result<Book, Fail> {
+pub(crate) fn open_book(args: &DialArgs) -> Result<Book, Fail> {
     Ok(match &args.book {
         Some(file) => Book::open(file.clone())?,
         None => Book::in_state(state::folder(args.state.as_deref()))?,
     })
 }
 
-fn read_peer(flag: &str, text: &str) -> Result<Peer, Fail> {
+pub(crate) fn read_peer(flag: &str, text: &str) -> Result<Peer, Fail> {
     text.parse()
         .map_err(|e| Fail::Usage(format!("{flag} {text}: {e}")))
 }

@@ -146,8 +146,8 @@ async fn run(args: &WorkerSettings, as_json: bool) -> Result<(), Fail> {
     let state = Arc::new(state);
     let me = load_or_new_identity(&key)?;
     let name = Name::from(me.public().node_id());
-    let session = session(args, &node, home, &key)?;
-    let others = others(args, &node, home, &key)?;
+    let session = session(args, &node, home, &key).await?;
+    let others = others(args, &node, home, &key).await?;
     let peers = others.as_ref().map(|o| Peers::new(o.connect()));
     let mut stops = Stops::listen();
     let settings = Settings {
@@ -268,7 +268,12 @@ async fn announce(view: View, name: Name, as_json: bool) {
 }
 
 /// The client, over the way of the command line, to the coordinators of the settings or of the token.
-fn session(args: &WorkerSettings, node: &Node, home: &Path, key: &Path) -> Result<Session, Fail> {
+async fn session(
+    args: &WorkerSettings,
+    node: &Node,
+    home: &Path,
+    key: &Path,
+) -> Result<Session, Fail> {
     let mut coordinators = node.coordinators.clone();
     if coordinators.is_empty() {
         let token = node.token.as_deref().and_then(peer_of);
@@ -292,6 +297,7 @@ fn session(args: &WorkerSettings, node: &Node, home: &Path, key: &Path) -> Resul
     let mut dial = args.dial.clone();
     dial.key = Some(key.to_owned());
     dial.state = Some(home.to_owned());
+    crate::name::named(&mut coordinators, &dial).await?;
     Session::open(&FogArgs {
         coordinator: coordinators,
         patience: PATIENCE,
@@ -301,7 +307,7 @@ fn session(args: &WorkerSettings, node: &Node, home: &Path, key: &Path) -> Resul
 }
 
 /// What dials the peers of the settings.
-fn others(
+async fn others(
     args: &WorkerSettings,
     node: &Node,
     home: &Path,
@@ -312,7 +318,9 @@ fn others(
     }
     let mut dial = args.dial.clone();
     dial.state = Some(home.to_owned());
-    Others::open("worker.peers", &node.peers, &dial, key).map(Some)
+    let mut peers = node.peers.clone();
+    crate::name::named(&mut peers, &dial).await?;
+    Others::open("worker.peers", &peers, &dial, key).map(Some)
 }
 
 /// File with the coordinators of the last start.

@@ -13,7 +13,7 @@ use betanet_wire::cbor;
 use super::updown::Net;
 use super::*;
 
-fn json(output: &Output) -> Value {
+pub(super) fn json(output: &Output) -> Value {
     assert_eq!(code(output), 0, "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -179,11 +179,16 @@ fn every_verb_takes_the_alias(net: &Net, node: &str) {
 
 /// Claims an alias with these arguments, lets two signers sign, and publishes it.
 fn bind(net: &Net, claim: &[&str]) -> Value {
+    bind_as(net, "files.example", claim)
+}
+
+/// The same of any alias.
+pub(super) fn bind_as(net: &Net, alias: &str, claim: &[&str]) -> Value {
     let name = |args: &[&str]| {
         let network = ["--network", "net/NETWORK.toml"];
         json(&net.run(&[&["name"], args, &network, &["--json"]].concat()))
     };
-    name(&[&["claim", "files.example", "-o", "f.claim"], claim].concat());
+    name(&[&["claim", alias, "-o", "f.claim"], claim].concat());
     for n in [1, 2] {
         let (key, memory) = (format!("net/keys/signer{n}.pem"), format!("memory{n}"));
         let sign = ["sign", "f.claim", "--signer", &key, "--memory", &memory];

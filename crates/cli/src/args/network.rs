@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::DialArgs;
+
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArgs {
     #[command(subcommand)]
@@ -62,6 +64,13 @@ pub(crate) enum NetworkCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Name a bootstrap peer in the network's ledger of names: nodes ask it when they join, beside the seeds of the network file.
+    #[command(
+        after_help = "The first call makes the record; each maintainer signs the same file. Once enough of them signed, it is given to the\n\
+                      ledger. The record of a later call for the same peer replaces it.\n\n\
+                      Example: betanet network bootstrap ./record --peer bnp1… --maintainer ./me.pem --network NETWORK.toml"
+    )]
+    Bootstrap(Box<BootstrapArgs>),
     /// Run one node of a test network for as long as standard input is open.
     #[command(hide = true)]
     Node {
@@ -85,6 +94,36 @@ fn signers(text: &str) -> Result<u8, String> {
         Ok(n @ (0 | 3..=5)) => Ok(n),
         _ => Err("0, or 3 to 5".into()),
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BootstrapArgs {
+    /// File of the record, which the first call makes.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The peer, for a new record: a PEER, or a name or an alias that the network knows.
+    #[arg(long, value_name = "PEER")]
+    pub(crate) peer: Option<String>,
+    /// Name the peer no longer.
+    #[arg(long, requires = "peer")]
+    pub(crate) withdraw: bool,
+    /// Days for which a new record counts.
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub(crate) days: u16,
+    /// Key file of a maintainer, who signs the record; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) maintainer: Vec<PathBuf>,
+    /// Ledger node to give the record to, in place of those of the network file; may be repeated.
+    #[arg(long, value_name = "PEER")]
+    pub(crate) to: Vec<String>,
+    /// Seconds to wait until the record is final.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) wait: u64,
+    #[command(flatten)]
+    pub(crate) dial: DialArgs,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use betanet_keys::Peer;
 use clap::{Args, Subcommand};
 
 use super::DialArgs;
@@ -190,8 +189,9 @@ pub(crate) struct MintFlags {
         value_delimiter = ','
     )]
     pub(crate) mint: Vec<PathBuf>,
-    /// Another gateway with a share of the keysets that this one redeems, as a PEER. It is asked each minute how many points it
-    /// signed; if more is redeemed than that allows, the alarm is raised. May be repeated: name all of them.
+    /// Another gateway with a share of the keysets that this one redeems, as a PEER, or as a name or an alias that the network knows.
+    /// It is asked each minute how many points it signed; if more is redeemed than that allows, the alarm is raised. May be repeated:
+    /// name all of them.
     #[arg(
         long,
         value_name = "PEER",
@@ -199,8 +199,8 @@ pub(crate) struct MintFlags {
         env = "BETANET_MINT_PEER",
         value_delimiter = ','
     )]
-    pub(crate) mint_peer: Vec<Peer>,
-    /// Node of a ledger. Vouchers of the unit FOG are issued for purchases there, and redeemed to its accounts. May be repeated: a gateway
+    pub(crate) mint_peer: Vec<String>,
+    /// Node of a ledger, named in the same ways. Vouchers of the unit FOG are issued for purchases there, and redeemed to its accounts. May be repeated: a gateway
     /// that redeems needs the leader among them.
     #[arg(
         long,
@@ -209,7 +209,7 @@ pub(crate) struct MintFlags {
         env = "BETANET_MINT_LEDGER",
         value_delimiter = ','
     )]
-    pub(crate) mint_ledger: Vec<Peer>,
+    pub(crate) mint_ledger: Vec<String>,
     /// Genesis of that ledger. Its signers verify what the node answers.
     #[arg(
         long,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use betanet_economy_service::{Anchoring, EconomyService, Settings};
 use betanet_escrow_service::{Check, LedgerEscrow, Settings as EscrowSettings, When};
 use betanet_keys::{Identity, Peer};
-use betanet_runtime::{Error, Network, load_identity};
+use betanet_runtime::{Error, GatewayConfig, Network, load_identity};
 use betanet_store::disk;
 use betanet_tokenomics::{GENESIS_MAX, Genesis, Role};
 use serde::Deserialize;
@@ -16,14 +16,17 @@ use crate::Fail;
 use crate::args::{EconomyFlags, FLAGS};
 use crate::fail::chain;
 use crate::faults::Faults;
+use crate::listen::places::located;
 use crate::listen::problems;
 
 /// An economy that the flags ask for.
 pub(super) struct Wanted {
     settings: Settings,
-    cosigners: Vec<Peer>,
+    /// Peer strings, names or aliases, like the two below.
+    cosigners: Vec<String>,
     /// Nodes of the ledger of names, and keys of maintainers, for heads that are posted there.
-    names: Vec<Peer>,
+    names: Vec<String>,
+    leaders: Vec<String>,
     maintainers: Vec<Identity>,
     when: When,
 }
@@ -108,11 +111,7 @@ pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option
         [] => table.leader.list(),
         flags => flags,
     };
-    for leader in leaders {
-        let peer = leader.parse::<Peer>();
-        let peer = peer.map_err(|e| Fail::Usage(format!("economy leader {leader}: {e}")))?;
-        settings.leaders.push(peer);
-    }
+    let leaders = peers("leader", leaders, &[])?;
     let cosigners = peers("cosigner", &flags.economy_cosigner, &table.cosigners)?;
     let names = peers("names", &flags.economy_names, &table.names)?;
     if cosigners.len() > COSIGNERS_MAX {
@@ -123,11 +122,11 @@ pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option
     for file in flags.economy_maintainer.iter().chain(&table.maintainers) {
         maintainers.push(load_identity(file).map_err(Error::from)?);
     }
-    if settings.leaders.is_empty() && names.is_empty() && !maintainers.is_empty() {
+    if leaders.is_empty() && names.is_empty() && !maintainers.is_empty() {
         let why = "the keys of maintainers sign posts to the ledger of names, whose nodes are missing: --economy-names PEER";
         return Err(Fail::Usage(format!("economy: {why}")));
     }
-    if !settings.leaders.is_empty() && !names.is_empty() {
+    if !leaders.is_empty() && !names.is_empty() {
         let why = "the leader posts to the ledger of names: leave --economy-names out with --economy-leader";
         return Err(Fail::Usage(format!("economy: {why}")));
     }
@@ -157,16 +156,19 @@ pub(super) fn read(config: Option<&Path>, flags: &EconomyFlags) -> Result<Option
         settings,
         cosigners,
         names,
+        leaders,
         maintainers,
         when,
     }))
 }
 
 /// Peers that flags and the table name.
-fn peers(what: &str, flags: &[String], table: &[String]) -> Result<Vec<Peer>, Fail> {
-    let read = |text: &String| {
-        let peer = text.parse::<Peer>();
-        peer.map_err(|e| Fail::Usage(format!("economy {what} {text}: {e}")))
+fn peers(what: &str, flags: &[String], table: &[String]) -> Result<Vec<String>, Fail> {
+    let read = |text: &String| match text.parse::<Peer>() {
+        Err(why) if !crate::name::is_place(text) => {
+            Err(Fail::Usage(format!("economy {what} {text}: {why}")))
+        }
+        _ => Ok(text.clone()),
     };
     flags.iter().chain(table).map(read).collect()
 }
@@ -180,23 +182,26 @@ pub(super) struct Made {
 impl Wanted {
     /// The ledger's service on the node of this identity, which signs too if the ledger lists it. `shared`: the fog's journal is
     /// that of the coordinators who ask for signatures.
-    /// `network` is its file, which names the maintainers.
-    pub(super) fn service(
+    /// Its network's file names the maintainers, and resolves aliases.
+    pub(super) async fn service(
         mut self,
         identity: &Identity,
         shared: bool,
-        network: Option<&Path>,
+        config: &GatewayConfig,
     ) -> Result<Made, Fail> {
+        self.settings.leaders = located("economy leader", &self.leaders, config).await?;
+        let cosigners = located("economy cosigner", &self.cosigners, config).await?;
         self.settings.signers.push(identity.clone());
         let keys = self.settings.signers.clone();
         if !self.names.is_empty() || !self.maintainers.is_empty() {
-            let Some(file) = network else {
+            let Some(file) = &config.mesh.network else {
                 let why = "--economy-names and --economy-maintainer need the network's maintainers: --network NETWORK.toml";
                 return Err(Fail::Usage(why.to_owned()));
             };
             let read = Network::read(file).map_err(Error::from)?;
             let mut anchoring = Anchoring::new(crate::name::genesis_of(&read, file)?);
-            (anchoring.nodes, anchoring.maintainers) = (self.names, self.maintainers);
+            anchoring.nodes = located("economy names", &self.names, config).await?;
+            anchoring.maintainers = self.maintainers;
             self.settings.anchoring = Some(anchoring);
         }
         let service = EconomyService::new(identity.clone(), self.settings);
@@ -207,7 +212,7 @@ impl Wanted {
             let mut settings = EscrowSettings::new(identity.clone());
             settings.keys = keys;
             settings.when = self.when;
-            settings.cosigners = self.cosigners;
+            settings.cosigners = cosigners;
             settings.check = if shared {
                 Check::Journal
             } else {

@@ -38,6 +38,11 @@ pub(crate) fn fog(micro: u128) -> String {
     }
 }
 
+/// Whether text is the name of a system account.
+pub(crate) fn is_system(text: &str) -> bool {
+    SYSTEM.iter().any(|(name, _)| *name == text)
+}
+
 /// Reads an account: its name, its first key, or the name of a system account.
 pub(crate) fn account(text: &str) -> Result<NodeId, Fail> {
     if let Some((_, id)) = SYSTEM.iter().find(|(name, _)| *name == text) {

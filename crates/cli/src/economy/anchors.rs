@@ -25,7 +25,7 @@ pub(super) async fn shown(
     };
     let network = Network::read(file).map_err(Error::from)?;
     let trust = Trust::new(&genesis_of(&network, file)?);
-    let nodes = nodes(names, "--names", dial)?;
+    let nodes = nodes(names, "--names", dial).await?;
     let mut ledgers = Ledgers::new(nodes.clone(), trust, dial, "--names")?;
     let mut all = Vec::new();
     let mut failed = None;

@@ -14,10 +14,10 @@ use serde_json::json;
 
 use super::anchors;
 use super::net::{Ledger, genesis, trust, with_ledger};
-use crate::Fail;
 use crate::args::{BooksArgs, RestoreLedgerArgs, SaveLedgerArgs, VerifyLedgerArgs};
 use crate::fail::chain;
 use crate::journal::ECONOMY;
+use crate::{Fail, name};
 
 /// Exit code where a ledger does not verify.
 pub(super) const WRONG: u8 = 6;
@@ -180,6 +180,12 @@ fn kept(files: &[std::path::PathBuf]) -> Result<Vec<SignedHead>, Fail> {
     files.iter().map(read).collect()
 }
 
+/// Whether what is not there is a node. Without a network a word is a file that is missing.
+fn is_node(args: &VerifyLedgerArgs) -> bool {
+    let named = args.dial.network.is_some() && name::is_named(&args.what);
+    named || args.what.parse::<Peer>().is_ok()
+}
+
 pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
     let genesis = genesis(&args.genesis)?;
     let (trust, _) = trust(&genesis, &args.dial)?;
@@ -196,7 +202,7 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
             return Ok(done);
         }
         of_file(path, &genesis, heads)?.1
-    } else if args.what.parse::<Peer>().is_ok() {
+    } else if is_node(args) {
         with_ledger!(
             Ledger::at(&args.what, "WHAT", &genesis, &args.dial),
             |ledger| {
@@ -206,7 +212,7 @@ pub(super) async fn verify(args: &VerifyLedgerArgs) -> Result<(), Fail> {
             }
         )?
     } else {
-        let why = "there is no such file or folder, and it is no PEER";
+        let why = "there is no such file or folder, and it is no PEER, name or alias of a node that --network knows";
         return Err(Fail::Usage(format!("{}: {why}", args.what)));
     };
     let records = verified.economy.records();

@@ -23,12 +23,12 @@ use super::nonces::Kept;
 use super::seen::Seen;
 use super::tokens::balance_of;
 use super::words::meaning;
-use crate::Fail;
 use crate::args::{AskArgs, BooksArgs, DialArgs};
 use crate::fail::chain;
 use crate::id::default_key;
 use crate::opened::Opened;
 use crate::target::Dialling;
+use crate::{Fail, name};
 
 /// Time limit of one request, and of one over the mix.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -132,24 +132,20 @@ pub(crate) fn trust(genesis: &[u8], dial: &DialArgs) -> Result<(Trust, Seen), Fa
 }
 
 impl Ledger {
-    pub(crate) fn open(args: &BooksArgs) -> Result<Self, Fail> {
-        Self::at(
-            &args.ledger,
-            "--ledger",
-            &genesis(&args.genesis)?,
-            &args.dial,
-        )
+    pub(crate) async fn open(args: &BooksArgs) -> Result<Self, Fail> {
+        let genesis = genesis(&args.genesis)?;
+        Self::at(&args.ledger, "--ledger", &genesis, &args.dial).await
     }
 
-    pub(crate) fn at(
+    /// The ledger's node: the key in its peer string, or the one that a name or an alias leads to, signs its answers.
+    pub(crate) async fn at(
         text: &str,
         flag: &str,
         genesis: &[u8],
         dial: &DialArgs,
     ) -> Result<Self, Fail> {
         let (trust, seen) = trust(genesis, dial)?;
-        let peer = text.parse::<Peer>();
-        let peer = peer.map_err(|e| Fail::Usage(format!("{flag} {text}: {e}")))?;
+        let peer = name::peer(flag, text, dial).await?;
         let named = [(peer.name(), Some(peer.clone()))];
         // Requests are signed by themselves; the session shows nobody's identity.
         let dialling = Dialling::to_any_of(&named, dial, None)?;
@@ -497,7 +493,7 @@ pub(crate) type Proven = (SignedHead, Vec<(Option<Vec<u8>>, Vec<u8>)>);
 /// Runs work with a ledger, which is closed afterwards.
 macro_rules! with_ledger {
     ($open:expr, |$ledger:ident| $work:expr) => {{
-        let mut $ledger = $open?;
+        let mut $ledger = $open.await?;
         let done = async { $work }.await;
         $ledger.close().await;
         done

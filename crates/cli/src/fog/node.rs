@@ -42,8 +42,17 @@ fn time(flag: &str, given: &str) -> Result<u64, Fail> {
     flag_time(given).ok_or_else(wrong)
 }
 
+/// The node of a name, a NodeID in hex, or an alias.
+async fn found(given: &str, args: &FogArgs) -> Result<NodeId, Fail> {
+    let mut text = given.to_owned();
+    if unhex_array::<20>(given).is_none() {
+        crate::name::named([&mut text], &args.dial).await?;
+    }
+    node(&text)
+}
+
 async fn state(given: &str, args: &FogArgs, (to, until): (NodeState, u64)) -> Result<(), Fail> {
-    let id = node(given)?;
+    let id = found(given, args).await?;
     with(args, async |fog| {
         fog.set_node_state(&id, &StateRequest { to, until }).await?;
         if args.json {
@@ -60,7 +69,7 @@ async fn state(given: &str, args: &FogArgs, (to, until): (NodeState, u64)) -> Re
 }
 
 async fn show(args: NodeNameArgs) -> Result<(), Fail> {
-    let id = node(&args.node)?;
+    let id = found(&args.node, &args.fog).await?;
     with(&args.fog, async |fog| {
         // The list is ascending by ID, so the node is the first after the ID below its own.
         let mut lists = Lists {
@@ -139,6 +148,10 @@ async fn token(args: TokenArgs) -> Result<(), Fail> {
         })
         .await;
     }
+    let named = match &args.node {
+        Some(text) => Some(found(text, &args.fog).await?),
+        None => None,
+    };
     let kind = |text: &String| {
         let words = Kind::WORDS.join(", ");
         let wrong = || Fail::Usage(format!("--kind {text}: {words}"));
@@ -151,7 +164,7 @@ async fn token(args: TokenArgs) -> Result<(), Fail> {
         id: nonces()?.array(),
         exp,
         org: word("--org", args.org.as_deref())?,
-        node: args.node.as_deref().map(node).transpose()?,
+        node: named,
         kinds: kinds
             .try_into()
             .map_err(|_| Fail::Usage("--kind: at most 64 kinds".into()))?,

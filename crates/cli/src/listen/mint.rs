@@ -7,7 +7,7 @@ use std::time::Duration;
 use betanet_carrier::client::Trust;
 use betanet_economy_service::{ClientError, Remote};
 use betanet_journal::Journal;
-use betanet_keys::{Identity, Name, Peer};
+use betanet_keys::{Identity, Name};
 use betanet_machine::Rng;
 use betanet_runtime::{
     Clock, Error, GatewayBuilder, GatewayConfig, Node, Problem, StreamType, seed,
@@ -25,6 +25,9 @@ use crate::args::{FLAGS, MintFlags};
 use crate::economy::seen::Seen;
 use crate::fail::chain;
 use crate::faults::Faults;
+use crate::name::is_place;
+
+use super::places::located;
 
 /// The name of the table.
 pub(crate) const TABLE: &str = "mint";
@@ -44,7 +47,8 @@ const PATIENCE: Patience = Patience {
 pub(crate) struct MintSettings {
     folders: Vec<PathBuf>,
     price: Option<u64>,
-    peers: Vec<Peer>,
+    /// Peer strings, names or aliases, like those of the ledger.
+    peers: Vec<String>,
     swaps: Option<u32>,
     ledger: Option<LedgerSettings>,
 }
@@ -52,7 +56,7 @@ pub(crate) struct MintSettings {
 /// The ledger that a mint sells for.
 #[derive(Clone, Debug)]
 struct LedgerSettings {
-    peers: Vec<Peer>,
+    peers: Vec<String>,
     genesis: PathBuf,
 }
 
@@ -104,12 +108,20 @@ pub(crate) fn read(
     }
     let peers = named(
         &flags.mint_peer,
-        ("peers", &table.peers, "a PEER of a mint: bnp1…"),
+        (
+            "peers",
+            &table.peers,
+            "a PEER of a mint, bnp1…, or its name or alias",
+        ),
         &mut faults,
     );
     let nodes = named(
         &flags.mint_ledger,
-        ("ledger", &table.ledger, "a PEER of a ledger's node: bnp1…"),
+        (
+            "ledger",
+            &table.ledger,
+            "a PEER of a ledger's node, bnp1…, or its name or alias",
+        ),
         &mut faults,
     );
     let genesis = flags.mint_genesis.clone().or(table.genesis.take());
@@ -165,21 +177,16 @@ pub(crate) fn read(
 
 /// The peers of flags, or those that the table names.
 fn named(
-    flags: &[Peer],
+    flags: &[String],
     (key, texts, what): (&'static str, &[String], &'static str),
     faults: &mut Faults<'_>,
-) -> Vec<Peer> {
-    if !flags.is_empty() {
-        return flags.to_vec();
+) -> Vec<String> {
+    let texts = if flags.is_empty() { texts } else { flags };
+    let (good, bad): (Vec<&String>, Vec<&String>) = texts.iter().partition(|t| is_place(t));
+    for text in bad {
+        faults.say(key, text, what);
     }
-    let mut peers = Vec::new();
-    for text in texts {
-        match text.parse() {
-            Ok(peer) => peers.push(peer),
-            Err(_) => faults.say(key, text, what),
-        }
-    }
-    peers
+    good.into_iter().cloned().collect()
 }
 
 /// A mint that is ready to be served.
@@ -191,7 +198,7 @@ pub(crate) struct Mint {
 
 impl Mint {
     /// Opens the folders and the journal.
-    pub(crate) fn open(
+    pub(crate) async fn open(
         settings: &MintSettings,
         me: &Identity,
         config: &GatewayConfig,
@@ -216,7 +223,8 @@ impl Mint {
             // They tell their counts to the spender alone, so it dials as itself.
             let node = Arc::new(dialling(me, config)?);
             let client = VoucherClient::with_patience(Direct::new(node), PATIENCE);
-            service.watch(client, settings.peers.clone())?;
+            let peers = located("mint_peer", &settings.peers, config).await?;
+            service.watch(client, peers)?;
         }
         let is_sold = |k: &&Keyset| k.unit() == LEDGER_UNIT;
         let sold = service.keysets().iter().find(is_sold).map(Keyset::id);
@@ -234,7 +242,8 @@ impl Mint {
             }
             let node = Arc::new(dialling(me, config)?);
             let trust = trusted(ledger, config)?;
-            let remote = Remote::new(node, ledger.peers.clone(), trust);
+            let peers = located("mint_ledger", &ledger.peers, config).await?;
+            let remote = Remote::new(node, peers, trust);
             service.connect_ledger(remote)?;
         }
         let name = Name::from(me.public().node_id()).to_string();

@@ -17,7 +17,9 @@ use crate::Fail;
 use crate::args::{FLAGS, NamesFlags};
 use crate::fail::chain;
 use crate::faults::Faults;
-use crate::name::genesis_of;
+use crate::name::{genesis_of, is_place};
+
+use super::places::located;
 
 /// The name of the table.
 pub(crate) const TABLE: &str = "names";
@@ -29,7 +31,8 @@ const STATE: &str = "names";
 #[derive(Clone, Debug)]
 pub(crate) struct NamesSettings {
     signer: Option<PathBuf>,
-    peers: Vec<Peer>,
+    /// Peer strings, names or aliases.
+    peers: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -61,15 +64,10 @@ pub(crate) fn read(
     if !flags.names_peer.is_empty() {
         table.peers.clone_from(&flags.names_peer);
     }
-    let mut peers = Vec::new();
-    for text in &table.peers {
-        match text.parse() {
-            Ok(peer) => peers.push(peer),
-            Err(why) => {
-                let why: betanet_keys::PeerError = why;
-                faults.say("names_peer", text, &why.to_string());
-            }
-        }
+    let peers = table.peers.clone();
+    for text in peers.iter().filter(|text| !is_place(text)) {
+        let why = text.parse::<Peer>().err().map(|why| why.to_string());
+        faults.say("names_peer", text, &why.unwrap_or_default());
     }
     if !table.serve && (table.signer.is_some() || !table.peers.is_empty()) {
         faults.say(
@@ -137,7 +135,7 @@ pub(crate) struct Names {
 
 impl Names {
     /// Opens the journal, and reads the network and the signer's key.
-    pub(crate) fn open(
+    pub(crate) async fn open(
         settings: &NamesSettings,
         me: &Identity,
         config: &GatewayConfig,
@@ -150,7 +148,7 @@ impl Names {
             Some(path) => Some(load_identity(path)?),
             None => None,
         };
-        of.peers.clone_from(&settings.peers);
+        of.peers = located("names_peer", &settings.peers, config).await?;
         let ledgers = network.ledgers.into_iter();
         of.signers = ledgers.map(|l| (l.signer, l.peer)).collect();
         let service = NameService::new(of).map_err(|e| Fail::Local(chain(&e)))?;

@@ -23,7 +23,7 @@ struct Audited {
 }
 
 pub(super) async fn audit(args: &AuditNameArgs) -> Result<(), Fail> {
-    let mut ledgers = Ledgers::open(&args.ledger)?;
+    let mut ledgers = Ledgers::open(&args.ledger).await?;
     if ledgers.nodes.len() < 2 {
         let why =
             "an audit compares several ledger nodes: name at least two, --from PEER --from PEER";

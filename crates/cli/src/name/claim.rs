@@ -61,7 +61,7 @@ pub(super) async fn claim(args: &ClaimArgs) -> Result<(), Fail> {
         let mut dial = args.ledger.clone();
         // The key is that of the claim, and not one to be shown.
         dial.dial.key = None;
-        let mut ledgers = Ledgers::open(&dial)?;
+        let mut ledgers = Ledgers::open(&dial).await?;
         let asked = history(&mut ledgers, &alias).await;
         claim.rotations = ledgers.trust.rotations().to_vec();
         ledgers.close().await;
@@ -226,7 +226,7 @@ pub(super) async fn publish(args: &PublishArgs) -> Result<(), Fail> {
     }
     let mut dial = args.dial.clone();
     dial.key = None;
-    let nodes = nodes(&args.to, "--to", &dial)?;
+    let nodes = nodes(&args.to, "--to", &dial).await?;
     let mut ledgers = Ledgers::new(nodes, trust, &dial, "--to")?;
     let done = give(&mut ledgers, &claim, args).await;
     ledgers.close().await;

@@ -1,9 +1,11 @@
 //! Aliases as targets of other commands: resolved, verified, and remembered for a while.
 
+use std::sync::Arc;
+
 use betanet_keys::Name;
 use betanet_naming::{Alias, Entry, Proof};
 use betanet_naming_service::client::{Resolved, Trust, condition};
-use betanet_runtime::{SharedFolder, StorageKind};
+use betanet_runtime::{Error, Node, Peer, SharedFolder, StorageKind};
 use betanet_store::{Storage as _, entry_name};
 use betanet_wire::{cbor, message};
 use bytes::Bytes;
@@ -16,7 +18,7 @@ use crate::Fail;
 use crate::args::{DialArgs, LedgerArgs, PeerArgs, TrustArgs};
 use crate::fail::interruptible;
 use crate::state;
-use crate::target::{Dialling, Url, is_alias};
+use crate::target::{Dialling, Joined, PATIENCE, Url, is_alias, open_book, read_peer};
 
 /// Time for which a proof is used without asking again: an hour.
 const FRESH_MS: u64 = 3600 * 1000;
@@ -62,10 +64,61 @@ pub(crate) async fn named(
     Ok(())
 }
 
-/// The same for the relays of a way. They are then looked up in the address book.
+/// Puts the peers of relays in place of their aliases.
 pub(crate) async fn relays(dial: &mut DialArgs) -> Result<(), Fail> {
     let asks = dial.clone();
-    named(&mut dial.via, &asks).await
+    for text in dial.via.iter_mut().filter(|text| is_alias(text.trim())) {
+        *text = peer("--via", text, &asks).await?.packed();
+    }
+    Ok(())
+}
+
+/// Whether text can name a peer: a peer string, a name, or an alias.
+pub(crate) fn is_place(text: &str) -> bool {
+    let text = text.trim();
+    text.parse::<Peer>().is_ok() || is_named(text)
+}
+
+/// Whether text is a name or an alias: the address is elsewhere.
+pub(crate) fn is_named(text: &str) -> bool {
+    text.parse::<Name>().is_ok() || is_alias(text)
+}
+
+/// The peer of a peer string, a name, or an alias, which the network's ledger resolves. The address of a name is in the address book,
+/// or is found in the network.
+pub(crate) async fn peer(flag: &str, text: &str, dial: &DialArgs) -> Result<Peer, Fail> {
+    let text = text.trim();
+    if !is_named(text) {
+        return read_peer(flag, text);
+    }
+    interruptible(located(flag, text, dial)).await
+}
+
+async fn located(flag: &str, text: &str, dial: &DialArgs) -> Result<Peer, Fail> {
+    let name = match text.parse::<Name>() {
+        Ok(name) => name,
+        Err(_) => found(text, dial).await?,
+    };
+    if let Some(peer) = open_book(dial)?.find(name) {
+        return Ok(peer);
+    }
+    let Some(file) = &dial.network else {
+        return Err(Fail::Usage(format!(
+            "{flag} {text}: {name} is not in the address book: give its peer string, or a --network that knows it"
+        )));
+    };
+    let node = Arc::new(dial.dialling(Node::client()?)?);
+    let joined = Joined::join(file, node)?;
+    let ways = joined.mesh.ways_to(name, 1, &[], PATIENCE).await;
+    joined.mesh.stop().await;
+    joined.node.close().await;
+    let way = ways.map_err(Error::from)?.pop();
+    let peer = way.and_then(|mut way| way.pop());
+    peer.ok_or_else(|| {
+        Fail::Peer(format!(
+            "{flag} {text}: the network does not know where {name} is"
+        ))
+    })
 }
 
 /// Finds the peer of a name, a peer string, or an alias, which the network's ledger resolves.
@@ -106,7 +159,7 @@ async fn found(text: &str, dial: &DialArgs) -> Result<Name, Fail> {
         trust: TrustArgs { signers: None },
         dial,
     };
-    let mut ledgers = Ledgers::open(&args)?;
+    let mut ledgers = Ledgers::open(&args).await?;
     if let Some(remembered) = &remembered {
         ledgers.trust = remembered.trust.clone();
     }

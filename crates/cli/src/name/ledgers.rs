@@ -35,8 +35,15 @@ pub(crate) struct Ledgers {
     open: Option<(Name, Opened)>,
 }
 
-/// Reads the nodes that were named, or else those of the network file.
-pub(crate) fn nodes(named: &[String], flag: &str, dial: &DialArgs) -> Result<Vec<Node>, Fail> {
+/// Reads the nodes that were named, or else those of the network file. Aliases are resolved by those of the network file.
+pub(crate) async fn nodes(
+    named: &[String],
+    flag: &str,
+    dial: &DialArgs,
+) -> Result<Vec<Node>, Fail> {
+    let mut named = named.to_vec();
+    // Without aliases this asks nobody; with them it asks the nodes of the network file.
+    Box::pin(super::named(&mut named, dial)).await?;
     let read = |text: &String| match text.parse::<Name>() {
         Ok(name) => Ok((name, None)),
         Err(_) => match text.parse::<Peer>() {
@@ -57,9 +64,9 @@ pub(crate) fn nodes(named: &[String], flag: &str, dial: &DialArgs) -> Result<Vec
 
 impl Ledgers {
     /// Prepares for the nodes that the flags name.
-    pub(crate) fn open(args: &LedgerArgs) -> Result<Self, Fail> {
+    pub(crate) async fn open(args: &LedgerArgs) -> Result<Self, Fail> {
         let genesis = super::genesis(args.trust.signers.as_deref(), args.dial.network.as_deref())?;
-        let nodes = nodes(&args.from, "--from", &args.dial)?;
+        let nodes = nodes(&args.from, "--from", &args.dial).await?;
         Self::new(nodes, Trust::new(&genesis), &args.dial, "--from")
     }
 

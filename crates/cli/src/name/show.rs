@@ -75,7 +75,7 @@ pub(super) fn nowhere(text: &str, resolved: &Resolved) -> Option<Fail> {
 pub(super) async fn resolve(args: &AliasArgs) -> Result<(), Fail> {
     let alias = alias(&args.alias)?;
     warn(&alias);
-    let mut ledgers = Ledgers::open(&args.ledger)?;
+    let mut ledgers = Ledgers::open(&args.ledger).await?;
     let found = ledgers.resolve(&alias).await;
     ledgers.close().await;
     let (found, from) = found?;
@@ -97,7 +97,7 @@ pub(super) async fn resolve(args: &AliasArgs) -> Result<(), Fail> {
 
 pub(super) async fn history(args: &AliasArgs) -> Result<(), Fail> {
     let alias = alias(&args.alias)?;
-    let mut ledgers = Ledgers::open(&args.ledger)?;
+    let mut ledgers = Ledgers::open(&args.ledger).await?;
     let (mut best, mut last) = (None, Fail::Peer("no ledger node answered".into()));
     for node in ledgers.nodes.clone() {
         let read = match ledgers.get(&node, client::history_request(&alias)).await {
@@ -147,7 +147,7 @@ pub(super) async fn history(args: &AliasArgs) -> Result<(), Fail> {
 
 pub(super) async fn prove(args: &ProveArgs) -> Result<(), Fail> {
     let alias = alias(&args.of.alias)?;
-    let mut ledgers = Ledgers::open(&args.of.ledger)?;
+    let mut ledgers = Ledgers::open(&args.of.ledger).await?;
     let found = ledgers.resolve(&alias).await;
     ledgers.close().await;
     let (found, _) = found?;

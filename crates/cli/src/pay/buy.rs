@@ -38,8 +38,8 @@ pub(super) async fn buy(args: BuyArgs) -> Result<(), Fail> {
     let mut fresh = dial.clone();
     fresh.key = None;
     let mut net = Net::new(&named, &fresh)?;
-    let opened = Ledger::at(&args.ledger, "--ledger", &genesis(&args.genesis)?, dial);
-    let mut ledger = match opened {
+    let genesis = genesis(&args.genesis)?;
+    let mut ledger = match Ledger::at(&args.ledger, "--ledger", &genesis, dial).await {
         Ok(ledger) => ledger,
         Err(failed) => {
             net.close().await;

@@ -12,7 +12,6 @@ pub(super) async fn aliases(command: &mut PayCommand) -> Result<(), Fail> {
         PayCommand::Issue(args) => (Vec::new(), &mut args.online.dial),
         PayCommand::Send(args) => (Vec::new(), &mut args.online.dial),
         PayCommand::Receive(args) => (Vec::new(), &mut args.online.dial),
-        // A ledger is named by its node's peer string: the key in it signs the answers.
         PayCommand::Buy(args) => (args.mint.iter_mut().collect(), &mut args.online.dial),
         PayCommand::Resume(args) => (Vec::new(), &mut args.online.dial),
         _ => return Ok(()),

@@ -130,7 +130,7 @@ pub(super) async fn publish(args: &PublishKeysetArgs) -> Result<(), Fail> {
         return Ok(());
     }
     let genesis = genesis_of(&network, file)?;
-    let nodes = nodes(&args.to, "--to", &args.dial)?;
+    let nodes = nodes(&args.to, "--to", &args.dial).await?;
     let mut ledgers = Ledgers::new(nodes, Trust::new(&genesis), &args.dial, "--to")?;
     let given = give(&mut ledgers, &bytes, &keyset, args.wait).await;
     ledgers.close().await;
@@ -211,7 +211,7 @@ async fn stands(ledgers: &mut Ledgers, id: &KeysetId) -> Result<Option<Keyset>, 
 pub(super) async fn proven(keysets: &[Keyset], dial: &DialArgs) -> Result<Vec<String>, Fail> {
     let (file, network) = network(dial)?;
     let trust = Trust::new(&genesis_of(&network, file)?);
-    let nodes = nodes(&[], "--network", dial)?;
+    let nodes = nodes(&[], "--network", dial).await?;
     let mut ledgers = Ledgers::new(nodes, trust, dial, "--network")?;
     let mut all = Vec::new();
     let mut failed = None;

@@ -41,7 +41,7 @@ async fn purchased(
     let open = match ledger {
         Some(open) => open,
         None => {
-            let opened = Ledger::at(text, "--ledger", &genesis(file)?, &args.online.dial)?;
+            let opened = Ledger::at(text, "--ledger", &genesis(file)?, &args.online.dial).await?;
             ledger.insert(opened)
         }
     };

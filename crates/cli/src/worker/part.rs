@@ -130,7 +130,7 @@ fn read(args: &WorkerSettings, node: &Node, places: Places<'_>) -> Result<Read, 
 
 /// The network of a file, which has a mix if the level needs one.
 fn network(file: &Path, level: Level) -> Result<Network, Fail> {
-    let network = Network::read(file).map_err(Error::from)?;
+    let network = crate::seeds::read(file).map_err(Error::from)?;
     if level > Level::Public && network.mix.is_none() {
         return Err(MixnetError::NoMix {
             network: network.name,
@@ -188,11 +188,12 @@ pub(super) fn of(
             Err(problems(&faults))
         };
     }
-    let config = checked(settings, |_| faults.clone())?;
+    let mut config = checked(settings, |_| faults.clone())?;
     let Some(file) = &config.mesh.network else {
         return Ok(None);
     };
     let network = network(file, node.described.level)?;
+    config.mesh.more_seeds.clone_from(&network.more_seeds);
     Ok(Some(Part {
         guard: SharedFolder::new(places.home.join(LEVELS)),
         config,

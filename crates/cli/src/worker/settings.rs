@@ -156,11 +156,13 @@ impl Faults<'_> {
     }
 
     fn peers(&mut self, key: &str, given: Vec<String>) -> Vec<String> {
-        let allowed = format!("up to {PEERS_MAX} peer strings, as `worker --listen` prints them");
+        let allowed = format!(
+            "up to {PEERS_MAX} peer strings, as `worker --listen` prints them, names, or aliases"
+        );
         if given.len() > PEERS_MAX {
             self.say(key, &given.len().to_string(), &allowed);
         }
-        for text in given.iter().filter(|t| t.parse::<Peer>().is_err()) {
+        for text in given.iter().filter(|t| !crate::name::is_place(t)) {
             self.say(key, text, &allowed);
         }
         given

@@ -221,6 +221,21 @@ impl Given {
         self.all.insert(knob.name, one);
     }
 
+    /// Returns the texts of a setting as they were given; none if it was not.
+    #[must_use]
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        let one = self.all.get(name);
+        let texts = one.into_iter().flat_map(|one| &one.texts);
+        texts.map(|text| text.to_string_lossy().into()).collect()
+    }
+
+    /// Puts other texts in place of those of a given setting. Its source stays.
+    pub fn change(&mut self, name: &str, texts: impl IntoIterator<Item = OsString>) {
+        if let Some(one) = self.all.get_mut(name) {
+            one.texts = texts.into_iter().collect();
+        }
+    }
+
     /// Returns whether a setting was given.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
