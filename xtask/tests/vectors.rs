@@ -1,4 +1,4 @@
-//! The known answers are given, and a changed one is found.
+//! The known answers are given, and a changed one is found. Each wire code has a test that provokes it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,6 +8,9 @@
     clippy::disallowed_methods,
     reason = "a test stops where it is surprised, and may look at the clock"
 )]
+
+#[path = "vectors/codes.rs"]
+mod codes;
 
 use std::fs;
 

@@ -6,7 +6,7 @@ use betanet_wire::Code;
 
 use crate::Fixture;
 use crate::mesh::Net;
-use crate::peer::Peer;
+use crate::peer::{HalfOpen, Peer, Ticket};
 use crate::second::{fetch, node, path_header, seeds};
 
 /// A node, and the client whose session has to outlive what others do.
@@ -123,11 +123,17 @@ async fn invalid_paths_end_the_session_and_no_other() {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
     let now = u64::try_from(now.as_millis()).unwrap();
-    for i in 0..16 {
+    let invalid = |i| {
         let mut header = path_header(seed, &[node(&scene.server), [9; 20]], now + i, 180);
         header[60] ^= 1;
-        peer.frame(0x20, 0, 0, &header);
+        header
+    };
+    for i in 0..15 {
+        peer.frame(0x20, 0, 0, &invalid(i));
     }
+    let got = fetch(&mut peer, 3, "/hello.txt").await;
+    assert_eq!(got, (200, b"hello".to_vec()), "fifteen are forgiven");
+    peer.frame(0x20, 0, 0, &invalid(15));
     scene.ends(&mut peer, Code::PATH_INVALID).await;
     let refused = "betanet_paths_total{outcome=\"refused\"}";
     assert_eq!(scene.fixture.metric(refused), 16);
@@ -162,4 +168,46 @@ async fn an_exchange_that_says_nothing_is_ended_alone() {
         (200, b"hello from 1".to_vec())
     );
     net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_ticket_is_counted_and_its_connection_is_served() {
+    // L2_TICKET_INVALID is never sent: the node counts it, and answers as its site does.
+    let mut scene = Scene::new().await;
+    let mut one = HalfOpen::connect(&scene.fixture.address(), [99; 32]).await;
+    let refused = "betanet_tickets_refused_total";
+    let page = one.page().await;
+    assert_eq!(page, (200, b"<h1>A garden diary</h1>\n".to_vec()));
+    let server = scene.server;
+    assert_eq!(one.post(Ticket::None, &server, "no-ticket").await, 405);
+    assert_eq!(scene.fixture.metric(refused), 0);
+    let invalid = [Ticket::Malformed, Ticket::Wrong, Ticket::OtherConnection];
+    for (kind, count) in invalid.into_iter().zip(1..) {
+        let status = one.post(kind, &server, "the-label-of-an-invalid-one").await;
+        assert_eq!((status, scene.fixture.metric(refused)), (405, count));
+        assert_eq!(one.page().await, page, "{kind:?}");
+        scene.lives_on().await;
+    }
+    // On the same connection a valid ticket opens a session, whose handshake the node answers.
+    assert_eq!(one.knock(&server, "the-label-of-a-valid-ticket").await, 200);
+    assert_eq!(one.page().await, page);
+    assert_eq!(scene.fixture.metric(refused), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_no_known_type_or_path_are_refused_alone() {
+    let mut scene = Scene::new().await;
+    let mut peer = scene.peer([100; 32]).await;
+    let unknown_path = [&[3][..], &[7; 8]].concat();
+    for (n, (first, code)) in (0..).zip([
+        (&[0x7f][..], Code::UNSUPPORTED_FEATURE),
+        (&unknown_path, Code::POLICY_REJECTED),
+    ]) {
+        let stream = 3 + 4 * n;
+        peer.stream(stream, 0, first, false);
+        assert_eq!(peer.code(stream).await, code.0);
+        let got = fetch(&mut peer, stream + 2, "/hello.txt").await;
+        assert_eq!(got, (200, b"hello".to_vec()), "{code}");
+        scene.lives_on().await;
+    }
 }

@@ -311,6 +311,30 @@ impl HalfOpen {
         status
     }
 
+    /// Sends a whole POST with a ticket of this kind. Returns the status of the answer, whose body is read.
+    pub(crate) async fn post(&mut self, kind: Ticket, server: &[u8; 32], label: &str) -> u16 {
+        let request = post(kind, &self.ekm0, server, label);
+        self.whole(request).await.0
+    }
+
+    /// Fetches the first page of the site.
+    pub(crate) async fn page(&mut self) -> (u16, Vec<u8>) {
+        let get = http::Request::get("https://localhost/").version(http::Version::HTTP_2);
+        self.whole(get.body(()).unwrap()).await
+    }
+
+    async fn whole(&mut self, request: http::Request<()>) -> (u16, Vec<u8>) {
+        let mut requests = self.requests.clone().ready().await.unwrap();
+        let (response, _) = requests.send_request(request, true).unwrap();
+        let response = response.await.unwrap();
+        let (status, mut body) = (response.status().as_u16(), response.into_body());
+        let mut bytes = Vec::new();
+        while let Some(part) = body.data().await {
+            bytes.extend_from_slice(&part.unwrap());
+        }
+        (status, bytes)
+    }
+
     /// Sends a valid ticket and nothing more. Returns the status of the answer once it arrives.
     pub(crate) async fn ticket(
         &mut self,
