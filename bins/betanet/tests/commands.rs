@@ -6,6 +6,8 @@
     reason = "a test stops where it is surprised, and may look at the clock"
 )]
 
+#[path = "commands/aliases.rs"]
+mod aliases;
 #[path = "commands/anchors.rs"]
 mod anchors;
 #[path = "commands/bootstrap.rs"]
@@ -44,6 +46,8 @@ mod pay;
 mod printed;
 #[path = "commands/puts.rs"]
 mod puts;
+#[path = "commands/recipe.rs"]
+mod recipe;
 #[path = "commands/seed.rs"]
 mod seed;
 #[path = "commands/stakes.rs"]
@@ -58,6 +62,8 @@ mod trade;
 mod updown;
 #[path = "commands/verifier.rs"]
 mod verifier;
+#[path = "commands/wrong.rs"]
+mod wrong;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
