@@ -98,6 +98,7 @@ pub mod message;
 pub mod meter;
 pub mod mint;
 mod polynomial;
+mod terms;
 #[cfg(any(test, feature = "testkit"))]
 #[doc(hidden)]
 #[allow(
@@ -110,7 +111,7 @@ mod voucher;
 pub mod wallet;
 
 pub use batch::{Invalid, verify, verify_batch};
-pub use deal::{KeyShare, SharedKey, Terms, deal, deal_keyset};
+pub use deal::{KeyShare, SharedKey, deal};
 pub use denomination::{DENOMINATION_MAX, Denomination, WALLET_DENOMINATION_MAX, digits};
 pub use held::{Decided, Held};
 pub use issue::{Blinding, IssueError, Partials, finish, is_good, join, sign_blinded};
@@ -119,6 +120,7 @@ pub use keyset::{
 };
 pub use keysets::{KEYSETS_MAX, Keysets};
 pub use limits::{Allowance, Limits, PAYERS_MAX};
+pub use terms::{Terms, deal_keyset};
 pub use voucher::{VOUCHER, Voucher, VoucherError, message_point};
 
 /// Domain separation tag of hashes to G1 (profile chapter 7).
