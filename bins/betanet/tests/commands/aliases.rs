@@ -95,10 +95,12 @@ fn set_up() -> (Place, Running, Running) {
     ]);
     let genesis = format!(
         "name = \"books\"\nepoch_seconds = 60\ncap = 1000000\nbase = \"0.5\"\nhalving = 1000\ntreasury = 500\n\
-         signers = [\"{}\", \"{}\"]\n[[alloc]]\nkey = \"{}\"\namount = 1000\n",
+         signers = [\"{}\", \"{}\"]\n[[alloc]]\nkey = \"{}\"\namount = 1000\n\
+         [[alloc]]\nkey = \"{}\"\namount = 1000\n",
         word(&books, "public_key"),
         word(&second, "public_key"),
         word(&shop, "public_key"),
+        word(&books, "public_key"),
     );
     place.write("ledger.toml", &genesis);
     place.done(&["ledger", "genesis", "ledger.toml", "-o", "GENESIS"]);

@@ -139,7 +139,7 @@ async fn found(text: &str, dial: &DialArgs) -> Result<Name, Fail> {
     })?;
     let Some(network) = &dial.network else {
         return Err(Fail::Usage(format!(
-            "{text} is an alias: name the network whose ledger resolves it, --network NETWORK.toml"
+            "{text} is an alias: name the network whose ledger resolves it, --network NETWORK.toml, or give the node's peer string, bnp1…"
         )));
     };
     warn(&alias);
