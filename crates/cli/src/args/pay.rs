@@ -189,7 +189,7 @@ pub(crate) struct MintFlags {
         value_delimiter = ','
     )]
     pub(crate) mint: Vec<PathBuf>,
-    /// Another gateway with a share of the keysets that this one redeems, as a PEER, or as a name or an alias that the network knows.
+    /// Another gateway with a share of the keysets that this one redeems. A PEER, or a name or an alias that the network knows.
     /// It is asked each minute how many points it signed; if more is redeemed than that allows, the alarm is raised. May be repeated:
     /// name all of them.
     #[arg(
@@ -200,8 +200,8 @@ pub(crate) struct MintFlags {
         value_delimiter = ','
     )]
     pub(crate) mint_peer: Vec<String>,
-    /// Node of a ledger, named in the same ways. Vouchers of the unit FOG are issued for purchases there, and redeemed to its accounts. May be repeated: a gateway
-    /// that redeems needs the leader among them.
+    /// Node of a ledger, named in the same ways. Vouchers of the unit FOG are issued for purchases there, and redeemed to its accounts.
+    /// May be repeated: a gateway that redeems needs the leader among them.
     #[arg(
         long,
         value_name = "PEER",
