@@ -97,7 +97,10 @@ pub(crate) async fn peer(flag: &str, text: &str, dial: &DialArgs) -> Result<Peer
 async fn located(flag: &str, text: &str, dial: &DialArgs) -> Result<Peer, Fail> {
     let name = match text.parse::<Name>() {
         Ok(name) => name,
-        Err(_) => found(text, dial).await?,
+        Err(_) => found(text, dial).await.map_err(|fail| match fail {
+            Fail::Usage(why) => Fail::Usage(format!("{flag}: {why}")),
+            other => other,
+        })?,
     };
     if let Some(peer) = open_book(dial)?.find(name) {
         return Ok(peer);
