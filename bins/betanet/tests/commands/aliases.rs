@@ -132,7 +132,7 @@ fn set_up() -> (Place, Running, Running) {
         "--economy-head",
         "1",
         "--operator",
-        word(&books, "public_key"),
+        word(&second, "public_key"),
     ];
     let books = place.start(&lead);
     for (alias, key) in [
@@ -335,7 +335,7 @@ fn an_alias_stands_wherever_a_node_is_named() {
     }
 
     // A fog, and the settings of its nodes.
-    let fog = ["--coordinator", "books.example", "--key", "books.pem"];
+    let fog = ["--coordinator", "books.example", "--key", "second.pem"];
     let token = ["node", "token", "--kind", "compute", "--org", "acme"];
     let token = place.done(&[&token[..], &fog].concat());
     place.done(&[&["node", "ls"], &fog[..]].concat());
