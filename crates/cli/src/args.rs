@@ -53,8 +53,8 @@ pub(crate) use name::{
     PublishArgs, SignNameArgs, TrustArgs, VerifyNameArgs,
 };
 pub(crate) use network::{
-    BootstrapArgs, NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, StatusArgs,
-    UpArgs, WayArgs,
+    BootstrapArgs, NetworkArgs, NetworkCommand, PathArgs, PathCommand, PeersArgs, RegistryArgs,
+    StatusArgs, UpArgs, WayArgs,
 };
 pub(crate) use parse::parse;
 pub(crate) use pay::{

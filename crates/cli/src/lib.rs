@@ -50,6 +50,7 @@ mod probe;
 mod progress;
 mod put;
 mod receipt;
+mod registry;
 mod seed;
 mod seeds;
 mod shape;

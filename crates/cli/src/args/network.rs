@@ -98,9 +98,6 @@ fn signers(text: &str) -> Result<u8, String> {
 
 #[derive(Debug, Args)]
 pub(crate) struct BootstrapArgs {
-    /// File of the record, which the first call makes.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
     /// The peer, for a new record: a PEER, or a name or an alias that the network knows.
     #[arg(long, value_name = "PEER")]
     pub(crate) peer: Option<String>,
@@ -110,6 +107,16 @@ pub(crate) struct BootstrapArgs {
     /// Days for which a new record counts.
     #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..=3650))]
     pub(crate) days: u16,
+    #[command(flatten)]
+    pub(crate) record: RegistryArgs,
+}
+
+/// A record of a registry, and where it is given.
+#[derive(Debug, Args)]
+pub(crate) struct RegistryArgs {
+    /// File of the record: made, or signed further.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
     /// Key file of a maintainer, who signs the record; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub(crate) maintainer: Vec<PathBuf>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::DialArgs;
+use super::{DialArgs, RegistryArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct PayArgs {
@@ -392,26 +392,11 @@ pub(crate) struct LearnMintArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PublishKeysetArgs {
-    /// File of the record: made, or signed further.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
     /// The keyset, keyset.cbor of its mint's folder; needed where FILE is to be made.
     #[arg(long, value_name = "KEYSET")]
     pub(crate) keyset: Option<PathBuf>,
-    /// Key file of a maintainer who signs; may be repeated.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) maintainer: Vec<PathBuf>,
-    /// Ledger node to give it to; may be repeated. By default, those that the network file names.
-    #[arg(long, value_name = "PEER")]
-    pub(crate) to: Vec<String>,
-    /// Seconds to wait until the record is final.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    pub(crate) wait: u64,
     #[command(flatten)]
-    pub(crate) dial: DialArgs,
-    /// Print one line of JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) record: RegistryArgs,
 }
 
 #[derive(Debug, Args)]

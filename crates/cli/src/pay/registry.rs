@@ -1,29 +1,24 @@
 //! Keysets in the network's ledger of names: signed by its maintainers, final there, and proven to whoever learns them.
 
 use std::path::Path;
-use std::time::Duration;
 
 use betanet_keys::{Common, Envelope, Maintainers};
 use betanet_machine::Rng;
-use betanet_naming_service::client::{self, Trust};
-use betanet_runtime::{Error, Network, load_identity};
+use betanet_naming_service::client::Trust;
 use betanet_store::disk;
 use betanet_vouchers::{Keyset, KeysetId};
 use betanet_wire::{cbor, message};
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::purse;
-use crate::Fail;
 use crate::args::{DialArgs, PublishKeysetArgs};
 use crate::name::{Ledgers, genesis_of, nodes};
+use crate::{Fail, registry};
 
 /// Type of the record.
 const PAYMENT: &str = "PaymentRegistry";
 /// Longest record's file and keyset.
 const FILE_MAX: u64 = 1 << 20;
-/// Time between two looks.
-const LOOK: Duration = Duration::from_secs(1);
 
 message! {
     /// A keyset's record: its key is the keyset's ID.
@@ -55,34 +50,31 @@ fn rng() -> Result<Rng, Fail> {
     Ok(Rng::new(&seed))
 }
 
-fn network(dial: &DialArgs) -> Result<(&Path, Network), Fail> {
-    let Some(file) = &dial.network else {
-        let why = "the ledger of names needs the keys of its network: --network NETWORK.toml";
-        return Err(Fail::Usage(why.to_owned()));
-    };
-    Ok((file.as_path(), Network::read(file).map_err(Error::from)?))
-}
-
 /// The record in a file, or a new one of a keyset.
 fn record(args: &PublishKeysetArgs, list: &Maintainers, rng: &mut Rng) -> Result<Envelope, Fail> {
     let wrong = |file: &Path, why: &dyn std::fmt::Display| {
         Fail::Usage(format!("{}: {why}", file.display()))
     };
-    if args.file.exists() {
-        let bytes = disk::read_bounded(&args.file, FILE_MAX).map_err(Fail::file(&args.file))?;
-        let envelope = Envelope::from_bytes(&bytes).map_err(|e| wrong(&args.file, &e))?;
-        let keyset = keyset_of(envelope.record(), rng).map_err(|why| wrong(&args.file, &why))?;
+    if args.record.file.exists() {
+        let bytes = disk::read_bounded(&args.record.file, FILE_MAX)
+            .map_err(Fail::file(&args.record.file))?;
+        let envelope = Envelope::from_bytes(&bytes).map_err(|e| wrong(&args.record.file, &e))?;
+        let keyset =
+            keyset_of(envelope.record(), rng).map_err(|why| wrong(&args.record.file, &why))?;
         if let Some(file) = &args.keyset {
             let other = disk::read_bounded(file, FILE_MAX).map_err(Fail::file(file))?;
             if other != keyset.as_bytes() {
-                return Err(wrong(&args.file, &"it is the record of another keyset"));
+                return Err(wrong(
+                    &args.record.file,
+                    &"it is the record of another keyset",
+                ));
             }
         }
         return Ok(envelope);
     }
     let Some(file) = &args.keyset else {
         let why = "there is no such file yet: make it with --keyset KEYSET";
-        return Err(wrong(&args.file, &why));
+        return Err(wrong(&args.record.file, &why));
     };
     let bytes = disk::read_bounded(file, FILE_MAX).map_err(Fail::file(file))?;
     let keyset = Keyset::check(&bytes, rng).map_err(|e| wrong(file, &e))?;
@@ -97,119 +89,43 @@ fn record(args: &PublishKeysetArgs, list: &Maintainers, rng: &mut Rng) -> Result
 }
 
 pub(super) async fn publish(args: &PublishKeysetArgs) -> Result<(), Fail> {
-    let (file, network) = network(&args.dial)?;
+    let (file, network) = registry::network(&args.record.dial)?;
     let list = Maintainers::new(&network.maintainers);
     let mut rng = rng()?;
     let mut envelope = record(args, &list, &mut rng)?;
     let keyset = keyset_of(envelope.record(), &mut rng).map_err(Fail::Local)?;
-    for path in &args.maintainer {
-        let key = load_identity(path).map_err(Error::from)?;
-        if !network.maintainers.contains(key.public()) {
-            let why = format!("{}: the network does not list this key", path.display());
-            return Err(Fail::Usage(why));
-        }
-        envelope.sign(&key);
+    let signed = registry::sign(&mut envelope, &network, &args.record)?;
+    let (id, needed) = (keyset.id(), list.threshold());
+    let is_final = signed >= needed;
+    if is_final {
+        let read = |found: &Envelope| keyset_of(found.record(), &mut rng).map(Some);
+        let subject = (PAYMENT, &id.0[..]);
+        registry::give(&envelope, subject, (file, &network), &args.record, read).await?;
     }
-    let signed = envelope
-        .clean(&list)
-        .map_err(|e| Fail::Local(e.to_string()))?;
-    let bytes = envelope.to_bytes();
-    disk::write_shared(&args.file, &bytes).map_err(Fail::file(&args.file))?;
-    let id = keyset.id().to_string();
-    let needed = list.threshold();
-    if signed < needed {
-        if args.json {
-            say!(
-                "{}",
-                json!({ "keyset": id, "signed": signed, "needed": needed, "final": false })
-            );
-        } else {
-            say!("keyset {id}: {signed} of {needed} maintainers signed the record");
-            say!("give {} to others of them", args.file.display());
-        }
-        return Ok(());
-    }
-    let genesis = genesis_of(&network, file)?;
-    let nodes = nodes(&args.to, "--to", &args.dial).await?;
-    let mut ledgers = Ledgers::new(nodes, Trust::new(&genesis), &args.dial, "--to")?;
-    let given = give(&mut ledgers, &bytes, &keyset, args.wait).await;
-    ledgers.close().await;
-    given?;
-    if args.json {
+    if args.record.json {
         say!(
             "{}",
-            json!({ "keyset": id, "signed": signed, "needed": needed, "final": true })
+            json!({ "keyset": id.to_string(), "signed": signed, "needed": needed, "final": is_final })
         );
-    } else {
+    } else if is_final {
         say!("keyset {id} is final in the ledger of names");
+    } else {
+        say!("keyset {id}: {signed} of {needed} maintainers signed the record");
+        say!("give {} to others of them", args.record.file.display());
     }
     Ok(())
-}
-
-/// Gives a record to the nodes, and waits until it is final.
-async fn give(
-    ledgers: &mut Ledgers,
-    record: &[u8],
-    keyset: &Keyset,
-    wait: u64,
-) -> Result<(), Fail> {
-    let (mut taken, mut last) = (false, Fail::Peer("no ledger node answered".into()));
-    for node in ledgers.nodes.clone() {
-        let request = client::submit_request(record);
-        match ledgers.ask(&node, request, Some(record.to_vec())).await {
-            Ok(Ok(_)) => taken = true,
-            // It may be final already: the next question tells.
-            Ok(Err(error)) => last = Fail::Peer(format!("{}: {error}", node.0)),
-            Err(fail) => last = fail,
-        }
-    }
-    let deadline = Instant::now() + Duration::from_secs(wait);
-    loop {
-        if stands(ledgers, &keyset.id()).await?.is_some() {
-            return Ok(());
-        }
-        if !taken {
-            return Err(last);
-        }
-        if Instant::now() >= deadline {
-            let why = format!("the record waits for a head of the ledger since {wait} s");
-            return Err(Fail::Peer(why));
-        }
-        tokio::time::sleep(LOOK).await;
-    }
 }
 
 /// The keyset with this ID that a node of the ledger proves; `None` if those that answer have none.
 async fn stands(ledgers: &mut Ledgers, id: &KeysetId) -> Result<Option<Keyset>, Fail> {
     let mut rng = rng()?;
-    let (mut failed, mut answered) = (None, false);
-    for node in ledgers.nodes.clone() {
-        let request = client::registry_request(PAYMENT, &id.0);
-        let found = match ledgers.get(&node, request).await {
-            Ok(bytes) => client::registered(&bytes, (PAYMENT, &id.0), &mut ledgers.trust)
-                .map_err(|e| e.to_string())
-                .and_then(|found| {
-                    let read = found.map(|envelope| keyset_of(envelope.record(), &mut rng));
-                    read.transpose()
-                })
-                .map_err(|why| Fail::Peer(format!("{}: {why}", node.0))),
-            Err(fail) => Err(fail),
-        };
-        match found {
-            Ok(Some(keyset)) => return Ok(Some(keyset)),
-            Ok(None) => answered = true,
-            Err(fail) => failed = Some(fail),
-        }
-    }
-    match failed {
-        Some(fail) if !answered => Err(fail),
-        _ => Ok(None),
-    }
+    let mut read = |found: &Envelope| keyset_of(found.record(), &mut rng).map(Some);
+    registry::stands(ledgers, (PAYMENT, &id.0), &mut read).await
 }
 
 /// The IDs of those keysets that the ledger of names proves, in hex.
 pub(super) async fn proven(keysets: &[Keyset], dial: &DialArgs) -> Result<Vec<String>, Fail> {
-    let (file, network) = network(dial)?;
+    let (file, network) = registry::network(dial)?;
     let trust = Trust::new(&genesis_of(&network, file)?);
     let nodes = nodes(&[], "--network", dial).await?;
     let mut ledgers = Ledgers::new(nodes, trust, dial, "--network")?;
