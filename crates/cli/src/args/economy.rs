@@ -45,7 +45,8 @@ pub(crate) struct EconomyFlags {
 /// The ledger's node, and the genesis that verifies its answers.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BooksArgs {
-    /// Node of the ledger. Requests need the leader; balances and proofs are read from any node.
+    /// Node of the ledger: a PEER, or a name or an alias that the network knows. Requests need the leader; balances and proofs are read
+    /// from any node.
     #[arg(long, value_name = "PEER", env = "BETANET_LEDGER")]
     pub(crate) ledger: String,
     /// Genesis of the ledger. Its signers verify the node's answers.
@@ -79,7 +80,7 @@ pub(crate) struct EscrowArgs {
     /// back.
     #[arg(long, requires_all = ["ledger", "genesis"])]
     pub(crate) escrow: bool,
-    /// Node that leads the ledger.
+    /// Node that leads the ledger: a PEER, or a name or an alias that the network knows.
     #[arg(long, value_name = "PEER", env = "BETANET_LEDGER")]
     pub(crate) ledger: Option<String>,
     /// Genesis of the ledger.
